@@ -1,0 +1,1 @@
+"""Where a job runs: a backend starts `python -m tltools` processes somewhere; the store holds the truth."""

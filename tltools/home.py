@@ -1,0 +1,98 @@
+"""Where things live and how they are written: settings from the environment, one home folder, atomic files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Home:
+    """One installation's folder and its settings. Everything tltools writes lies under `root`."""
+
+    root: Path
+    database_url: str  # SQLAlchemy URL of the store
+    offline: bool  # True: nothing may be downloaded
+    hub: str  # base URL of the model hub
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def splits(self) -> Path:
+        return self.root / "splits"
+
+    @property
+    def features(self) -> Path:
+        return self.root / "features"
+
+    @property
+    def studies(self) -> Path:
+        return self.root / "studies"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def sources(self) -> Path:
+        return self.root / "sources"
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    @property
+    def trash(self) -> Path:
+        return self.root / "trash"
+
+
+def open_home(root: str | os.PathLike[str] | None = None) -> Home:
+    """Opens (and makes) the home folder: `root`, else `TLTOOLS_HOME`, else `~/.tltools`."""
+    folder = Path(root or os.environ.get("TLTOOLS_HOME") or Path.home() / ".tltools").expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    url = os.environ.get("TLTOOLS_DATABASE_URL") or f"sqlite:///{folder / 'store.db'}"
+    offline = os.environ.get("TLTOOLS_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")).lower() in {"1", "true", "yes"}
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    return Home(root=folder, database_url=url, offline=offline, hub=hub)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file so that a reader sees the old or the new one, never half: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically; NaN and infinity are refused, because other programs cannot read them."""
+    write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode())
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut; Windows cannot open folders, and needs no such call."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,355 @@
+"""The records that travel between the floors: frozen, typed, JSON-clean, and refused when a field is unknown."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Severity = Literal["error", "warning", "note"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+VerdictWord = Literal[
+    "positive", "negative", "neutral", "leaning_positive", "leaning_negative", "not_enough_evidence"
+]
+FailureType = Literal[
+    "out_of_memory", "disk_full", "bad_data", "download", "cancelled", "crashed", "bug"
+]
+
+
+class Record(BaseModel):
+    """A frozen value; `model_copy(update=...)` makes a changed one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Record):
+    """One thing that is wrong or worth knowing: where it is, what it is, and what to do."""
+
+    severity: Severity
+    where: str  # file, row, column, field: "reviews.csv, line 14"
+    what: str  # one sentence: what must be, what was got
+    remedy: str  # one sentence: what to do
+
+    def sentence(self) -> str:
+        return f"{self.where}: {self.what} {self.remedy}".strip()
+
+
+class Refusal(ValueError):
+    """A request that is refused; carries every problem found, not only the first."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(problem.sentence() for problem in problems))
+        self.problems = problems
+
+
+def refuse(where: str, what: str, remedy: str) -> Refusal:
+    """Makes a refusal of one problem: `raise refuse("epochs", "must be from 1 to 500; got 0.", "Set 20.")`."""
+    return Refusal(Problem(severity="error", where=where, what=what, remedy=remedy))
+
+
+# --- data -------------------------------------------------------------------------------------------------------
+
+
+class Column(Record):
+    """What is known of one column of a table."""
+
+    name: str
+    kind: Literal["number", "category", "text", "date", "id", "constant", "image"]
+    missing: int
+    distinct: int
+    examples: tuple[str, ...] = ()
+    minimum: float | None = None
+    mean: float | None = None
+    maximum: float | None = None
+
+
+class Skipped(Record):
+    """A file or row that was not taken, and why."""
+
+    where: str
+    reason: str
+
+
+class Profile(Record):
+    """What a dataset looks like: computed once at ingest, shown on the dataset screen."""
+
+    rows: int
+    columns: tuple[Column, ...]
+    classes: dict[str, int] = {}  # class name -> rows, most frequent first; empty for regression
+    numbers: dict[str, float] = {}  # e.g. "words_median", "width_median", "target_mean"
+    problems: tuple[Problem, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    inference: tuple[str, ...] = ()  # sentences: why this modality, target, task, delimiter, encoding
+
+
+class Dataset(Record):
+    """A dataset that is stored, complete and never edited; a change makes another one."""
+
+    id: str  # first 16 hex digits of the fingerprint
+    fingerprint: str  # sha256 of rows, media, target, inputs, task
+    name: str
+    modality: str  # key of a plugin in modalities/
+    task: str  # key of a plugin in tasks/
+    target: str  # column name
+    inputs: tuple[str, ...]  # column names that are read
+    classes: tuple[str, ...] = ()  # class names in code order (sorted); empty for regression
+    rows: int
+    parts: dict[str, int] = {}  # rows by user-supplied part: "train", "validation", "test"; "" = undecided
+    origin: str = ""  # path or sample name, for people
+    created: datetime
+    parent: str | None = None  # dataset id that this one is a version of
+
+
+class Split(Record):
+    """Row numbers of one dataset, locked into parts."""
+
+    id: str  # 16 hex digits: hash of the three parts
+    dataset: str
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    seed: int
+    grouped_by: str | None  # column name, "duplicates", or None
+    note: str  # one sentence on how it was made
+
+
+# --- source models ----------------------------------------------------------------------------------------------
+
+
+class Source(Record):
+    """A source model's card: what it is, what it reads, where it comes from."""
+
+    id: str  # "bundled/minilm-l6", "timm/resnet18.a1_in1k", "hf/org/name", "local/name", "own/<trial>"
+    name: str
+    provider: str  # key of a plugin in providers/
+    reads: Literal["text", "image", "tabular", "audio"]
+    family: Literal["transformers", "timm", "tabular"]  # which engine builder makes the module
+    architecture: str  # timm architecture name, transformers model_type, or "table-net"
+    pretrained: bool = True  # False: an untrained network, to pre-train on a source task of one's own
+    installed: bool = False  # True: the weights lie on this machine
+    parameters: int | None = None
+    megabytes: float | None = None
+    image_size: int | None = None  # pixels, square
+    mean: tuple[float, float, float] | None = None  # per channel, of pixels scaled to 0..1
+    std: tuple[float, float, float] | None = None
+    max_length: int | None = None  # tokens
+    languages: tuple[str, ...] = ()
+    pretraining: str = "not known"  # data and task, one phrase
+    classes_seen: tuple[str, ...] = ()  # class names of the source task, where known
+    licence: str = "not stated"
+    bias: str = "Not documented by its authors; check per-group results."
+    released: int | None = None  # year
+    revision: str | None = None  # commit of the hub repository
+    sha256: str | None = None  # of the weights file
+    trained_on: str | None = None  # dataset id, for own/ sources
+    options: dict[str, Any] = {}  # extra arguments of the builder (timm: pad_type, bn_eps)
+
+
+class Fit(Record):
+    """One cell of source model x dataset: fits, or why not, and the nearest that does."""
+
+    source: str
+    fits: bool
+    why: str
+    instead: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+# --- studies ----------------------------------------------------------------------------------------------------
+
+
+class Number(Record):
+    """A numeric knob; `integer` knobs take whole numbers only."""
+
+    kind: Literal["number"] = "number"
+    key: str
+    title: str
+    default: float
+    low: float
+    high: float
+    integer: bool = False
+    logarithmic: bool = False
+    help: str
+
+
+class Choice(Record):
+    """A knob with named options."""
+
+    kind: Literal["choice"] = "choice"
+    key: str
+    title: str
+    default: str
+    options: tuple[str, ...]
+    help: str
+
+
+class Switch(Record):
+    """An on/off knob."""
+
+    kind: Literal["switch"] = "switch"
+    key: str
+    title: str
+    default: bool
+    help: str
+
+
+Knob = Number | Choice | Switch
+
+
+class Budget(Record):
+    minutes: float | None = Field(default=None, gt=0, le=10_000)  # None: no time limit
+    cache_gb: float = Field(default=4.0, gt=0, le=10_000)
+
+
+class Study(Record):
+    """One comparison, as the study file (YAML) says it; DESIGN section 7 lists the fields."""
+
+    dataset: str  # dataset id, or a path before it is added
+    test: str | None = None
+    target: str | None = None
+    inputs: tuple[str, ...] | None = None
+    task: str | None = None
+    sources: tuple[str, ...] = ()
+    strategies: tuple[str | dict[str, dict[str, Any]], ...] = ()
+    controls: tuple[str | dict[str, dict[str, Any]], ...] = ("scratch", "random_frozen", "classical")
+    fractions: tuple[float, ...] = (1.0,)
+    per_class: tuple[int, ...] | None = None
+    draws: int = 5
+    metric: str | None = None  # None: the task's default
+    margin: float = 0.01
+    group: str | None = None
+    sensitive: tuple[str, ...] = ()
+    budget: Budget = Budget()
+    seed: int = 0
+    name: str | None = None
+
+    @field_validator("fractions", "per_class", "sources", "strategies", "controls", "sensitive", "inputs", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, int, float, dict)) else value
+
+
+class Trial(Record):
+    """One arm x one share of the labels x one draw; its id is a hash of everything that decides its outcome."""
+
+    id: str  # 16 hex digits
+    study: str
+    dataset: str
+    split: str
+    source: str  # source id, or "none" for the classical control
+    strategy: str
+    kind: Literal["transfer", "control"]
+    knobs: dict[str, Any]  # complete: defaults filled in
+    fraction: float | None  # exactly one of fraction and per_class is set
+    per_class: int | None
+    draw: int
+    seed: int
+
+
+class Estimate(Record):
+    """What a study will cost, before it runs."""
+
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+    peak_mb: float
+    cache_bytes: int
+    trials: int
+    sealed: int  # trials that an earlier study has finished already
+    prefix_rows: int  # rows pushed through a frozen prefix
+    prefix_rows_naive: int  # the same, one trial at a time
+    detectable: float | None  # gain in metric units that the test part can decide
+    sentences: tuple[str, ...] = ()
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+
+class Failure(Record):
+    type: FailureType
+    what: str  # one sentence
+    remedy: str  # one sentence
+    detail: str = ""  # traceback, for the copyable diagnostics
+
+
+class Progress(Record):
+    stage: str = ""  # "reading features", "training"
+    done: int = 0
+    total: int = 0
+    eta_seconds: float | None = None
+    numbers: dict[str, float] = {}  # step, loss, memory_mb, rows_per_second ...
+    note: str = ""
+
+
+class Job(Record):
+    id: str
+    kind: str  # "study", "ingest", "rank", "predict", "explain", "export"
+    payload: dict[str, Any]
+    state: JobState
+    attempt: int
+    title: str
+    progress: Progress = Progress()
+    result: dict[str, Any] | None = None
+    failure: Failure | None = None
+    cancel_asked: bool = False
+    created: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+class Event(Record):
+    """One line of a job's `events.jsonl`: what happened, for curves and logs."""
+
+    at: datetime
+    what: str  # "epoch", "trial_sealed", "sweep", "note"
+    trial: str | None = None
+    numbers: dict[str, float] = {}
+    note: str = ""
+
+
+# --- the judgement ----------------------------------------------------------------------------------------------
+
+
+class Verdict(Record):
+    """A paired comparison of one transfer arm with one control, in units of the metric (gain > 0: transfer is better)."""
+
+    verdict: VerdictWord
+    gain: float
+    low: float  # 95 % interval
+    high: float
+    p_better: float  # P(gain > margin)
+    p_equivalent: float  # P(|gain| <= margin)
+    p_worse: float  # P(gain < -margin)
+    mde: float  # minimum detectable effect at 80 % power, in units of the metric
+    needed: str = ""  # what it would take to decide, "" when decided
+    margin: float
+    draws: int
+    rows: int
+    df: float | None = None
+    method: str = "t"
+
+
+class Report(Record):
+    """The judged study: exactly the document of `report --json` (DESIGN section 7), plus what screens need."""
+
+    study: str
+    task: str
+    metric: str
+    margin: float
+    rows: dict[str, int]
+    arms: tuple[dict[str, Any], ...]
+    verdicts: tuple[dict[str, Any], ...]
+    labels_saved: tuple[dict[str, Any], ...] = ()
+    ranking: tuple[dict[str, Any], ...] = ()
+    groups: tuple[dict[str, Any], ...] = ()
+    cost: dict[str, Any] = {}
+    problems: tuple[Problem, ...] = ()
+    headline: str = ""  # one sentence for people
+    sentences: tuple[str, ...] = ()  # what else a reader should know, most important first
+    name: str = ""
+    dataset: dict[str, Any] = {}
+    study_file: str = ""  # the YAML
+    curves: tuple[dict[str, Any], ...] = ()  # learning curves: {"trial", "epoch", "train_loss", "validation_loss"}
+    created: datetime | None = None
+    environment: dict[str, str] = {}
