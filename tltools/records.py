@@ -9,12 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Severity = Literal["error", "warning", "note"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-VerdictWord = Literal[
-    "positive", "negative", "neutral", "leaning_positive", "leaning_negative", "not_enough_evidence"
-]
-FailureType = Literal[
-    "out_of_memory", "disk_full", "bad_data", "download", "cancelled", "crashed", "bug"
-]
+VerdictWord = Literal["positive", "negative", "neutral", "leaning_positive", "leaning_negative", "not_enough_evidence"]
+FailureType = Literal["out_of_memory", "disk_full", "bad_data", "download", "cancelled", "crashed", "bug"]
 
 
 class Record(BaseModel):
@@ -224,7 +220,9 @@ class Study(Record):
     seed: int = 0
     name: str | None = None
 
-    @field_validator("fractions", "per_class", "sources", "strategies", "controls", "sensitive", "inputs", mode="before")
+    @field_validator(
+        "fractions", "per_class", "sources", "strategies", "controls", "sensitive", "inputs", mode="before"
+    )
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, (str, int, float, dict)) else value
@@ -312,7 +310,7 @@ class Event(Record):
 
 
 class Verdict(Record):
-    """A paired comparison of one transfer arm with one control, in units of the metric (gain > 0: transfer is better)."""
+    """A paired comparison of a transfer arm with a control, in units of the metric; gain > 0: transfer is better."""
 
     verdict: VerdictWord
     gain: float

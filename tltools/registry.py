@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 
-@lru_cache(maxsize=None)
+@cache
 def members(room: str, kind: type) -> dict[str, Any]:
     """Returns the plugins of a room by key, in the order of their `order` field, then key.
 

@@ -1,0 +1,38 @@
+# Two commands do all the set-up: `make run` starts the app, `make test` runs every check.
+PORT   ?= 8501
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := .venv/bin
+export PYTHONPATH := $(CURDIR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test check fast clean
+.DEFAULT_GOAL := run
+
+run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
+	STREAMLIT_SERVER_PORT=$(PORT) $(BIN)/python -m streamlit run tltools/ui/server.py
+
+test: check  ## lint, types, then the whole suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: .venv/.ready-test  ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fast: .venv/.ready-test  ## the suite without the browser and the slow tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not slow"
+
+clean:  ## removes the virtual environment; data stays
+	rm -rf .venv
+
+# a stamp file each, so that a changed requirements file installs again and an unchanged one costs nothing
+.venv/.ready: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt
+	$(BIN)/pip install --quiet -r requirements-test.txt
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }
+	touch $@
