@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,36 @@ class Format:
     recognise: Callable[[Path], float]  # by name and magic: how sure, 0..1; must not read more than 64 KB
     read: Callable[[Path, Path], Read]  # (file or folder, scratch folder for media) -> rows
     order: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one reading may take. Uploads are held to the defaults; files added by path are trusted for size."""
+
+    entries: int = 20_000  # files in an archive
+    archive_bytes: int = 2_000_000_000  # of an archive, unpacked
+    entry_bytes: int = 50_000_000  # of one file in an archive
+    rows: int = 1_000_000
+    columns: int = 20_000
+    cells: int = 30_000_000
+    field_bytes: int = 1_000_000
+    json_bytes: int = 50_000_000
+    pixels: int = 89_478_485  # Pillow's own limit, here an error
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for a reading: the limits, and whom to tell how far it is (stage, done, total)."""
+
+    limits: Limits = Limits()
+    told: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+
+UPLOADED = Limits()
+BY_PATH = Limits(
+    entries=200_000, archive_bytes=50_000_000_000, entry_bytes=500_000_000, rows=5_000_000, cells=150_000_000
+)
+asking: ContextVar[Asking] = ContextVar("asking", default=Asking())  # noqa: B039 - frozen, so sharing it is safe
 
 
 def formats() -> dict[str, Format]:

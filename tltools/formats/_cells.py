@@ -1,0 +1,179 @@
+"""Cells as text become typed columns: blanks trimmed, missing marks, numbers in their many spellings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tltools.records import Problem, Skipped, refuse
+
+MISSING = (
+    "", "?", "NA", "N/A", "n/a", "na", "#N/A", "NaN", "nan", "NAN", "NULL", "null", "Null", "<NA>",
+    "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NULL!", "NaT",
+)  # fmt: skip
+# these may be honest category names, so they count as missing only where everything else is a number
+PERHAPS_MISSING = ("None", "none", "-", "--", ".", "..", "unknown", "Unknown", "missing", "Missing")
+
+_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?$"
+_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"
+_PERCENT = r"^[+-]?(\d+\.?\d*|\.\d+) ?%$"
+_CODE = re.compile(r"0\d+|[+-]?\d{16,}")  # 00123 and long digit strings are names of things, not amounts
+
+
+@dataclass
+class RawTable:
+    """A table as text, before typing. `places` (N,) holds the line or row number of each record."""
+
+    names: list[str]
+    columns: list[Any]  # pyarrow string arrays, plain or chunked
+    places: np.ndarray
+    place_word: str  # "line" or "row"
+    skipped: list[Skipped] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    inference: list[str] = field(default_factory=list)
+    comma_is_decimal: bool = True  # False: the comma separates fields, so "1,234" is a thousand
+
+
+def typed(raw: RawTable, shown: str) -> pd.DataFrame:
+    """Returns the typed table: numbers as float64, all else as strings with missing cells; adds to raw.problems.
+
+    Raises:
+        Refusal: there are no rows or no columns.
+    """
+    if not len(raw.places):
+        raise refuse(shown, "there are no rows below the header.", "Add a file with at least 10 rows.")
+    columns: dict[str, Any] = {}
+    spelled: dict[str, list[str]] = {}
+    for name, column in zip(raw.names, raw.columns, strict=True):
+        values, how = _typed_column(name, column, raw, shown)
+        columns[name] = values.to_pandas()
+        if how:
+            spelled.setdefault(how, []).append(name)
+    for how, names in spelled.items():
+        raw.inference.append(f"{listed(names)}: {how}.")
+    table = pd.DataFrame(columns)
+    table["_where"] = where_column(shown, raw.place_word, raw.places)
+    return table
+
+
+def where_column(shown: str, word: str, places: np.ndarray) -> Any:
+    """Returns "reviews.csv, line 14" for every row."""
+    numbers = pc.cast(pa.array(places), pa.string())
+    return pc.binary_join_element_wise(pa.scalar(f"{shown}, {word}"), numbers, " ").to_pandas()
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """Returns "a, b, c and 12 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def headers(fields: list[str], shown: str) -> tuple[list[str], list[Problem]]:
+    """Makes column names unique, filled and short; says what was renamed."""
+    names: list[str] = []
+    blank, double, long = [], [], []
+    for position, text in enumerate(fields, start=1):
+        name = " ".join(text.replace("\0", "").split())
+        if not name:
+            name = f"column_{position}"
+            blank.append(name)
+        if len(name.encode()) > 255:
+            name = name.encode()[:240].decode("utf-8", "ignore")
+            long.append(name[:40] + "...")
+        if name in ("_where", "_part"):
+            name = name[1:]
+        if name in names:
+            number = 2
+            while f"{name}_{number}" in names or f"{name}_{number}" in fields:
+                number += 1
+            double.append(f"{name} -> {name}_{number}")
+            name = f"{name}_{number}"
+        names.append(name)
+    problems = []
+    if blank and len(blank) < len(fields):
+        what = f"{len(blank)} column(s) have no name and were called {listed(blank)}."
+        problems.append(
+            Problem(severity="note", where=shown, what=what, remedy="Name them in the first line if they matter.")
+        )
+    if double:
+        what = f"column names must differ; renamed: {listed(double)}."
+        problems.append(Problem(severity="warning", where=shown, what=what, remedy="Give every column its own name."))
+    if long:
+        what = f"{len(long)} column name(s) are longer than 255 bytes and were cut: {listed(long, 2)}."
+        problems.append(Problem(severity="note", where=shown, what=what, remedy="Use shorter names."))
+    return names, problems
+
+
+def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[Any, str]:
+    text = pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
+    text = pc.if_else(pc.is_in(text, pa.array(MISSING, text.type)), pa.scalar(None, text.type), text)
+    sample = text.slice(0, 2000).drop_null().to_pylist() or text.drop_null().slice(0, 2000).to_pylist()
+    if not sample:
+        return pc.cast(text, pa.float64()), ""
+    if sum(value[:1] in "0123456789+-.," and any(c.isdigit() for c in value) for value in sample) < 0.5 * len(sample):
+        return text, ""
+    if any(_CODE.fullmatch(value) for value in sample):
+        return text, ""
+    weak = pc.if_else(pc.is_in(text, pa.array(PERHAPS_MISSING, text.type)), pa.scalar(None, text.type), text)
+    present = len(weak) - weak.null_count
+    for pattern, change, how in _spellings(raw.comma_is_decimal):
+        matches = pc.match_substring_regex(weak, pattern)
+        fitting = pc.sum(matches).as_py() or 0
+        if fitting == present:
+            return _numbers(change(weak)), how
+        if present >= 50 and fitting >= 0.98 * present:
+            _tell_odd_cells(name, weak, matches, raw, shown)
+            kept = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, text.type))
+            return _numbers(change(kept)), how
+    return text, ""
+
+
+def _spellings(comma_is_decimal: bool) -> list[tuple[str, Any, str]]:
+    """(pattern, change to the plain spelling, how to say it), in the order in which they are tried."""
+
+    def same(text: Any) -> Any:
+        return text
+
+    def decimal_comma(text: Any) -> Any:
+        return pc.replace_substring(pc.replace_substring(text, ".", ""), ",", ".")
+
+    def thousands(text: Any) -> Any:
+        return pc.replace_substring(text, ",", "")
+
+    def percent(text: Any) -> Any:
+        return pc.utf8_trim_whitespace(pc.replace_substring(text, "%", ""))
+
+    with_comma = [
+        (_COMMA, decimal_comma, "numbers with a decimal comma"),
+        (_THOUSANDS, thousands, "commas part thousands"),
+    ]
+    if not comma_is_decimal:
+        with_comma.reverse()
+    return [(_PLAIN, same, ""), *with_comma, (_PERCENT, percent, "numbers with a percent sign, kept as per cent")]
+
+
+def _numbers(text: Any) -> Any:
+    return pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
+
+
+def _tell_odd_cells(name: str, text: Any, matches: Any, raw: RawTable, shown: str) -> None:
+    odd = np.flatnonzero(pc.fill_null(pc.invert(matches), False).to_numpy(zero_copy_only=False))
+    first = int(odd[0])
+    value = str(text[first].as_py())[:40]
+    what = f'"{name}" is a column of numbers, but {len(odd)} cell(s) are not numbers, the first "{value}"; read as missing.'
+    place = f"{shown}, {raw.place_word} {raw.places[first]}"
+    raw.problems.append(
+        Problem(
+            severity="warning",
+            where=place,
+            what=what,
+            remedy="Correct these cells, or leave the column out of the inputs.",
+        )
+    )

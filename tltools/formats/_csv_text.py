@@ -1,0 +1,231 @@
+"""Tables as text (CSV, TSV, blanks ...): one pass of Python's csv reader gives fields, exact line numbers and ragged rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+
+from tltools.formats import Limits, asking
+from tltools.formats._cells import RawTable, headers
+from tltools.formats._delimiter import Dialect, has_header, sniff
+from tltools.formats._encoding import Encoding, decide
+from tltools.records import Problem, Skipped, refuse
+
+_CHUNK = 50_000
+_SAMPLE_CHARACTERS = 65_536
+
+
+class _OpenQuote(ValueError):
+    """A quote that is opened and never closed; holds the line where its record begins."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"line {line}")
+        self.line = line
+
+
+def read(path: Path, shown: str) -> RawTable:
+    """Reads a text table that people know as `shown`.
+
+    Raises:
+        Refusal: not text, too large, a quote is never closed, or most rows have another width than the header.
+    """
+    encoding = decide(path, shown)
+    csv.field_size_limit(asking.get().limits.field_bytes)
+    with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
+        text = file.read(_SAMPLE_CHARACTERS)
+        cut = bool(file.read(1))
+    sample = list(io.StringIO(text, newline=""))
+    lines = [line for line in (sample[:-1] if cut and len(sample) > 1 else sample) if line.strip()]
+    if not lines:
+        raise refuse(shown, "the file holds only blank lines.", "Add a file with a header line and rows.")
+    told_by_excel = lines[0].strip().lower().removeprefix("sep=") if lines[0].lower().startswith("sep=") else ""
+    if len(told_by_excel) == 1:
+        dialect, why = Dialect(told_by_excel), f'The first line says that "{told_by_excel}" parts the fields.'
+    else:
+        dialect, why = sniff(lines, tabs_expected=path.suffix.lower() in (".tsv", ".tab"))
+    try:
+        raw = _parse(path, shown, encoding, dialect, bool(told_by_excel))
+    except _OpenQuote as found:
+        raw = _without_quotes(path, shown, encoding, dialect, found.line)
+    raw.inference[:0] = [encoding.sentence, why]
+    raw.problems[:0] = list(encoding.problems)
+    raw.comma_is_decimal = dialect.delimiter != ","
+    return raw
+
+
+def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect, line: int) -> RawTable:
+    """Quotes that are never closed may be plain signs (5" pipe): taken so where every line then has the same width."""
+    plain = Dialect(dialect.delimiter, None, quoted=False)
+    with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
+        widths = {len(record) for record in islice(plain.records(file), 100_000) if record}
+    if len(widths) != 1 or (dialect.delimiter is not None and widths == {1}):
+        raise refuse(
+            f"{shown}, line {line}",
+            "a quote is opened here and never closed.",
+            'Close it, or double it ("") where it is meant as a sign, and add the file again.',
+        )
+    raw = _parse(path, shown, encoding, plain, False)
+    raw.inference.append(
+        "Quotes are read as plain signs: they do not come in pairs, and every line has the same width."
+    )
+    return raw
+
+
+def _parse(path: Path, shown: str, encoding: Encoding, dialect: Dialect, skip_first: bool) -> RawTable:
+    with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
+        if skip_first:
+            file.readline()
+        reader = dialect.records(file)
+        chunks = _chunks(reader, file, path, shown)
+        first, ends = next(chunks)
+        kept = [(record, end) for record, end in zip(first, ends, strict=True) if any(f.strip() for f in record)]
+        if not kept:
+            raise refuse(shown, "the first lines are blank.", "Add a file with a header line and rows.")
+        named, why = has_header([record for record, _ in kept[:300]])
+        body = (
+            [record for record, _ in kept[1:300]] if named and len(kept) > 1 else [record for record, _ in kept[:300]]
+        )
+        width = _usual_width(body, kept[0][0] if named else [])
+        table = _Assembly(shown, width, asking.get().limits, int(skip_first))
+        fields = [field.strip() for field in kept[0][0]] if named else [""] * width
+        if named and len(fields) == width - 1:
+            fields = ["row_name", *fields]
+        if named and len(fields) > width and not any(fields[width:]):
+            fields = fields[:width]
+        if named and len(fields) != width:
+            what = f"the header names {len(fields)} columns, but most rows have {width} fields."
+            raise refuse(f"{shown}, line {kept[0][1]}", what, "Give the header and the rows the same number of fields.")
+        start = kept[0][1] if named else 0
+        table.header = kept[0][0] if named else None
+        table.take([r for r, e in zip(first, ends, strict=True) if e > start], [e for e in ends if e > start], start)
+        for records, ends in chunks:
+            table.take(records, ends, table.last_line)
+        newlines = file.newlines
+    names, problems = headers(fields, shown)
+    raw = table.finish(names)
+    raw.problems += problems
+    raw.inference.append(why)
+    if isinstance(newlines, tuple):
+        said = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
+        raw.inference.append(f"Line ends are mixed ({', '.join(said[n] for n in newlines)}); each was taken as an end.")
+    return raw
+
+
+def _usual_width(records: list[list[str]], header: list[str]) -> int:
+    widths = [len(record) for record in records]
+    usual = max(set(widths), key=lambda width: (widths.count(width), width))
+    trailing = usual > 1 and all(not record[-1].strip() for record in records if len(record) == usual)
+    named = len(header) >= usual and header[usual - 1].strip()
+    # "a,b,c," on every line: a trailing delimiter, not a column
+    return usual - 1 if trailing and not named else usual
+
+
+def _chunks(reader: Any, file: TextIO, path: Path, shown: str) -> Any:
+    """Yields (records, the line on which each ends)."""
+    told, size = asking.get().told, max(1, path.stat().st_size)
+    while True:
+        records: list[list[str]] = []
+        ends: list[int] = []
+        before = reader.line_num
+        try:
+            for record in islice(reader, _CHUNK):
+                records.append(record)
+                ends.append(reader.line_num)
+        except csv.Error as error:
+            line = (ends[-1] if ends else before) + 1
+            if "field larger" in str(error):
+                raise _OpenQuote(line) from error
+            raise refuse(
+                f"{shown}, line {line}", f"cannot be read as a table ({error}).", "Correct this line."
+            ) from error
+        if not records:
+            return
+        last_start = (ends[-2] if len(ends) > 1 else before) + 1
+        if ends[-1] > last_start and len(records) < _CHUNK and _is_open(path, file, last_start):
+            raise _OpenQuote(last_start)
+        told("reading", min(size, file.buffer.tell()), size)
+        yield records, ends
+
+
+def _is_open(path: Path, file: TextIO, start: int) -> bool:
+    """Says whether the quotes from line `start` to the end of the file are odd in number."""
+    quotes = 0
+    with path.open(encoding=file.encoding, errors=file.errors or "strict", newline="") as again:
+        for line in islice(again, start - 1, None):
+            quotes += line.count('"')
+    return quotes % 2 == 1
+
+
+class _Assembly:
+    """Collects records into Arrow columns chunk by chunk, so that a million rows never stand in Python objects at once."""
+
+    def __init__(self, shown: str, width: int, limits: Limits, last_line: int) -> None:
+        self.shown, self.width, self.limits = shown, width, limits
+        self.columns: list[list[Any]] = [[] for _ in range(width)]
+        self.places: list[np.ndarray] = []
+        self.rows = 0
+        self.ragged: list[Skipped] = []
+        self.ragged_count = 0
+        self.repeated_headers = 0
+        self.header: list[str] | None = None
+        self.last_line = last_line
+        if width > limits.columns:
+            what = f"at most {limits.columns:,} columns can be read; got {width:,}."
+            raise refuse(shown, what, "Keep the columns that matter, or turn the table by 90 degrees.")
+
+    def take(self, records: list[list[str]], ends: list[int], before: int) -> None:
+        starts = [before + 1, *[end + 1 for end in ends[:-1]]]
+        self.last_line = ends[-1] if ends else before
+        width = self.width
+        if self.header in records or any(len(record) != width for record in records):
+            fitting = [(r, s) for r, s in map(self._fit, records, starts) if r is not None]
+            records, starts = [r for r, _ in fitting], [s for _, s in fitting]
+        if not records:
+            return
+        self.rows += len(records)
+        if self.rows > self.limits.rows or self.rows * width > self.limits.cells:
+            what = f"at most {self.limits.rows:,} rows and {self.limits.cells:,} cells can be read; the file has more."
+            raise refuse(self.shown, what, "Add a sample of the rows.")
+        for column, values in zip(self.columns, zip(*records, strict=True), strict=True):
+            column.append(pa.array(values, pa.large_string()))
+        self.places.append(np.asarray(starts, np.int64))
+
+    def _fit(self, record: list[str], line: int) -> tuple[list[str] | None, int]:
+        if record == self.header:
+            self.repeated_headers += 1
+            return None, line
+        if len(record) > self.width and not any(field.strip() for field in record[self.width :]):
+            record = record[: self.width]
+        if len(record) == self.width:
+            return record, line
+        if not any(field.strip() for field in record):
+            return None, line  # a blank line is no row
+        self.ragged_count += 1
+        if len(self.ragged) < 10_000:
+            reason = f"has {len(record)} fields where {self.width} are expected"
+            self.ragged.append(Skipped(where=f"{self.shown}, line {line}", reason=reason))
+        return None, line
+
+    def finish(self, names: list[str]) -> RawTable:
+        problems: list[Problem] = []
+        if self.ragged_count > 0.5 * self.rows:
+            what = f"{self.ragged_count:,} of {self.ragged_count + self.rows:,} rows have another number of fields than the header."
+            raise refuse(
+                self.ragged[0].where, what, "Put quotes around fields that hold the delimiter, or use Parquet."
+            )
+        if self.ragged_count:
+            what = f"{self.ragged_count:,} row(s) have another number of fields than the header and were left out."
+            remedy = "Put quotes around fields that hold the delimiter; the list of skipped rows names the lines."
+            problems.append(Problem(severity="warning", where=self.ragged[0].where, what=what, remedy=remedy))
+        if self.repeated_headers:
+            what = f"the header line comes again {self.repeated_headers} time(s); these lines were left out."
+            problems.append(Problem(severity="note", where=self.shown, what=what, remedy="Nothing needs to be done."))
+        columns = [pa.chunked_array(column, pa.large_string()) for column in self.columns]
+        places = np.concatenate(self.places) if self.places else np.empty(0, np.int64)
+        return RawTable(names, columns, places, "line", list(self.ragged), problems)

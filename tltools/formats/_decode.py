@@ -1,0 +1,148 @@
+"""One image from a stranger: judged by its header, decoded, made upright RGB, and stored under a name made from its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tltools.formats._magic import looks_like
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+ALL_IMAGES = (*EXTENSIONS, ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".ico", ".jp2", ".jfif")
+LONGEST = 768  # pixels that are kept of the longer side: more than any backbone here reads
+SMALLEST = 6  # pixels of the shorter side; less shows nothing
+_READ = ("JPEG", "PNG", "WEBP")
+# what Pillow's decoders raise on damaged files
+_DAMAGED = (
+    OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, TypeError, ZeroDivisionError, MemoryError,
+    AttributeError, KeyError, OverflowError,
+)  # fmt: skip
+
+
+class NotTaken(ValueError):
+    """An image that is not taken; its text is the reason."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A stored image: its path below the media folder, the size it had, and what was changed."""
+
+    path: str
+    width: int
+    height: int
+    remarks: tuple[str, ...]
+
+
+def decode(content: bytes, media: Path, most_pixels: int) -> Decoded:
+    """Decodes one image file and stores it below `media`.
+
+    Raises:
+        NotTaken: another format, damaged, too large or too small, with the reason.
+    """
+    from PIL import Image, ImageOps
+
+    if not content:
+        raise NotTaken("the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(content), formats=_READ) as first:
+            _judge_size(first.size, most_pixels)
+            kind = first.format or ""
+            first.verify()
+        with Image.open(io.BytesIO(content), formats=_READ) as image:
+            width, height = image.size
+            remarks = _remarks(image)
+            if image.mode == "RGB":
+                image.draft("RGB", (2 * LONGEST, 2 * LONGEST))  # a JPEG is decoded smaller, which is much faster
+            image.load()
+            turn = image.getexif().get(0x0112, 1)
+            plain = _to_rgb(ImageOps.exif_transpose(image))
+    except Image.UnidentifiedImageError:
+        raise NotTaken(_foreign(content)) from None
+    except Image.DecompressionBombError:
+        raise NotTaken(f"it has more than {most_pixels / 1e6:.0f} million pixels; make it smaller") from None
+    except NotTaken:
+        raise
+    except _DAMAGED as error:
+        raise NotTaken(f"it is damaged and cannot be decoded ({str(error)[:80] or type(error).__name__})") from None
+    if turn in range(2, 9):
+        remarks.append("turned upright")
+        width, height = (height, width) if turn >= 5 else (width, height)
+    if max(plain.size) > LONGEST:
+        plain.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        remarks.append("made smaller")
+    return Decoded(_store(plain, kind, media), width, height, tuple(remarks))
+
+
+def _judge_size(size: tuple[int, int], most_pixels: int) -> None:
+    width, height = size
+    if width * height > most_pixels:
+        what = f"it has {width} x {height} pixels; at most {most_pixels / 1e6:.0f} million are read, make it smaller"
+        raise NotTaken(what)
+    if min(size) < SMALLEST:
+        raise NotTaken(f"it has {width} x {height} pixels; at least {SMALLEST} x {SMALLEST} are needed")
+
+
+def _remarks(image: Image.Image) -> list[str]:
+    remarks = []
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        remarks.append("animated: the first picture was taken")
+    if image.mode in ("CMYK", "YCCK"):
+        remarks.append("CMYK turned into RGB")
+    elif image.mode.startswith("I") or image.mode == "F":
+        remarks.append("16 bits a channel turned into 8")
+    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        remarks.append("transparency laid on white")
+    return remarks
+
+
+def _to_rgb(image: Any) -> Any:
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":
+        import numpy as np
+
+        values = np.asarray(image).astype(np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def _store(image: Any, kind: str, media: Path) -> str:
+    """Stores JPEG photos as JPEG (quality 95), all else without loss; equal pixels get one name and one file."""
+    seen = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+    lossy = kind == "JPEG" or (kind == "WEBP" and image.width * image.height > 65_536)
+    name = f"{seen[:2]}/{seen[:32]}.{'jpg' if lossy else 'png'}"
+    target = media / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stored = io.BytesIO()
+        if lossy:
+            image.save(stored, "JPEG", quality=95, subsampling=0)
+        else:
+            image.save(stored, "PNG", compress_level=4)
+        half = target.with_name(f".{target.name}.{id(stored)}")  # two threads may hold equal images
+        half.write_bytes(stored.getvalue())
+        half.replace(target)
+    return name
+
+
+def _foreign(content: bytes) -> str:
+    found = looks_like(content[:65_536])
+    if not found:
+        return "must be JPEG, PNG or WebP; its first bytes are those of no known image"
+    what, remedy = found
+    picture = "image" in what or "drawing" in what
+    return (
+        f"must be JPEG, PNG or WebP; it is {what}{'; ' + remedy[0].lower() + remedy[1:].rstrip('.') if picture else ''}"
+    )

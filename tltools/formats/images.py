@@ -1,0 +1,268 @@
+"""Images become rows: a folder or zip of class folders (with or without train/val/test), or of images and a table of labels."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from tltools.formats import Asking, Format, Read, asking
+from tltools.formats import _archive as archives
+from tltools.formats import _decode as decoding
+from tltools.formats._cells import listed, typed
+from tltools.formats._layout import PART_COLUMNS, PARTS, understand
+from tltools.records import Problem, Refusal, Skipped, refuse
+
+_LABEL_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl")
+_HOW = "Put one folder of images per class (ants/1.jpg, bees/2.jpg), or images and a CSV with their names and labels."
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """The files of a folder or an archive: their names, and how to get the bytes of one."""
+
+    shown: str
+    names: list[str]
+    content: Callable[[str], bytes]
+    refused: tuple[Skipped, ...] = ()
+
+
+def recognise(path: Path) -> float:
+    """How sure, 0..1, that a path is a collection of images."""
+    if path.is_dir():
+        for number, (_, _, files) in enumerate(os.walk(path)):
+            if any(file.lower().endswith(decoding.ALL_IMAGES) for file in files):
+                return 0.9
+            if number > 2_000:
+                break
+        return 0.1
+    if path.suffix.lower() == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = any(name.lower().endswith(decoding.ALL_IMAGES) for name in archive.namelist())
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
+            return 0.5  # damaged: the reader says how
+        return 0.9 if inside else 0.2
+    return 0.2 if path.suffix.lower() in decoding.ALL_IMAGES else 0.0
+
+
+def read(path: Path, scratch: Path) -> Read:
+    """Reads a folder or zip of images; decoded images are written below `scratch`.
+
+    Raises:
+        Refusal: an archive that could do harm, no image, or images without any label.
+    """
+    if path.is_file() and path.suffix.lower() in decoding.ALL_IMAGES:
+        raise refuse(path.name, "one image is no dataset.", _HOW)
+    with _collection(path) as collection:
+        images = [name for name in collection.names if name.lower().endswith(decoding.ALL_IMAGES)]
+        if not images:
+            some = listed(sorted({PurePosixPath(n).suffix.lower() or n for n in collection.names}))
+            what = f"there is no image in it; found {some or 'nothing'}."
+            raise refuse(collection.shown, what, _HOW)
+        skipped = list(collection.refused)
+        labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
+        layout = understand(images)
+        described, label_notes = _label_table(collection, labels, images)
+        if described is None and not any(layout.classes.values()):
+            what = "the images lie in no class folders, and no table names their labels."
+            raise refuse(collection.shown, what, _HOW)
+        done, reasons, remarks = _decode_all(collection, images, scratch)
+    others = set(collection.names) - set(images) - set(labels)
+    skipped += [Skipped(where=n, reason="it is no image") for n in sorted(others) if not _is_read_me(n)]
+    skipped += [Skipped(where=archives.readable(name), reason=reason) for name, reason in reasons.items()]
+    table = pd.DataFrame(
+        [
+            (done[n].path, layout.classes[n], done[n].width, done[n].height, archives.readable(n), layout.parts[n])
+            for n in images
+            if n in done
+        ],
+        columns=["image", "label", "width", "height", "_where", "_part"],
+    )
+    table = table.astype({"width": float, "height": float})
+    target: str | None = "label"
+    if described is not None:
+        table, target, unlabelled = _join(table, described, skipped)
+        label_notes += unlabelled
+    if table.empty:
+        first = f" The first: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
+        raise refuse(collection.shown, f"none of the {len(images)} images could be used.{first}", _HOW)
+    problems = [*_skip_problems(collection.shown, skipped), *_remark_notes(collection.shown, remarks), *label_notes]
+    empty = table["label"].eq("") if target == "label" and "label" in table else None
+    if empty is not None and empty.any():
+        table = table.assign(label=table["label"].mask(empty))
+    return Read(table, scratch, target, tuple(problems), tuple(skipped), layout.inference if described is None else ())
+
+
+@contextmanager
+def _collection(path: Path) -> Iterator[_Collection]:
+    if path.is_dir():
+        names, refused = _walk(path)
+        yield _Collection(path.name, names, lambda name: (path / name).read_bytes(), refused)
+        return
+    with archives.opened(path) as (archive, infos):
+        by_name = {i.filename: i for i in infos if not archives.is_system_file(i.filename)}
+        yield _Collection(path.name, list(by_name), lambda name: archives.content(archive, by_name[name], path.name))
+
+
+def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
+    """File names below a folder, sorted, without hidden ones; links that lead out of it are refused."""
+    limits, names, refused = asking.get().limits, [], []
+    inside = root.resolve()
+    for folder, below, files in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for file in sorted(files):
+            name = (Path(folder) / file).relative_to(root).as_posix()
+            if file.startswith(".") or archives.is_system_file(name):
+                continue
+            if not (Path(folder) / file).resolve().is_relative_to(inside):
+                refused.append(Skipped(where=name, reason="it is a link that leads out of the folder"))
+                continue
+            names.append(name)
+            if len(names) > limits.entries:
+                raise refuse(
+                    root.name, f"at most {limits.entries:,} files are read; the folder has more.", "Add a part of it."
+                )
+    return names, tuple(refused)
+
+
+def _decode_all(
+    collection: _Collection, names: list[str], media: Path
+) -> tuple[dict[str, decoding.Decoded], dict[str, str], Counter[str]]:
+    ask: Asking = asking.get()
+    done: dict[str, decoding.Decoded] = {}
+    reasons: dict[str, str] = {}
+    remarks: Counter[str] = Counter()
+
+    def one(content: bytes) -> decoding.Decoded | str:
+        try:
+            return decoding.decode(content, media, ask.limits.pixels)
+        except decoding.NotTaken as reason:
+            return str(reason)
+
+    # an archive can be read by one thread only; decoding and encoding release the lock
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # Pillow warns of large images; the limit here is an error
+        for start in range(0, len(names), 64):
+            block = names[start : start + 64]
+            for name, result in zip(block, pool.map(one, [collection.content(name) for name in block]), strict=True):
+                if isinstance(result, str):
+                    reasons[name] = result
+                else:
+                    done[name] = result
+                    remarks.update(result.remarks)
+            ask.told("decoding images", min(start + 64, len(names)), len(names))
+    return done, reasons, remarks
+
+
+def _label_table(
+    collection: _Collection, labels: list[str], images: list[str]
+) -> tuple[pd.DataFrame | None, list[Problem]]:
+    """The table whose column names the images, with the full image name in "_image"; None where there is none."""
+    known: dict[str, str | None] = {}
+    for name in images:  # full name, file name, and file name without ending; None where two images share it
+        path = PurePosixPath(name)
+        for key in {name, path.name, path.stem}:
+            known[key] = None if key in known and known[key] != name else name
+    for label_file in labels:
+        table, problems = _read_labels(collection, label_file)
+        if table is None:
+            continue
+        for column in table.columns:
+            values = table[column].dropna()
+            if not len(values) or str(column).startswith("_"):
+                continue
+            texts = values.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+            matched = texts.str.replace("\\", "/").str.removeprefix("./").map(known)
+            if matched.notna().mean() >= 0.5:
+                matched = matched.reindex(table.index)
+                note = f'"{label_file}" holds the labels: its column "{column}" names the images.'
+                rest = table.drop(columns=column).assign(_image=matched, _named=texts.reindex(table.index))
+                where = f"{collection.shown}/{label_file}"
+                notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
+                return rest, [*problems, *notes]
+    return None, []
+
+
+def _read_labels(collection: _Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:
+    from tltools.formats import _csv_text, _excel, _json_lines, _parquet
+
+    suffix = PurePosixPath(name).suffix.lower()
+    reader = {".xlsx": _excel.read, ".parquet": _parquet.read, ".jsonl": _json_lines.read}.get(suffix, _csv_text.read)
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / f"labels{suffix}"
+        unpacked.write_bytes(collection.content(name))
+        try:
+            raw = reader(unpacked, archives.readable(name))
+            return typed(raw, archives.readable(name)), raw.problems
+        except Refusal:
+            return None, []
+
+
+def _join(
+    table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped]
+) -> tuple[pd.DataFrame, str | None, list[Problem]]:
+    """Joins decoded images with their rows of the label table; what has no counterpart is named as skipped."""
+    images = table.drop(columns=["label"]).set_index("_where")
+    listed_names = described["_image"].map(lambda name: archives.readable(name) if isinstance(name, str) else name)
+    missing = ~listed_names.isin(images.index)
+    for where, named in described.loc[missing, ["_where", "_named"]].itertuples(index=False):
+        skipped.append(Skipped(where=str(where), reason=f'there is no usable image "{named}"'))
+    without = [name for name in images.index if name not in set(listed_names.dropna())]
+    skipped += [Skipped(where=name, reason="the table of labels does not name it") for name in without]
+    kept = described[~missing].drop(columns=["_image", "_where", "_named"])
+    clash = {name: f"{name}_of_table" for name in kept.columns if name in images.columns}
+    kept = kept.rename(columns=clash)
+    joined = pd.concat(
+        [images.loc[listed_names[~missing]].reset_index(names="_where"), kept.reset_index(drop=True)], axis=1
+    )
+    for column in kept.columns:
+        if str(column).lower() in PART_COLUMNS and kept[column].dtype != float:
+            words = joined[column].str.lower().map(PARTS)
+            if words.notna().all() and words.nunique() >= 2:
+                joined = joined.assign(_part=words).drop(columns=column)
+    left = [c for c in joined.columns if c not in ("_where", "_part", "image", "width", "height")]
+    return joined, left[0] if len(left) == 1 else None, []
+
+
+def _skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
+    if not skipped:
+        return []
+    reasons = Counter(one.reason.split(";")[0].split("(")[0].strip() for one in skipped)
+    most = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    what = (
+        f"{len(skipped)} file(s) or row(s) were left out ({most}), the first: {skipped[0].where}: {skipped[0].reason}."
+    )
+    remedy = "The list of skipped files names each with its reason; correct them and add the data again."
+    return [Problem(severity="warning", where=shown, what=what, remedy=remedy)]
+
+
+def _remark_notes(shown: str, remarks: Counter[str]) -> list[Problem]:
+    if not remarks:
+        return []
+    said = ", ".join(f"{count} {remark}" for remark, count in remarks.most_common())
+    what = f"images were made alike: {said}."
+    return [Problem(severity="note", where=shown, what=what, remedy="Nothing needs to be done.")]
+
+
+def _is_read_me(name: str) -> bool:
+    return PurePosixPath(name).stem.lower() in ("readme", "license", "licence", "source")
+
+
+IMAGES = Format(
+    key="images",
+    title="Images in class folders, or with a table of labels",
+    extensions=(".zip",),
+    recognise=recognise,
+    read=read,
+    order=20,
+)

@@ -1,0 +1,139 @@
+"""Table rows: numbers and categories."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tltools.modalities import Modality
+from tltools.records import Column, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+def recognise(columns: Sequence[Column]) -> float:
+    """How sure, 0..1: the weight of numbers and categories against text columns."""
+    texts = sum(column.kind == "text" for column in columns)
+    others = sum(column.kind in ("number", "category") for column in columns)
+    return 0.95 * others / (others + 4 * texts) if others else 0.05
+
+
+def inputs(columns: Sequence[Column]) -> tuple[str, ...]:
+    """All numbers and categories; identifiers, constants, dates and free texts are left out."""
+    return tuple(column.name for column in columns if column.kind in ("number", "category"))
+
+
+def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[str, float]:
+    """How many columns of each sort, and the share of missing cells."""
+    frame = rows[list(names)]
+    numeric = sum(dtype == float for dtype in frame.dtypes)
+    return {
+        "number_columns": float(numeric),
+        "category_columns": float(len(names) - numeric),
+        "missing_share": float(frame.isna().to_numpy().mean()) if frame.size else 0.0,
+    }
+
+
+def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[Problem]:
+    """More columns than rows, empty rows, categories with very many values."""
+    frame = rows[list(names)]
+    found = []
+    if len(names) > len(rows):
+        what = f"there are more input columns ({len(names):,}) than rows ({len(rows):,})."
+        remedy = "Expect wide intervals; strongly regularised models are the ones to trust."
+        found.append(Problem(severity="note", where="the table", what=what, remedy=remedy))
+    empty = frame.isna().all(axis=1)
+    if empty.any():
+        where = str(rows.loc[empty, "_where"].iloc[0])
+        what = f"{int(empty.sum())} row(s) are missing in every input column, the first is {where}."
+        found.append(Problem(severity="warning", where=where, what=what, remedy="Fill them in or leave them out."))
+    many = [name for name in names if frame[name].dtype != float and frame[name].nunique() > 100]
+    if many:
+        what = f"{len(many)} category column(s) have more than 100 values: {', '.join(many[:6])}."
+        remedy = "Group rare values, or leave the column out of the inputs if it is a name or a code."
+        found.append(Problem(severity="note", where=many[0], what=what, remedy=remedy))
+    return found
+
+
+def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[bytes]:
+    """Per row: sha256 of the input values with their column names."""
+    head = "\x1f".join(names)
+    columns = [_texts(rows[name]) for name in names]
+    return [
+        hashlib.sha256("\x1f".join((head, *cells)).encode("utf-8", "surrogatepass")).digest()
+        for cells in zip(*columns, strict=True)
+    ]
+
+
+def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarray:
+    """(N,) int64: rows share one where all input values agree, numbers to six digits.
+
+    Tables of few columns or few values repeat rows by nature, and equal rows there are no copies: with fewer than
+    five columns, or where most rows have a twin, every row stands alone.
+    """
+    import numpy as np
+    import pandas as pd
+
+    alone = np.arange(len(rows), dtype=np.int64)
+    if len(names) < 5 or not len(rows):
+        return alone
+    whole = np.zeros(len(rows), np.uint64)
+    for name in names:
+        column = rows[name]
+        values = _six_digits(column.to_numpy(float)) if column.dtype == float else column.fillna("\0").to_numpy(object)
+        hashed = pd.util.hash_array(values, categorize=True)
+        whole = (whole * np.uint64(0x9E3779B97F4A7C15)) ^ (hashed + np.uint64(0x632BE59BD9B4E019))
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    return alone if len(first) < 0.5 * len(rows) else first[inverse].astype(np.int64)
+
+
+def frame(rows: pd.DataFrame, names: Sequence[str], media: Path) -> pd.DataFrame:
+    """Returns the input columns: numbers as float64, categories as strings, missing cells as NaN."""
+    return rows[list(names)].reset_index(drop=True)
+
+
+def sentences(rows: pd.DataFrame, names: Sequence[str], media: Path) -> list[str]:
+    """Returns each row as "age is 39; workclass is State-gov"; missing cells are left out."""
+    columns = [(f"{name} is ", _texts(rows[name], "")) for name in names]
+    return [
+        "; ".join(label + cell for (label, _), cell in zip(columns, cells, strict=True) if cell)
+        for cells in zip(*(texts for _, texts in columns), strict=True)
+    ]
+
+
+def _texts(column: pd.Series, missing: str = "\x00") -> list[str]:
+    """Cells as text: whole numbers without a point, others with up to six digits."""
+    if column.dtype == float:
+        return [
+            missing if value != value else f"{value:.6g}" if abs(value) < 1e6 else f"{value:.12g}"
+            for value in column.tolist()
+        ]
+    return [missing if value is None or value != value else str(value) for value in column.tolist()]
+
+
+def _six_digits(values: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 10.0 ** (5 - np.floor(np.log10(np.abs(values))))
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+    rounded = np.round(values * scale) / scale
+    return np.where(np.isnan(rounded), np.inf, rounded) + 0.0  # one value for missing, one for both zeros
+
+
+TABULAR = Modality(
+    key="tabular",
+    title="Table rows",
+    recognise=recognise,
+    inputs=inputs,
+    numbers=numbers,
+    problems=problems,
+    content=content,
+    clusters=clusters,
+    views={"tabular": frame, "text": sentences},
+    order=30,
+)
