@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from tltools.engine import heads
-from tltools.engine.ridge import solve, standardise
+from tltools.judging.ranking import balanced_accuracy
+from tltools.judging.ridge import solve, standardise
 
 
 def brute_force(x: np.ndarray, y: np.ndarray, w: np.ndarray, scale: np.ndarray, penalty: float) -> np.ndarray:
@@ -55,8 +56,8 @@ def test_few_left_out_rows_of_many_are_the_same_as_all(monkeypatch: pytest.Monke
     random = np.random.default_rng(4)
     x, y, w = random.standard_normal((90, 5)), random.standard_normal((90, 1)), np.ones(90)
     whole = solve(x, y, w, *standardise(x, w))
-    monkeypatch.setattr("tltools.engine.ridge.LOO_ROWS", 11)
-    monkeypatch.setattr("tltools.engine.ridge.BLOCK", 16)
+    monkeypatch.setattr("tltools.judging.ridge.LOO_ROWS", 11)
+    monkeypatch.setattr("tltools.judging.ridge.BLOCK", 16)
     part = solve(x, y, w, *standardise(x, w))
     assert len(part.rows) == 11
     np.testing.assert_allclose(part.left_out(0.1), whole.left_out(0.1)[part.rows], atol=1e-10)
@@ -74,7 +75,7 @@ def test_left_out_score_foretells_the_score_on_new_rows(choose: heads.Choose) ->
     x, y = blobs(600, 40, 4, apart=0.35)
     new_x, new_y = blobs(4000, 40, 4, apart=0.35, seed=1)
     head = heads.ridge_classifier(x, y, 4, choose=choose)
-    score = heads.balanced_accuracy(new_y, head.outputs(new_x).argmax(1))
+    score = balanced_accuracy(new_y, head.outputs(new_x).argmax(1))
     assert 0.6 < score < 0.99
     assert abs(score - head.loo_score) < 0.06
 
@@ -161,12 +162,12 @@ def test_constant_features_and_no_rows() -> None:
 
 
 def test_very_wide_and_tall_features_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tltools.engine.ridge.WIDEST", 64)
+    monkeypatch.setattr("tltools.judging.ridge.WIDEST", 64)
     x, y = blobs(300, 200, 3, apart=0.5)
     new_x, new_y = blobs(1000, 200, 3, apart=0.5, seed=1)
     head = heads.ridge_classifier(x, y, 3)
     assert head.weight.shape == (3, 200)
-    score = heads.balanced_accuracy(new_y, head.outputs(new_x).argmax(1))
+    score = balanced_accuracy(new_y, head.outputs(new_x).argmax(1))
     assert score > 0.8 and abs(score - head.loo_score) < 0.1
 
 

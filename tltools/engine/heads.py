@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tltools.engine.ridge import solve, standardise
+from tltools.judging.ranking import balanced_accuracy
+from tltools.judging.ridge import solve, standardise
 
 Array = NDArray[Any]
 Kind = Literal["classes", "number"]
@@ -206,13 +207,6 @@ def softmax(logits: Array) -> Array:
     return np.asarray(e / e.sum(1, keepdims=True))
 
 
-def balanced_accuracy(truth: Array, predicted: Array) -> float:
-    """Mean over the classes in `truth` of the share of its rows that are predicted right."""
-    counts = np.bincount(truth)
-    right = np.bincount(truth[truth == predicted], minlength=len(counts))
-    return float((right[counts > 0] / counts[counts > 0]).mean())
-
-
 def _loss(choose: Choose, raw: Array, tau: float, codes: Array, weights: Array) -> float:
     if choose == "balanced_accuracy":
         return -balanced_accuracy(codes, raw.argmax(1))
@@ -224,8 +218,9 @@ def _loss(choose: Choose, raw: Array, tau: float, codes: Array, weights: Array) 
 
 
 def _strongest_best(losses: Sequence[float]) -> int:
-    """Position of the least loss; the last of equals, since strengths rise along the path."""
-    return int(len(losses) - 1 - np.argmin(np.asarray(losses)[::-1]))
+    """Position of the least loss; of those equal but for rounding the last, the strongest."""
+    values = np.asarray(losses)
+    return int(np.flatnonzero(values <= values.min() + 1e-9 * abs(values.min()))[-1])
 
 
 def _single(weight: Array, bias: Array, mean: Array, scale: Array) -> tuple[Array, Array, Array, Array]:

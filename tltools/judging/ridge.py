@@ -1,4 +1,4 @@
-"""The least-squares problem behind the closed-form heads: one eigendecomposition, then every strength is a rescale.
+"""Ridge regression in its eigenbasis: one eigendecomposition, then every strength and every left-out row is a rescale.
 
 Rows are standardised with the training rows' weighted mean and deviation; the intercept is not penalised. With the
 rows times sqrt(w), `Q diag(s) Q'` is the Gram matrix, and for a strength l
