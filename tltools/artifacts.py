@@ -1,0 +1,111 @@
+"""Folders that are written once and then only read: built beside their place, sealed by a manifest, renamed in.
+
+The manifest `sealed.json` is written last, so its presence means "complete"; it holds size and sha256 of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tltools.home import sync_folder, write_json
+from tltools.records import Problem
+
+MANIFEST = "sealed.json"
+
+
+def sealed(folder: Path) -> bool:
+    """Tells whether a folder is complete."""
+    return (folder / MANIFEST).is_file()
+
+
+@contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """Lends a temporary folder; on a clean exit it is sealed and renamed to `final`.
+
+    When another process sealed the same content first, its folder is kept: content addresses make both equal.
+    After an exception nothing is left behind.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.part"
+    temporary.mkdir()
+    try:
+        yield temporary
+        _seal(temporary)
+        if sealed(final):
+            return
+        if final.exists():
+            # an unsealed folder in our place is the rest of something that died; it holds nothing complete
+            shutil.rmtree(final, ignore_errors=True)
+        try:
+            os.rename(temporary, final)
+        except OSError:
+            if not sealed(final):
+                raise
+        sync_folder(final.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def verify(folder: Path) -> list[Problem]:
+    """Compares a sealed folder with its manifest; an empty list means that every byte is as it was written."""
+    if not sealed(folder):
+        return [_broken(folder, "has no manifest, so it is not complete")]
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files = dict(manifest["files"])
+    except (ValueError, KeyError, TypeError):
+        return [_broken(folder / MANIFEST, "cannot be read")]
+    problems = []
+    for name, (size, digest) in files.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(_broken(path, "is gone"))
+        elif path.stat().st_size != size or _sha256(path) != digest:
+            problems.append(_broken(path, "is not what was written"))
+    return problems
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder, in bytes; files that vanish meanwhile count nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(place) / name).stat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def sweep_leftovers(parent: Path) -> int:
+    """Removes what interrupted builders left in a folder of artifacts; returns how many. Call when nothing builds."""
+    left = list(parent.glob(".*.part")) if parent.is_dir() else []
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(left)
+
+
+def _seal(folder: Path) -> None:
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+            files[path.relative_to(folder).as_posix()] = [path.stat().st_size, _sha256(path)]
+    write_json(folder / MANIFEST, {"files": files})
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _broken(path: Path, what: str) -> Problem:
+    return Problem(severity="error", where=str(path), what=f"{what}.", remedy="Remove the folder; it is made again.")

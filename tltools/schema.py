@@ -1,0 +1,131 @@
+"""The store's tables, and how a database is opened: journal mode by SQLite version, explicit transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import sqlalchemy as sa
+
+from tltools.home import Home
+from tltools.records import refuse
+
+VERSION = 1  # of the tables; a newer file is refused, an older one is migrated
+
+tables = sa.MetaData()
+
+jobs = sa.Table(
+    "jobs",
+    tables,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("lane", sa.String, nullable=False),
+    sa.Column("key", sa.String, nullable=False),  # idempotency: unique among live jobs
+    sa.Column("title", sa.String, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),  # grows with every claim; the fencing token
+    sa.Column("crashes", sa.Integer, nullable=False, default=0),  # abnormal ends, counted apart from attempts
+    sa.Column("cancel_asked", sa.Boolean, nullable=False, default=False),
+    sa.Column("holder", sa.Text),  # JSON of Holder
+    sa.Column("lease_clock", sa.String),  # whose clock `lease_until` is read on
+    sa.Column("lease_until", sa.Float),  # seconds on that clock
+    sa.Column("progress", sa.Text, nullable=False, default="{}"),
+    sa.Column("result", sa.Text),
+    sa.Column("failure", sa.Text),
+    sa.Column("created", sa.Float, nullable=False),  # wall clock, for people and for the order of the queue
+    sa.Column("started", sa.Float),
+    sa.Column("ended", sa.Float),
+    sa.Index(
+        "one_live_job_a_key",
+        "key",
+        unique=True,
+        sqlite_where=sa.text("state IN ('queued', 'running')"),
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
+    ),
+    sa.Index("by_state", "state", "lane", "created"),
+)
+test_reads = sa.Table(
+    "test_reads",
+    tables,
+    sa.Column("trial", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, nullable=False, index=True),
+    sa.Column("times", sa.Integer, nullable=False),
+)
+settings = sa.Table(
+    "settings", tables, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.Text, nullable=False)
+)
+memories = sa.Table(
+    "memories",
+    tables,
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("updated", sa.Float, nullable=False),
+)
+network = sa.Table(
+    "network",
+    tables,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("sent", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.BigInteger, nullable=False),
+)
+
+
+def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> tuple[str, str]:
+    """Which journal mode is safe with a linked SQLite, and why (sqlite.org/wal.html#walresetbug)."""
+    name = ".".join(map(str, version))
+    fixed = (
+        (version >= (3, 51, 3) and version[:2] != (3, 52))
+        or (version[:2] == (3, 50) and version >= (3, 50, 7))
+        or (version[:2] == (3, 44) and version >= (3, 44, 6))
+    )
+    if fixed:
+        return "WAL", f"SQLite {name} has the WAL-reset fix"
+    return "DELETE", f"SQLite {name} may corrupt a WAL file when two connections checkpoint at once"
+
+
+def open_engine(home: Home) -> sa.Engine:
+    """Opens the store's database and makes or migrates its tables.
+
+    Raises:
+        Refusal: the database was written by a newer tltools, or cannot be opened.
+    """
+    url = sa.make_url(home.database_url)
+    if url.get_backend_name() != "sqlite":
+        engine = sa.create_engine(url, pool_pre_ping=True)
+        tables.create_all(engine)
+        return engine
+    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    mode, _ = journal_mode()
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions are begun by us: see on_begin
+        for pragma in (f"journal_mode = {mode}", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        # the driver begins nothing before the first write, which loses updates of read-then-write transactions
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    try:
+        with engine.begin() as connection:
+            found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if found > VERSION:
+                raise refuse(
+                    str(url.database),
+                    f"was written by a newer tltools (tables {found}; this one knows {VERSION}).",
+                    "Update tltools, or set TLTOOLS_HOME to another folder.",
+                )
+            if found < VERSION:
+                tables.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    except sa.exc.DatabaseError as error:
+        raise refuse(
+            str(url.database),
+            f"cannot be opened as a database ({error.orig}).",
+            "Restore it from a backup, or move it away; a new one is made.",
+        ) from error
+    return engine
