@@ -25,11 +25,11 @@ class Modality:
     title: str
     recognise: Callable[[Sequence[Column]], float]  # columns without the target -> how sure, 0..1
     inputs: Callable[[Sequence[Column]], tuple[str, ...]]  # which columns to read, by default
-    numbers: Callable[["pd.DataFrame", Sequence[str], Path], Mapping[str, float]]  # facts for the profile
-    problems: Callable[["pd.DataFrame", Sequence[str], Path], Sequence[Problem]]  # what is wrong with the rows
-    content: Callable[["pd.DataFrame", Sequence[str], Path], Sequence[bytes]]  # per row: bytes that decide equality
+    numbers: Callable[[pd.DataFrame, Sequence[str], Path], Mapping[str, float]]  # facts for the profile
+    problems: Callable[[pd.DataFrame, Sequence[str], Path], Sequence[Problem]]  # what is wrong with the rows
+    content: Callable[[pd.DataFrame, Sequence[str], Path], Sequence[bytes]]  # per row: bytes that decide equality
     clusters: Callable[
-        ["pd.DataFrame", Sequence[str], Path], Any
+        [pd.DataFrame, Sequence[str], Path], Any
     ]  # (N,) int64: rows that are (near) duplicates share one
     views: Mapping[str, View]  # what a source reads ("text", "image", "tabular") -> the items
     order: int = 0
