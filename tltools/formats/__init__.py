@@ -64,6 +64,7 @@ class Asking:
 
     limits: Limits = Limits()
     told: Callable[[str, int, int], None] = lambda stage, done, total: None
+    labelled: bool = True  # False: rows to predict, so images need no class and a single image will do
 
 
 UPLOADED = Limits()

@@ -61,7 +61,8 @@ def read(path: Path, scratch: Path) -> Read:
     Raises:
         Refusal: an archive that could do harm, no image, or images without any label.
     """
-    if path.is_file() and path.suffix.lower() in decoding.ALL_IMAGES:
+    labelled = asking.get().labelled
+    if path.is_file() and path.suffix.lower() in decoding.ALL_IMAGES and labelled:
         raise refuse(path.name, "one image is no dataset.", _HOW)
     with _collection(path) as collection:
         images = [name for name in collection.names if name.lower().endswith(decoding.ALL_IMAGES)]
@@ -73,7 +74,7 @@ def read(path: Path, scratch: Path) -> Read:
         labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
         layout = understand(images)
         described, label_notes = _label_table(collection, labels, images)
-        if described is None and not any(layout.classes.values()):
+        if described is None and labelled and not any(layout.classes.values()):
             what = "the images lie in no class folders, and no table names their labels."
             raise refuse(collection.shown, what, _HOW)
         done, reasons, remarks = _decode_all(collection, images, scratch)
@@ -105,6 +106,9 @@ def read(path: Path, scratch: Path) -> Read:
 
 @contextmanager
 def _collection(path: Path) -> Iterator[_Collection]:
+    if path.is_file() and path.suffix.lower() in decoding.ALL_IMAGES:
+        yield _Collection(path.name, [path.name], lambda name: path.read_bytes())
+        return
     if path.is_dir():
         names, refused = _walk(path)
         yield _Collection(path.name, names, lambda name: (path / name).read_bytes(), refused)
@@ -237,6 +241,10 @@ def _join(
 def _skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
     if not skipped:
         return []
+    if len(skipped) == 1:
+        what = f"left out: {skipped[0].reason}."
+        remedy = "Correct it and add the data again, or go on without it."
+        return [Problem(severity="warning", where=f"{shown}, {skipped[0].where}", what=what, remedy=remedy)]
     reasons = Counter(one.reason.split(";")[0].split("(")[0].strip() for one in skipped)
     most = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
     what = (

@@ -1,0 +1,233 @@
+"""Everything worth knowing of a dataset, found once: sizes, balance, missing cells, copies, leaks; all told at once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tltools.judging import leakage
+from tltools.modalities import modalities
+from tltools.records import Column, Dataset, Problem, Profile
+from tltools.tasks import tasks
+
+_WORD = re.compile(r"[^\W_]{2,}")
+_NO_FOLDER = Path("/nonexistent")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A profile, and the clusters (N,) int64 of near-duplicate rows that were found on the way."""
+
+    profile: Profile
+    clusters: np.ndarray
+
+
+def examine(
+    table: pd.DataFrame, dataset: Dataset, columns: Sequence[Column], media: Path | None, before: Profile
+) -> Findings:
+    """Profiles the rows of a dataset. `before` holds what reading and choosing have already found."""
+    modality, task = modalities()[dataset.modality], tasks()[dataset.task]
+    folder = media or _NO_FOLDER
+    target = table[dataset.target]
+    codes = np.asarray(task.encode(target, dataset.classes))
+    clusters = np.asarray(modality.clusters(table, dataset.inputs, folder))
+    keys = modality.content(table, dataset.inputs, folder)
+    numbers = dict(modality.numbers(table, dataset.inputs, folder))
+    classes: dict[str, int] = {}
+    if dataset.classes:
+        classes = {str(name): int(count) for name, count in target.value_counts().items()}
+    else:
+        values = target.astype(float)
+        numbers |= {
+            "target_min": float(values.min()),
+            "target_mean": float(values.mean()),
+            "target_max": float(values.max()),
+            "target_std": float(values.std(ddof=0)),
+        }
+    twins, copies = _copies(table, keys, codes, clusters)
+    numbers |= copies
+    problems = [
+        *before.problems,
+        *task.problems(target, dataset),
+        *modality.problems(table, dataset.inputs, folder),
+        *twins,
+        *_parts(table, dataset, clusters),
+        *_columns(table, dataset, columns),
+        *_leaks(table, dataset, codes),
+    ]
+    profile = before.model_copy(
+        update={
+            "rows": len(table),
+            "columns": tuple(columns),
+            "classes": classes,
+            "numbers": {name: float(value) for name, value in numbers.items() if np.isfinite(value)},
+            "problems": in_order(problems),
+        }
+    )
+    return Findings(profile, clusters)
+
+
+def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Errors first, then warnings, then notes; each said once."""
+    rank = {"error": 0, "warning": 1, "note": 2}
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: rank[problem.severity]))
+
+
+def _note(where: str, what: str, remedy: str) -> Problem:
+    return Problem(severity="note", where=where, what=what, remedy=remedy)
+
+
+def _warning(where: str, what: str, remedy: str) -> Problem:
+    return Problem(severity="warning", where=where, what=what, remedy=remedy)
+
+
+def _copies(
+    table: pd.DataFrame, keys: Sequence[bytes], codes: np.ndarray, clusters: np.ndarray
+) -> tuple[list[Problem], dict[str, float]]:
+    """Equal rows, equal rows with unequal targets, and near-duplicates."""
+    places = table["_where"]
+    first: dict[bytes, int] = {}
+    original = np.fromiter((first.setdefault(key, row) for row, key in enumerate(keys)), np.int64, len(keys))
+    equal = np.flatnonzero(original != np.arange(len(original)))
+    near = int(len(clusters) - len(np.unique(clusters))) - len(equal)
+    found = []
+    quarrel = equal[codes[equal] != codes[original[equal]]]
+    if len(quarrel):
+        one = quarrel[0]
+        what = f"{len(quarrel)} row(s) have the same input as another row but another target, the first: "
+        what += f"{places.iloc[one]} against {places.iloc[original[one]]}."
+        found.append(
+            _warning(str(places.iloc[one]), what, "Correct the targets, or accept that no model can be right on both.")
+        )
+    if len(equal):
+        one = equal[0]
+        what = f"{len(equal)} row(s) repeat the input of another row, the first: {places.iloc[one]} repeats {places.iloc[original[one]]}."
+        found.append(
+            _note(
+                str(places.iloc[one]), what, "Copies stay in one part of the split, so they cannot flatter the score."
+            )
+        )
+    if near > 0:
+        own = np.flatnonzero((clusters != np.arange(len(clusters))) & (original == np.arange(len(original))))
+        one = own[0] if len(own) else int(np.flatnonzero(clusters != np.arange(len(clusters)))[0])
+        what = f"{near} row(s) are nearly the same as another one, for example {places.iloc[one]} and {places.iloc[clusters[one]]}."
+        found.append(
+            _note(str(places.iloc[one]), what, "They stay in one part of the split, so they cannot flatter the score.")
+        )
+    return found, {"duplicates": float(len(equal)), "near_duplicates": float(max(0, near))}
+
+
+def _parts(table: pd.DataFrame, dataset: Dataset, clusters: np.ndarray) -> list[Problem]:
+    """Rows of the user's own test part that have a twin outside it; classes that only one side has."""
+    test = (table["_part"] == "test").to_numpy()
+    if not test.any():
+        test = (table["_part"] == "validation").to_numpy()
+    if not test.any() or test.all():
+        return []
+    found = []
+    twins = np.flatnonzero(test & np.isin(clusters, clusters[~test]))
+    if len(twins):
+        one = twins[0]
+        other = np.flatnonzero(~test & (clusters == clusters[one]))[0]
+        places = table["_where"]
+        what = f"{len(twins)} of {int(test.sum())} test rows have a (near) copy among the other rows, for example "
+        what += f"{places.iloc[one]} and {places.iloc[other]}; scores on them are too good."
+        found.append(
+            _warning(str(places.iloc[one]), what, "Take the copies out of one side, or let the split be made here.")
+        )
+    if dataset.classes:
+        values = table[dataset.target]
+        only_test = sorted(set(values[test]) - set(values[~test]))
+        if only_test:
+            what = f"{len(only_test)} class(es) stand only in the test part and cannot be learned: {', '.join(only_test[:6])}."
+            found.append(_warning(f'column "{dataset.target}"', what, "Add rows of them to train, or leave them out."))
+        only_train = sorted(set(values[~test]) - set(values[test]))
+        if only_train:
+            what = f"{len(only_train)} class(es) have no row in the test part: {', '.join(only_train[:6])}."
+            found.append(
+                _warning(f'column "{dataset.target}"', what, "Nothing can be said of how well they are predicted.")
+            )
+    return found
+
+
+def _columns(table: pd.DataFrame, dataset: Dataset, columns: Sequence[Column]) -> list[Problem]:
+    """Constant, empty and half-empty columns, and identifiers; one problem for each sort, not for each column."""
+    from tltools.formats._cells import listed
+
+    rows, found = len(table), []
+    ours = ("width", "height") if dataset.modality == "image" else ()
+    others = [column for column in columns if column.name != dataset.target and column.name not in ours]
+    empty = [column.name for column in others if column.missing == rows]
+    constant = [column.name for column in others if column.kind == "constant" and column.missing < rows]
+    holes = [column for column in others if column.name in dataset.inputs and 0.4 * rows < column.missing < rows]
+    if empty:
+        what = f"{len(empty)} column(s) are empty: {listed(empty)}."
+        found.append(_note(empty[0], what, "They are not read."))
+    if constant:
+        what = f"{len(constant)} column(s) hold one value only: {listed(constant)}."
+        found.append(_note(constant[0], what, "Nothing can be learned from them, so they are not read."))
+    if holes:
+        said = listed([f"{column.name} ({column.missing / rows:.0%})" for column in holes])
+        what = f"{len(holes)} input column(s) miss more than 40 % of their cells: {said}."
+        found.append(_warning(holes[0].name, what, "Check that they are missing by chance; else leave them out."))
+    names = [column.name for column in others if column.kind == "id" and column.name in dataset.inputs]
+    if names:
+        what = f"{len(names)} input column(s) look like identifiers: {listed(names)}."
+        found.append(
+            _warning(names[0], what, "Leave them out of the inputs: they hold no knowledge that carries over.")
+        )
+    return found
+
+
+def _leaks(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Problem]:
+    """Inputs that predict the target by themselves; sizes of images and single words that do."""
+    if dataset.modality == "text":
+        return _telling_words(table, dataset, codes)
+    names = ["width", "height"] if dataset.modality == "image" else list(dataset.inputs)
+    values = {n: _values(table[n]) for n in names if n in table and n != dataset.target}
+    found = []
+    for leak in leakage.suspects(values, codes):
+        if dataset.modality == "image":
+            what = f"the {leak.column} of an image alone tells its class ({leak.skill:.0%} of the way from guessing to certainty)."
+            remedy = (
+                "The classes may come from different cameras or sites; bring all images to one size before judging."
+            )
+            found.append(_warning(leak.column, what, remedy))
+            continue
+        how = "whether it is filled or not alone tells" if leak.by_absence else "it alone tells"
+        what = (
+            f"{how} the target ({leak.skill:.0%} of the way from guessing to certainty): target leakage is suspected."
+        )
+        remedy = f'If it is not known at the time of prediction, leave "{leak.column}" out of the inputs.'
+        found.append(_warning(f'column "{leak.column}"', what, remedy))
+    if len(found) > 20:
+        what = f"{len(found) - 20} more columns tell the target alone."
+        found = [*found[:20], _warning("the table", what, "Check where the target comes from.")]
+    return found
+
+
+def _values(column: pd.Series) -> np.ndarray:
+    return column.to_numpy(np.float64) if column.dtype == float else column.to_numpy(object, na_value=None)
+
+
+def _telling_words(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Problem]:
+    if not dataset.classes:
+        return []
+    step = max(1, len(table) // 5_000)
+    texts = modalities()["text"].views["text"](table.iloc[::step], dataset.inputs, _NO_FOLDER)
+    words = [frozenset(_WORD.findall(text.lower()[:2_000])) for text in texts]
+    found = leakage.telling_words(words, codes[::step], dataset.classes)
+    by_class = Counter(name for _, name in found)
+    problems = []
+    for name in by_class:
+        telling = [word for word, other in found if other == name][:5]
+        what = f'nearly every text of the class "{name}", and hardly any other, holds: {", ".join(telling)}.'
+        remedy = "If this comes from how the data was collected, take it out of the texts: else it is learned instead of the task."
+        problems.append(_warning(", ".join(dataset.inputs), what, remedy))
+    return problems

@@ -1,0 +1,228 @@
+"""What is to be predicted, from what, and which task that is: proposed with reasons, or checked where the user says it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from tltools.modalities import modalities
+from tltools.records import Column, Problem
+from tltools.tasks import tasks
+
+_NAMES = (
+    "label", "labels", "target", "class", "classes", "y", "category", "sentiment", "outcome", "diagnosis", "species",
+    "is_fraud", "churn", "survived", "income", "price", "output", "result", "ground_truth", "gold", "gold_label",
+)  # fmt: skip
+_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
+_ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|nr|row_?number|row_name)$", re.IGNORECASE)
+_WORD = re.compile(r"[぀-ヿ一-鿿가-힯]|[^\W぀-ヿ一-鿿가-힯]+")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen and why; where something is missing, `problems` holds an error that says what."""
+
+    target: str | None = None
+    task: str | None = None
+    modality: str | None = None
+    inputs: tuple[str, ...] = ()
+    inference: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = field(default=())
+
+
+def describe(table: pd.DataFrame, images: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Says what each column of the user holds; `images` are the columns that hold pictures."""
+    return tuple(_column(str(name), table[name], name in images) for name in table if name not in ("_where", "_part"))
+
+
+def choose(
+    columns: Sequence[Column],
+    shown: str,
+    *,
+    hint: str | None = None,
+    target: str | None = None,
+    inputs: Sequence[str] | None = None,
+    task: str | None = None,
+) -> Choice:
+    """Chooses target, task, modality and inputs; `hint` is the target that the format itself names."""
+    by_name = {column.name: column for column in columns}
+    problems = [
+        *_unknown(shown, "target", [target] if target else [], by_name),
+        *_unknown(shown, "input", inputs or [], by_name),
+    ]
+    if task is not None and task not in tasks():
+        what = f"the task must be one of {', '.join(tasks())}; got {task!r}."
+        problems.append(Problem(severity="error", where="task", what=what, remedy="Choose one of them."))
+    if problems:
+        return Choice(problems=tuple(problems))
+    said = []
+    if target is None:
+        target, why = _propose_target(columns, hint, inputs or ())
+        if target is None:
+            return Choice(
+                problems=(Problem(severity="error", where=shown, what=why, remedy="Name the target column."),)
+            )
+        said.append(f'Target "{target}": {why}')
+    wanted = by_name[target]
+    if task is None:
+        task, why = _propose_task(wanted)
+        if task is None:
+            what = f'"{target}" cannot be a target: {why}'
+            trouble = Problem(
+                severity="error", where=f'{shown}, column "{target}"', what=what, remedy="Name another target column."
+            )
+            return Choice(target=target, inference=tuple(said), problems=(trouble,))
+        said.append(f"Task {task}: {why}")
+    others = [column for column in columns if column.name != target]
+    chosen = [by_name[name] for name in inputs if name != target] if inputs else others
+    if inputs and target in inputs:
+        what = f'"{target}" is the target and cannot be an input as well.'
+        problems.append(Problem(severity="error", where="inputs", what=what, remedy="Leave it out of the inputs."))
+    modality, names, why = _propose_modality(chosen, fixed=bool(inputs))
+    if not names:
+        what = "no column is left to predict from."
+        problems.append(Problem(severity="error", where=shown, what=what, remedy="Add columns, or name the inputs."))
+    else:
+        said.append(why)
+        said += _left_out(others, names) if not inputs and modality != "image" else []
+    return Choice(target, task, modality, tuple(names), tuple(said), tuple(problems))
+
+
+def _column(name: str, values: pd.Series, picture: bool) -> Column:
+    present = values.dropna()
+    distinct = int(present.nunique())
+    missing = int(len(values) - len(present))
+    shown = tuple(_example(value) for value in present.iloc[:200].unique()[:5])
+    if picture:
+        return Column(name=name, kind="image", missing=missing, distinct=distinct, examples=shown[:3])
+    if values.dtype == float:
+        kind = "constant" if distinct < 2 else "id" if _numbers_rows(name, present, distinct) else "number"
+        low, mean, high = (
+            (float(present.min()), float(present.mean()), float(present.max())) if len(present) else (None,) * 3
+        )
+        return Column(
+            name=name,
+            kind=kind,
+            missing=missing,
+            distinct=distinct,
+            examples=shown,
+            minimum=low,
+            mean=mean,
+            maximum=high,
+        )
+    return Column(
+        name=name, kind=_kind_of_texts(name, present, distinct), missing=missing, distinct=distinct, examples=shown
+    )
+
+
+def _example(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _numbers_rows(name: str, present: pd.Series, distinct: int) -> bool:
+    if distinct < max(20, 0.99 * len(present)) or not (present % 1 == 0).all():
+        return False
+    steps = present.diff().iloc[1:]
+    return bool((steps == 1).all()) or bool(_ID_NAME.search(name))
+
+
+def _kind_of_texts(name: str, present: pd.Series, distinct: int) -> str:
+    if distinct < 2:
+        return "constant"
+    sample = [str(value) for value in present.iloc[:: max(1, len(present) // 1000)]]
+    words = sum(len(_WORD.findall(text)) for text in sample) / len(sample)
+    letters = sum(map(len, sample)) / len(sample)
+    if sum(_DATE.fullmatch(text) is not None for text in sample) >= 0.95 * len(sample):
+        return "date"
+    varied = distinct / len(present)
+    if (
+        varied >= 0.3
+        and distinct >= 5
+        and (words >= 3.5 or letters >= 45)
+        and not all(text.startswith("http") for text in sample)
+    ):
+        return "text"
+    if varied >= 0.95 and distinct >= 20 or (_ID_NAME.search(name) and varied >= 0.9 and distinct >= 20):
+        return "id"
+    return "category"
+
+
+def _unknown(shown: str, what: str, names: Sequence[str], known: dict[str, Column]) -> list[Problem]:
+    found = []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            some = ", ".join(list(known)[:12]) + (" ..." if len(known) > 12 else "")
+            remedy = f'Did you mean "{near[0]}"?' if near else f"The columns are: {some}."
+            sentence = f'there is no column "{name}" to use as {what}.'
+            found.append(Problem(severity="error", where=shown, what=sentence, remedy=remedy))
+    return found
+
+
+def _propose_target(columns: Sequence[Column], hint: str | None, inputs: Sequence[str]) -> tuple[str | None, str]:
+    if hint is not None:
+        return hint, "the layout of the files says it."
+    free = [column for column in columns if column.name not in inputs]
+    fit = [column for column in free if column.kind in ("category", "number")]
+    for name in _NAMES:
+        for column in free:
+            if column.name.strip().lower() == name and column.kind in ("category", "number", "constant"):
+                return column.name, "its name says so."
+    if free and free[-1].kind in ("category", "number") and free[-1].distinct > 1:
+        return free[-1].name, "it is the last column."
+    few = [column for column in fit if 2 <= column.distinct <= 20]
+    if few:
+        return few[-1].name, f"it has only {few[-1].distinct} different values."
+    if fit:
+        return fit[-1].name, "it is the last column of numbers or categories."
+    kinds = sorted({column.kind for column in columns})
+    return None, f"no column looks like a target (found only: {', '.join(kinds)})."
+
+
+def _propose_task(column: Column) -> tuple[str | None, str]:
+    if column.kind in ("text", "date", "image"):
+        what = {"text": "free text", "date": "dates", "image": "images"}[column.kind]
+        return None, f"it holds {what}."
+    scores = {key: task.recognise(column) for key, task in tasks().items()}
+    key = max(scores, key=lambda name: scores[name], default=None)
+    if key is None or scores[key] <= 0:
+        return None, f"no task fits its {column.distinct} different values."
+    few = f"{column.distinct} different values"
+    sort = "numbers" if column.minimum is not None else "names"
+    return key, f"the target has {few}, which are {sort}."
+
+
+def _propose_modality(columns: Sequence[Column], fixed: bool) -> tuple[str | None, list[str], str]:
+    rooms = modalities()
+    order = sorted(rooms, key=lambda key: -rooms[key].recognise(columns))
+    names = [column.name for column in columns]
+    for key in order:
+        found = list(rooms[key].inputs(columns))
+        if found and rooms[key].recognise(columns) > 0:
+            chosen = names if fixed and key != "image" else found
+            some = ", ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
+            return key, chosen, f"Read as {rooms[key].title.lower()}, from {len(chosen)} column(s): {some}."
+    strings = names if fixed else [column.name for column in columns if column.kind == "id" and column.minimum is None]
+    if strings:
+        return "text", strings, f"Read as texts, from {', '.join(strings[:8])}: nothing else is there."
+    return None, [], ""
+
+
+def _left_out(others: Sequence[Column], names: Sequence[str]) -> list[str]:
+    words = {
+        "id": "like identifiers", "constant": "one value only", "date": "dates", "text": "free text",
+        "number": "numbers", "category": "categories",
+    }  # fmt: skip
+    by_kind: dict[str, list[str]] = {}
+    for column in others:
+        if column.name not in names and column.kind in words:
+            by_kind.setdefault(column.kind, []).append(column.name)
+    return [
+        f"Not read ({words[kind]}): {', '.join(found[:8])}{f' and {len(found) - 8} more' if len(found) > 8 else ''}."
+        for kind, found in by_kind.items()
+    ]
