@@ -1,0 +1,219 @@
+"""Which precision and memory format runs a backbone fastest on this machine: measured for two seconds, remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tltools.engine.backbone import Backbone, Encoded
+
+Precision = Literal["float32", "bfloat16"]
+
+SECONDS = 2.0  # for all candidates together
+WORTH = 1.15  # bf16 costs digits; it must be so many times faster
+TEXT_TOKENS = 6_144  # padded tokens of a batch
+TEXT_ROWS = 256
+IMAGE_ROWS = 32
+TABLE_ROWS = 4_096
+
+
+class Memory(Protocol):
+    """What is asked of the store: a small JSON memory."""
+
+    def remember(self, kind: str, key: str, value: dict[str, Any]) -> None: ...
+
+    def recall(self, kind: str, key: str) -> dict[str, Any] | None: ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a backbone is run, and why."""
+
+    precision: Precision
+    channels_last: bool
+    rows_per_second: float  # of the winner, on the batch that was measured
+    reason: str
+
+    @contextmanager
+    def running(self, device: torch.device) -> Iterator[None]:
+        """Runs what is inside without gradients, in the setting's precision."""
+        half = self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            yield
+
+
+PLAIN = Setting("float32", False, 0.0, "32-bit floats, without measuring.")
+
+
+def choose(
+    backbone: Backbone,
+    encoded: Encoded | Callable[[], Encoded] | None,
+    memory: Memory | None = None,
+    *,
+    seconds: float = SECONDS,
+) -> Setting:
+    """The fastest setting for a backbone here: recalled, or measured on `encoded` and remembered.
+
+    Without `encoded`, and nothing to recall, plain 32-bit floats. The backbone's memory format is left as chosen.
+    """
+    device = device_of(backbone)
+    key = f"{backbone.source.id}|{backbone.source.image_size or ''}|{machine(device)}"
+    known = memory.recall("autotune", key) if memory is not None else None
+    if known:
+        setting = Setting(**{name: known[name] for name in ("precision", "channels_last", "rows_per_second", "reason")})
+    elif encoded is None or backbone.reads == "tabular":
+        return PLAIN
+    else:
+        setting = _measure(backbone, made(encoded), device, seconds)
+        if memory is not None:
+            memory.remember("autotune", key, asdict(setting))
+    arrange(backbone, setting)
+    return setting
+
+
+def made(encoded: Encoded | Callable[[], Encoded]) -> Encoded:
+    """The encoded rows, made now if a function was given."""
+    return encoded if hasattr(encoded, "take") else encoded()
+
+
+def arrange(backbone: Backbone, setting: Setting) -> None:
+    """Gives the backbone's convolution weights the setting's memory format; values stay."""
+    if backbone.reads == "image":
+        layout = torch.channels_last if setting.channels_last else torch.contiguous_format
+        for module in backbone.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device, *, channels_last: bool = False) -> dict[str, Any]:
+    """Moves a batch; four-dimensional tensors get the memory format too."""
+    moved = {}
+    for name, value in batch.items():
+        if isinstance(value, torch.Tensor):
+            value = value.to(device, non_blocking=True)
+            if channels_last and value.dim() == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+        moved[name] = value
+    return moved
+
+
+def batches(reads: str, lengths: NDArray[Any], *, scale: float = 1.0) -> list[NDArray[np.int64]]:
+    """Positions 0..N-1 in batches, longest rows first: texts by a limit of padded tokens, others by rows.
+
+    lengths: (N,) cost of each row. scale: size of a batch, 1 = the default for this kind of input.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    if reads != "text":
+        step = max(1, int((IMAGE_ROWS if reads == "image" else TABLE_ROWS) * scale))
+        return [order[i : i + step] for i in range(0, len(order), step)]
+    found, start = [], 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        count = int(min(max(1, TEXT_TOKENS * scale // longest), TEXT_ROWS * scale))
+        found.append(order[start : start + max(1, count)])
+        start += max(1, count)
+    return found
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Where a module's parameters live; the CPU when it has none."""
+    parameter = next(module.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+@lru_cache(maxsize=8)
+def machine(device: torch.device) -> str:
+    """A short name for this processor, its threads, this accelerator and this torch: what measured times depend on."""
+    parts = [platform.machine(), _processor(), str(torch.get_num_threads()), torch.__version__]
+    if device.type == "cuda":
+        parts.append(torch.cuda.get_device_name(device))
+    return f"{device.type}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
+
+
+@lru_cache(maxsize=8)
+def half_precision(device: torch.device) -> tuple[bool, str]:
+    """Whether bf16 may be tried at all, and why: on processors without the instruction it is 44 to 499 times slower."""
+    if device.type == "cuda":
+        good = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return good, "the accelerator computes in bf16" if good else "the accelerator has no bf16"
+    flags = _cpu_flags()
+    found = next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)
+    return found is not None, f"the processor has {found}" if found else "the processor has no bf16 instruction"
+
+
+def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds: float) -> Setting:
+    lengths = np.asarray(encoded.lengths)
+    if not len(lengths):
+        return PLAIN
+    plan = batches(backbone.reads, lengths, scale=0.5)
+    rows = plan[len(plan) // 2]
+    batch = encoded.take(rows)
+    half, why = half_precision(device)
+    formats = (False, True) if backbone.reads == "image" else (False,)
+    candidates: list[tuple[Precision, bool]] = [("float32", wide) for wide in formats]
+    candidates += [("bfloat16", wide) for wide in formats] if half else []
+    backbone.eval()
+    rates = {c: _rate(backbone, batch, len(rows), device, c, seconds / len(candidates)) for c in candidates}
+    plain = max((c for c in candidates if c[0] == "float32"), key=lambda c: rates[c])
+    best = max(candidates, key=lambda c: rates[c])
+    if rates[best] < WORTH * rates[plain]:
+        best = plain
+    tried = ", ".join(f"{_words(c)} {rates[c]:.0f}" for c in candidates)
+    return Setting(best[0], best[1], rates[best], f"Rows per second measured here: {tried}; {why}.")
+
+
+def _rate(
+    backbone: Backbone,
+    batch: Mapping[str, Any],
+    rows: int,
+    device: torch.device,
+    candidate: tuple[Precision, bool],
+    seconds: float,
+) -> float:
+    """Rows per second of one candidate: the best of the runs that fit into the time, after one to warm up."""
+    setting = Setting(candidate[0], candidate[1], 0.0, "")
+    arrange(backbone, setting)
+    times: list[float] = []
+    with setting.running(device):
+        started = time.perf_counter()
+        while len(times) < 2 or time.perf_counter() - started < seconds:
+            begin = time.perf_counter()
+            backbone(to_device(batch, device, channels_last=candidate[1]))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - begin)
+    return rows / min(times[1:])
+
+
+def _words(candidate: tuple[Precision, bool]) -> str:
+    return ("bf16" if candidate[0] == "bfloat16" else "fp32") + (" channels last" if candidate[1] else "")
+
+
+@lru_cache(maxsize=1)
+def _cpu_flags() -> frozenset[str]:
+    lines = _cpuinfo()
+    flags = next((line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(flags.split())
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    name = next((line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), "")
+    return name or platform.processor()
+
+
+def _cpuinfo() -> Sequence[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(errors="replace").splitlines() if path.is_file() else ()
