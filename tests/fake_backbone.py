@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tltools.engine.stages import Stage
 from tltools.records import Source
 
 
@@ -33,6 +34,19 @@ class FakeEncoded:
         return {"input_ids": tokens, "attention_mask": (tokens > 0).long()}
 
 
+class Layer(nn.Module):
+    """A linear map of the features and a tanh, whatever the shape."""
+
+    def __init__(self, width: int, reads: str) -> None:
+        super().__init__()
+        self.linear, self.reads = nn.Linear(width, width), reads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.reads == "text":
+            return torch.tanh(self.linear(x))
+        return torch.tanh(self.linear(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+
+
 class FakeBackbone(nn.Module):
     """Three stages: an embedding, then two linear ones with tanh; pooled = mean over tokens or pixels."""
 
@@ -45,8 +59,9 @@ class FakeBackbone(nn.Module):
         )  # fmt: skip
         self.reads, self.width, self.passes = reads, width, 0
         self.embed: nn.Module = nn.Embedding(60, width) if reads == "text" else nn.Conv2d(3, width, 1)
-        self.one, self.two = nn.Linear(width, width), nn.Linear(width, width)
-        self.stages = ("embed", "one", "two")
+        self.one, self.two = Layer(width, reads), Layer(width, reads)
+        self.stages = tuple(Stage(n, (m,), 1) for n, m in self.named_children())
+        self.resumable = (True, True, True, False)
         self.stage_widths = (width, width, width)
 
     def encode(self, items: Sequence[str]) -> FakeEncoded:
@@ -66,10 +81,7 @@ class FakeBackbone(nn.Module):
             if stage == 0:
                 states = self.embed(batch["input_ids"] if self.reads == "text" else batch["pixels"])
             else:
-                linear = (self.one, self.two)[stage - 1]
-                x = states if self.reads == "text" else states.permute(0, 2, 3, 1)
-                x = torch.tanh(linear(x))
-                states = x if self.reads == "text" else x.permute(0, 3, 1, 2)
+                states = (self.one, self.two)[stage - 1](states)
             found.append(states)
         return found
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tltools.engine.device import best
+
 if TYPE_CHECKING:
     from tltools.engine.backbone import Backbone, Encoded
 
@@ -85,7 +87,7 @@ def choose(
 
 def made(encoded: Encoded | Callable[[], Encoded]) -> Encoded:
     """The encoded rows, made now if a function was given."""
-    return encoded if hasattr(encoded, "take") else encoded()
+    return encoded() if callable(encoded) else encoded
 
 
 def arrange(backbone: Backbone, setting: Setting) -> None:
@@ -142,17 +144,6 @@ def machine(device: torch.device) -> str:
     return f"{device.type}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}"
 
 
-@lru_cache(maxsize=8)
-def half_precision(device: torch.device) -> tuple[bool, str]:
-    """Whether bf16 may be tried at all, and why: on processors without the instruction it is 44 to 499 times slower."""
-    if device.type == "cuda":
-        good = bool(torch.cuda.is_bf16_supported(including_emulation=False))
-        return good, "the accelerator computes in bf16" if good else "the accelerator has no bf16"
-    flags = _cpu_flags()
-    found = next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)
-    return found is not None, f"the processor has {found}" if found else "the processor has no bf16 instruction"
-
-
 def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds: float) -> Setting:
     lengths = np.asarray(encoded.lengths)
     if not len(lengths):
@@ -160,18 +151,18 @@ def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds
     plan = batches(backbone.reads, lengths, scale=0.5)
     rows = plan[len(plan) // 2]
     batch = encoded.take(rows)
-    half, why = half_precision(device)
+    where = best(str(device))
     formats = (False, True) if backbone.reads == "image" else (False,)
     candidates: list[tuple[Precision, bool]] = [("float32", wide) for wide in formats]
-    candidates += [("bfloat16", wide) for wide in formats] if half else []
+    candidates += [("bfloat16", wide) for wide in formats] if where.bf16 else []
     backbone.eval()
     rates = {c: _rate(backbone, batch, len(rows), device, c, seconds / len(candidates)) for c in candidates}
     plain = max((c for c in candidates if c[0] == "float32"), key=lambda c: rates[c])
-    best = max(candidates, key=lambda c: rates[c])
-    if rates[best] < WORTH * rates[plain]:
-        best = plain
+    fastest = max(candidates, key=lambda c: rates[c])
+    if rates[fastest] < WORTH * rates[plain]:
+        fastest = plain
     tried = ", ".join(f"{_words(c)} {rates[c]:.0f}" for c in candidates)
-    return Setting(best[0], best[1], rates[best], f"Rows per second measured here: {tried}; {why}.")
+    return Setting(fastest[0], fastest[1], rates[fastest], f"Rows per second measured here: {tried}; {where.reason}.")
 
 
 def _rate(
@@ -199,13 +190,6 @@ def _rate(
 
 def _words(candidate: tuple[Precision, bool]) -> str:
     return ("bf16" if candidate[0] == "bfloat16" else "fp32") + (" channels last" if candidate[1] else "")
-
-
-@lru_cache(maxsize=1)
-def _cpu_flags() -> frozenset[str]:
-    lines = _cpuinfo()
-    flags = next((line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))), "")
-    return frozenset(flags.split())
 
 
 @lru_cache(maxsize=1)

@@ -80,8 +80,11 @@ class FeatureStore:
     ) -> BoundaryReader:  # fmt: skip
         """A reader of the activations that leave stage `boundary` - 1 of each row.
 
-        Raises: Refusal when they do not fit into the budget.
+        Raises: Refusal when they do not fit into the budget, or the backbone cannot go on from there.
         """
+        if not (0 < boundary < len(backbone.stages)) or not backbone.resumable[boundary]:
+            good = ", ".join(str(i) for i in range(1, len(backbone.stages)) if backbone.resumable[i]) or "none"
+            raise refuse("boundary", f"must be one of {good}; got {boundary}.", "Choose another, or train everything.")
         rows = np.asarray(rows, np.int64)
         with self._complete(backbone, encoded, keys, rows, (boundary,), ticket) as blocks:
             block = blocks[boundary]

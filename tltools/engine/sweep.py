@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tltools.engine import autotune
+from tltools.engine import autotune, stages
 from tltools.engine.autotune import Setting
 from tltools.engine.blocks import FORMAT, Writer
 from tltools.tickets import Ticket
@@ -107,13 +107,15 @@ class Sweep:
 
 
 def outputs_of(backbone: Backbone, batch: Mapping[str, Any], wants: Sequence[Want]) -> dict[Want, torch.Tensor]:
-    """Every output that is asked for, of one batch."""
+    """Every output that is asked for, of one batch, in one pass; it ends at the deepest boundary if that is enough."""
+    boundaries = sorted(want for want in wants if isinstance(want, int))
+    outlets = [backbone.stages[boundary - 1].modules[-1] for boundary in boundaries]
     found: dict[Want, torch.Tensor] = {}
-    if "layers" in wants:
-        found["layers"] = torch.cat([stage.float() for stage in backbone.forward_stages(batch)], 1)
-    for boundary in sorted(want for want in wants if isinstance(want, int)):
-        found[boundary] = backbone.states(batch, boundary)
-    if "pooled" in wants:
-        deepest = max((want for want in wants if isinstance(want, int)), default=0)
-        found["pooled"] = backbone.resume(batch, found[deepest], deepest) if deepest else backbone(batch)
-    return found
+    with stages.capturing(outlets, stop=len(boundaries) == len(wants)) as captured:
+        if "layers" in wants:
+            layers = backbone.forward_stages(dict(batch))
+            found["layers"], found["pooled"] = torch.cat(layers, 1), layers[-1]
+        else:
+            found["pooled"] = backbone(dict(batch))
+    found.update((boundary, captured[i]) for i, boundary in enumerate(boundaries))
+    return {want: found[want] for want in wants}
