@@ -1,0 +1,299 @@
+"""A source model without its head: rows in, pooled features out, and a door at every boundary between two stages."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tltools import sources
+from tltools.engine import stages as staging
+from tltools.engine.stages import Stage
+from tltools.home import Home
+from tltools.records import Source, refuse
+
+Batch = dict[str, Tensor]
+DRY_LENGTH = 7  # tokens in the dry run; a number that no weight of a model is wide
+
+
+class Encoded(Protocol):
+    """All rows of a dataset, made ready once for one backbone; `take` gives a batch on the CPU."""
+
+    lengths: np.ndarray  # (N,) int64: cost of a row (tokens; 1 for images and tables)
+
+    def __len__(self) -> int: ...
+    def take(self, rows: np.ndarray) -> Batch: ...
+
+
+class Backbone(nn.Module):
+    """The part that all kinds share. A kind gives `core`, `encode`, `sample`, `_run`, `_pool` and `_pool_stage`."""
+
+    reads = ""
+    skip_stem_without_weights = True  # a stem unit without parameters may still compute something that blocks need
+
+    def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
+        super().__init__()
+        self.source = source
+        self.core = core
+        self.preprocessing = preprocessing  # everything about encode() that changes its output; part of fingerprints
+        self.stages: tuple[Stage, ...] = ()
+        self.width = 0
+        self.stage_widths: tuple[int, ...] = ()
+        self.resumable: tuple[bool, ...] = ()  # per boundary 0..len(stages): may a cached activation be resumed?
+        self._groups: list[list[staging.Unit]] = []
+        self._dry_length: int | None = None
+        self._prints: dict[int, str] = {}
+        self.carried: dict[str, Tensor] = {}  # tables: weights that wait for the table to be known
+
+    # --- what a kind gives ------------------------------------------------------------------------------------------
+
+    def encode(self, items: Sequence[Any]) -> Encoded:
+        raise NotImplementedError
+
+    def fit_items(self, items: Any, rows: np.ndarray) -> None:
+        """Learns from the training rows what encoding needs; only tables need anything."""
+
+    def sample(self, rows: int, length: int) -> Batch:
+        """A tiny batch for the dry run; `length` tokens where rows are sequences."""
+        raise NotImplementedError
+
+    def _run(self, batch: Batch) -> Any:
+        """The core's own forward."""
+        raise NotImplementedError
+
+    def _pool(self, output: Any, batch: Batch) -> Tensor:
+        """(B, D) from the core's output."""
+        raise NotImplementedError
+
+    def _pool_stage(self, states: Tensor, batch: Batch) -> Tensor:
+        """(B, D_i) from one stage's activation."""
+        raise NotImplementedError
+
+    # --- forward ----------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Pooled features (B, D), float32."""
+        return self._pool(self._run(batch), batch).float()
+
+    def forward_stages(self, batch: Batch) -> list[Tensor]:
+        """Pooled output of every stage, bottom first, each (B, D_i) float32; the last equals `forward`."""
+        with staging.capturing([self._last(i) for i in range(len(self.stages))], stop=False) as found:
+            pooled = self.forward(batch)
+        between = [self._pool_stage(found[i], batch).float() for i in range(len(self.stages) - 1)]
+        return [*between, pooled]
+
+    def states(self, batch: Batch, boundary: int) -> Tensor:
+        """The activation that leaves stage `boundary - 1`; (B, L, D) or (B, C, H, W)."""
+        self._check(boundary)
+        with staging.capturing([self._last(boundary - 1)], stop=True) as found:
+            self._run(batch)
+        return found[0]
+
+    def resume(self, batch: Batch, states: Tensor, boundary: int) -> Tensor:
+        """Pooled features (B, D) from the activation at a boundary; only stages from `boundary` up are computed."""
+        if boundary == 0:
+            return self.forward(batch)
+        self._check(boundary)
+        rows = states.shape[0]
+        length = states.shape[1] if self._dry_length else None
+        answers = []
+        for i, group in enumerate(self._groups[:boundary]):
+            for unit in group:
+                if i == boundary - 1 and unit.module is self._last(i):
+                    answers.append((unit.module, staging.with_states(unit.answer, states)))
+                elif unit.parameters or self.skip_stem_without_weights or i:
+                    zeros = staging.like(unit.answer, rows, length, self._dry_length, states.device, states.dtype)
+                    answers.append((unit.module, zeros))
+        with staging.answering(answers):
+            return self.forward(batch)
+
+    # --- structure --------------------------------------------------------------------------------------------------
+
+    def find_stages(self) -> None:
+        """Fills in stages, widths and resumable boundaries by a dry run on `sample`. Called once, by the builder."""
+        self.eval()
+        batch, other = self.sample(2, DRY_LENGTH), self.sample(3, DRY_LENGTH + 4)
+        self._dry_length = DRY_LENGTH if "attention_mask" in batch else None
+        with torch.no_grad():
+            found, self._groups = staging.chain(self.core, lambda: self._run(batch))
+            known = {id(parameter) for stage in found for module in stage.modules for parameter in module.parameters()}
+            loose = sum(p.numel() for p in self.core.parameters() if id(p) not in known)
+            found[0].parameters += loose  # class token, position table: they enter at the bottom
+            self.stages = tuple(found)
+            pooled = self.forward_stages(batch)
+            self.stage_widths = tuple(layer.shape[1] for layer in pooled)
+            self.width = self.stage_widths[-1]
+            for unit in (unit for group in self._groups for unit in group):
+                unit.answer = _detached(unit.answer)
+            wanted = self.forward(other)
+            self.resumable = (True, *[self._resumes(other, b, wanted) for b in range(1, len(found))], False)
+
+    def _resumes(self, batch: Batch, boundary: int, wanted: Tensor) -> bool:
+        everything = (True,) * (len(self.stages) + 1)
+        self.resumable = everything  # for the trial below; find_stages sets the truth
+        try:
+            states = self.states(batch, boundary)
+            got = self.resume(batch, states.clone(), boundary)
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, staging.Reached):
+            return False
+        return bool(torch.isfinite(got).all()) and bool(torch.allclose(got, wanted, atol=1e-4, rtol=1e-3))
+
+    def stage_of(self, name: str) -> int:
+        """The stage of a parameter by its name in `core`; those outside every stage enter at the bottom."""
+        wanted = id(self.core.get_parameter(name))
+        for i, stage in enumerate(self.stages):
+            if any(wanted == id(parameter) for module in stage.modules for parameter in module.parameters()):
+                return i
+        return 0
+
+    def stage_parameters(self, stage: int) -> dict[str, nn.Parameter]:
+        """The parameters of one stage by name."""
+        return {name: p for name, p in self.core.named_parameters() if self._stage_index()[id(p)] == stage}
+
+    def _stage_index(self) -> dict[int, int]:
+        index = dict.fromkeys((id(p) for p in self.core.parameters()), 0)
+        for i, stage in enumerate(self.stages):
+            index.update((id(p), i) for module in stage.modules for p in module.parameters())
+        return index
+
+    def norm_parameters(self) -> set[str]:
+        """Names of normalisation weights and of all biases: what norm tuning trains."""
+        found = set()
+        for name, module in self.core.named_modules():
+            normalises = "norm" in type(module).__name__.lower()
+            for key, _ in module.named_parameters(recurse=False):
+                if normalises or key == "bias":
+                    found.add(f"{name}.{key}" if name else key)
+        return found
+
+    def fingerprint(self, boundary: int) -> str:
+        """sha256 over the preprocessing and all weights and statistics of the stages below `boundary`."""
+        if boundary not in self._prints:
+            digest = hashlib.sha256(f"{self.source.architecture}|{self.preprocessing}|{boundary}".encode())
+            index = self._stage_index()
+            allowed = {id(p) for p in self.core.parameters() if index[id(p)] < boundary}
+            below = [module for stage in self.stages[:boundary] for module in stage.modules]
+            allowed |= {id(buffer) for module in below for buffer in module.buffers()}
+            for name, value in sorted(
+                {**dict(self.core.named_parameters()), **dict(self.core.named_buffers())}.items()
+            ):
+                if id(value) in allowed:
+                    digest.update(name.encode())
+                    digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            self._prints[boundary] = digest.hexdigest()
+        return self._prints[boundary]
+
+    def twin(self) -> Backbone:
+        """A copy with weights of its own, to be trained; the stages point into the copy."""
+        other = copy.deepcopy(self)
+        other._prints = {}
+        return other
+
+    def _last(self, stage: int) -> nn.Module:
+        """The unit whose output leaves a stage: the last one that has parameters or follows them."""
+        return self._groups[stage][-1].module
+
+    def _check(self, boundary: int) -> None:
+        if not (0 < boundary < len(self.stages)) or not self.resumable[boundary]:
+            raise refuse(
+                f"boundary {boundary} of {self.source.id}",
+                f"must be one of {[i for i, ok in enumerate(self.resumable) if ok and i]}; a cached activation cannot be resumed here.",
+                "Choose one of these.",
+            )
+
+
+def _detached(value: Any) -> Any:
+    """A dry run's output reduced to its shape: one number expanded, so that it holds no memory."""
+    if isinstance(value, Tensor):
+        return torch.zeros((), dtype=value.dtype).expand(value.shape)
+    if isinstance(value, tuple | list):
+        return type(value)(_detached(item) for item in value)
+    return None if not isinstance(value, str | int | float | bool) else value
+
+
+def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int = 0) -> Backbone:
+    """Builds a source model's backbone, in eval mode, on the CPU.
+
+    `init="random"` gives the same architecture with weights drawn from `seed`.
+
+    Raises:
+        Refusal: the weights are not here and may not be downloaded, or do not fit the architecture.
+    """
+    folder = sources.fetch(home, source)
+    if source.provider == "own":
+        return _own(home, source, folder, init, seed)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        backbone: Backbone = _builder(source)(source, folder, init == "random" or not source.pretrained)
+    finally:
+        torch.random.set_rng_state(state)
+    return backbone
+
+
+def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Backbone:
+    """A finished trial as a source: the source that it started from, with what it changed."""
+    card = json.loads((folder / "card.json").read_text())
+    base = Source.model_validate(card["source"])
+    backbone = load_backbone(home, base, init=init, seed=seed if init == "random" else int(card.get("init_seed", 0)))
+    if init != "random":
+        tensors = load_file(folder / "model.safetensors")
+        if base.family == "tabular":
+            prefix = "backbone."
+            backbone.carried = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        else:
+            load_changes(backbone, tensors)
+    backbone.source = source
+    return backbone
+
+
+def load_changes(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
+    """Puts a trial's `backbone.*` tensors into a backbone of the same architecture.
+
+    Raises:
+        Refusal: a tensor has no place in it, or another shape.
+    """
+    own = backbone.core.state_dict()
+    for name, value in tensors.items():
+        if not name.startswith("backbone."):
+            continue
+        key = name.removeprefix("backbone.")
+        if key not in own or own[key].shape != value.shape:
+            raise refuse(
+                backbone.source.id, f"has no tensor {key} of shape {tuple(value.shape)}.", "Run the trial again."
+            )
+        own[key].copy_(value)
+    backbone._prints.clear()
+
+
+def _builder(source: Source) -> Any:
+    from tltools.engine import image_backbone, tabular_backbone, text_backbone
+
+    if source.family == "tabular":
+        return tabular_backbone.build
+    if source.reads == "image":
+        return image_backbone.build
+    if source.reads == "text":
+        return text_backbone.build
+    raise refuse(
+        source.id, f"reads {source.reads}, which no engine reads yet.", "Choose a text, image or table source."
+    )
+
+
+def weights_file(folder: Path) -> Path:
+    """The one safetensors file of a source folder, or the index of a sharded one is refused by name."""
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) == 1:
+        return found[0]
+    named = [path for path in found if path.name == "model.safetensors"]
+    if named:
+        return named[0]
+    raise refuse(str(folder), f"must hold one .safetensors file; found {len(found)}.", "Save the model as one file.")

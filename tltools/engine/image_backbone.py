@@ -1,0 +1,153 @@
+"""Image source models: any timm architecture, or a transformers vision encoder; pixels in, one vector an image out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tltools.engine import torchvision_operators, weights
+from tltools.engine.backbone import Backbone, Batch, weights_file
+from tltools.records import Source
+
+IN_MEMORY = 512 * 2**20  # bytes of decoded pixels held in memory; more lies in a temporary memory-mapped file
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, the libraries' default
+
+
+class Pixels:
+    """Images decoded once, resized and cropped to one square size, uint8 (N, H, W, 3)."""
+
+    def __init__(self, pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.pixels = pixels
+        self.lengths = np.ones(len(pixels), dtype=np.int64)
+        self._mean = torch.tensor(mean).view(1, 3, 1, 1) * 255
+        self._scale = 1 / (torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def raw(self, rows: np.ndarray) -> Tensor:
+        """(B, 3, H, W) uint8, channels last in memory: what augmentation works on."""
+        return torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).permute(0, 3, 1, 2)
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 with the source's mean and deviation."""
+        return (raw.float() - self._mean.to(raw.device)) * self._scale.to(raw.device)
+
+    def take(self, rows: np.ndarray) -> Batch:
+        return {"pixel_values": self.normalise(self.raw(rows))}
+
+
+def decode(path: str, size: int) -> np.ndarray:
+    """One image as (size, size, 3) uint8: shorter side resized (bicubic), centre cropped; the whole image is kept
+    when it is smaller than the size (then it is enlarged)."""
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * size, 2 * size))  # JPEG decodes at a fraction of its size, several times faster
+        picture = image.convert("RGB")
+    width, height = picture.size
+    scale = size / min(width, height)
+    wanted = (max(size, round(width * scale)), max(size, round(height * scale)))
+    if wanted != picture.size:
+        picture = picture.resize(wanted, Image.Resampling.BICUBIC)
+    left, top = (wanted[0] - size) // 2, (wanted[1] - size) // 2
+    return np.asarray(picture.crop((left, top, left + size, top + size)))
+
+
+class ImageBackbone(Backbone):
+    """See the module's text."""
+
+    reads = "image"
+
+    def __init__(self, source: Source, core: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__(source, core, f"image|{size}|{tuple(mean)}|{tuple(std)}|bicubic-centre")
+        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+        self.has_class_token = any("cls_token" in name for name, _ in core.named_parameters())
+
+    def encode(self, items: Sequence[Any]) -> Pixels:
+        shape = (len(items), self.size, self.size, 3)
+        pixels: np.ndarray
+        if np.prod(shape) > IN_MEMORY:
+            with tempfile.NamedTemporaryFile(prefix="tltools-pixels-") as file:  # gone with the last reference to it
+                pixels = np.memmap(file.name, dtype=np.uint8, mode="w+", shape=shape)
+        else:
+            pixels = np.empty(shape, dtype=np.uint8)
+        for i, path in enumerate(items):
+            pixels[i] = decode(str(path), self.size)
+        return Pixels(pixels, self.mean, self.std)
+
+    def sample(self, rows: int, length: int) -> Batch:
+        generator = torch.Generator().manual_seed(0)
+        return {"pixel_values": torch.randn(rows, 3, self.size, self.size, generator=generator)}
+
+    def _run(self, batch: Batch) -> Any:
+        return self.core(batch["pixel_values"])
+
+    def _pool(self, output: Any, batch: Batch) -> Tensor:
+        if isinstance(output, Tensor):
+            return output if output.dim() == 2 else self._pool_stage(output, batch)
+        states = output[0]
+        return states[:, 0] if states.dim() == 3 and self.has_class_token else self._pool_stage(states, batch)
+
+    def _pool_stage(self, states: Tensor, batch: Batch) -> Tensor:
+        if states.dim() == 4:  # some hierarchical transformers keep channels last
+            channels_last = states.shape[1] == states.shape[2] != states.shape[3]
+            return states.float().mean((1, 2) if channels_last else (2, 3))
+        return states.float().mean(1) if states.dim() == 3 else states.float()
+
+
+def build(source: Source, folder: Path, random: bool) -> ImageBackbone:
+    """Builds an image model from a local folder; nothing is downloaded, no code of the folder is run.
+
+    Raises:
+        Refusal: the weights do not fit the architecture; every key that does not fit is listed.
+    """
+    torchvision_operators.ensure()
+    if source.family == "transformers":
+        core, config = _transformers(folder, random)
+        size = source.image_size or int(getattr(config, "image_size", 224) or 224)
+    else:
+        core = create(source)
+        size = source.image_size or int(core.default_cfg.get("input_size", (3, 224, 224))[-1])
+        if not random:
+            weights.load(core, weights_file(folder), source.id)
+    backbone = ImageBackbone(source, core.float().eval(), size, source.mean or MEAN, source.std or STD)
+    backbone.find_stages()
+    return backbone
+
+
+def create(source: Source) -> Any:
+    """A timm network without classifier, untrained."""
+    torchvision_operators.ensure()
+    import timm
+
+    options = dict(source.options)
+    if source.image_size and _takes_size(source.architecture):
+        options["img_size"] = source.image_size
+    return timm.create_model(source.architecture, pretrained=False, num_classes=0, **options)
+
+
+def _takes_size(architecture: str) -> bool:
+    """Whether a network must be told its input size (the position tables of transformers depend on it)."""
+    import timm
+
+    module = timm.model_entrypoint(architecture).__module__
+    return module.rsplit(".", 1)[-1] in {"vision_transformer", "deit", "beit", "eva", "cait", "xcit"}
+
+
+def _transformers(folder: Path, random: bool) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if random:
+        core = AutoModel.from_config(config)
+    else:
+        core = AutoModel.from_pretrained(folder, config=config, local_files_only=True, use_safetensors=True)
+    if isinstance(getattr(core, "pooler", None), nn.Module) and any(True for _ in core.pooler.parameters()):
+        core.pooler = None  # a learnt pooler belongs to another task; one without weights is plain averaging
+    return core, config

@@ -1,0 +1,138 @@
+"""Weights files: the header is read by us before any library, and nothing is loaded that does not fit whole."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tltools.records import Problem, Refusal, refuse
+
+HEADER_LIMIT = 1_000_000  # bytes; the library allows 100 MB
+TENSOR_LIMIT = 20_000
+BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
+CONVERT = (
+    "Convert it on a machine that trusts it: "
+    "`safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')`."
+)
+PICKLE_NAMES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".th", ".npy")
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuses formats that may run code when read, by name and by their first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    disguised = start[:1] == b"\x80" or start[:2] == b"PK" or start[:6] == b"\x93NUMPY"
+    if path.suffix.lower() in PICKLE_NAMES or disguised:
+        raise refuse(
+            path.name, "must be a safetensors file; pickle checkpoints can run code and are not read.", CONVERT
+        )
+
+
+def header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Names, dtypes and shapes of a safetensors file: {name: (dtype, shape)}; every offset is checked.
+
+    Raises:
+        Refusal: not safetensors, too large a header, duplicate keys, overlapping or missing bytes.
+    """
+    refuse_pickle(path)
+    size = path.stat().st_size
+
+    def bad(what: str) -> Refusal:
+        return refuse(path.name, f"is not a sound safetensors file: {what}.", "Save the model again with safetensors.")
+
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise bad(f"it has {len(start)} bytes")
+        (length,) = struct.unpack("<Q", start)
+        if length > min(HEADER_LIMIT, size - 8):
+            raise bad(f"its header claims {length} bytes")
+        text = file.read(length)
+    try:
+        entries = json.loads(text, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise bad(f"its header cannot be read ({error})") from error
+    if not isinstance(entries, dict) or len(entries) > TENSOR_LIMIT:
+        raise bad("its header is not a table of at most 20,000 tensors")
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    spans = []
+    for name, entry in entries.items():
+        if name == "__metadata__":
+            continue
+        try:
+            kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+            count = 1
+            for side in shape:
+                count *= int(side)
+            sound = kind in BITS and 0 <= begin <= end <= size - 8 - length and count * BITS[kind] // 8 == end - begin
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise bad(f"tensor {name!r} does not fit the file")
+        found[name] = (kind, shape)
+        spans.append((begin, end))
+    spans.sort()
+    if any(second[0] < first[1] for first, second in zip(spans, spans[1:], strict=False)):
+        raise bad("tensors overlap")
+    return found
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def compare(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]], name: str) -> list[Problem]:
+    """Lists what does not fit between a network's tensors and a file's: missing, unexpected, other shapes."""
+    remedy = "Choose the architecture that these weights were made for."
+    problems = []
+    for what, keys in (
+        ("lacks", sorted(set(wanted) - set(given))),
+        ("has unexpected", sorted(set(given) - set(wanted))),
+    ):
+        if keys:
+            shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+            problems.append(
+                Problem(severity="error", where=name, what=f"{what} {len(keys)} tensors: {shown}.", remedy=remedy)
+            )
+    shapes = [
+        f"{key} must be {wanted[key]}, got {given[key]}"
+        for key in sorted(set(wanted) & set(given))
+        if tuple(wanted[key]) != tuple(given[key])
+    ]
+    if shapes:
+        what = f"has {len(shapes)} tensors of another shape: {'; '.join(shapes[:8])}."
+        problems.append(Problem(severity="error", where=name, what=what, remedy=remedy))
+    return problems
+
+
+HEADS = ("classifier.", "head.", "fc.", "head_dist.", "heads.", "last_linear.", "logits.")  # of the source task
+
+
+def load(network: nn.Module, path: Path, name: str) -> None:
+    """Loads a whole weights file into a network, or nothing of it. A classifier of the source task may be left over.
+
+    Raises:
+        Refusal: every key that does not fit.
+    """
+    from safetensors.torch import load_file
+
+    given = {key: shape for key, (_, shape) in header(path).items()}
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    optional = {key for key in wanted if key.endswith("num_batches_tracked")} - set(given)
+    extra = {key for key in set(given) - set(wanted) if key.startswith(HEADS)}
+    problems = compare(
+        {key: shape for key, shape in wanted.items() if key not in optional},
+        {key: shape for key, shape in given.items() if key not in extra},
+        name,
+    )
+    if problems:
+        raise Refusal(*problems)
+    tensors = {key: value for key, value in load_file(path).items() if key not in extra}
+    network.load_state_dict(tensors, strict=not optional)
