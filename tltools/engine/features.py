@@ -29,10 +29,10 @@ from tltools.engine.blocks import FORMAT, Block, block_bytes, evict, lock
 from tltools.engine.sweep import Sweep, Want
 from tltools.home import Home
 from tltools.records import refuse
-from tltools.tickets import Ticket
 
 if TYPE_CHECKING:
     from tltools.engine.backbone import Backbone, Encoded
+    from tltools.tickets import Ticket
 
 Array = NDArray[Any]
 

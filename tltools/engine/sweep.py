@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tltools.engine import autotune, stages
 from tltools.engine.autotune import Setting
 from tltools.engine.blocks import FORMAT, Writer
-from tltools.tickets import Ticket
 
 if TYPE_CHECKING:
     from tltools.engine.backbone import Backbone, Encoded
+    from tltools.tickets import Ticket
 
 Array = NDArray[Any]
 Want = Literal["pooled", "layers"] | int  # an int is a boundary: the activations that leave stage boundary - 1
