@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from tltools.home import sync_folder, write_json
 from tltools.records import Problem
 
 MANIFEST = "sealed.json"
+_MANY = 500  # files; above it they are flushed together
 
 
 def sealed(folder: Path) -> bool:
@@ -84,21 +86,34 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def sweep_leftovers(parent: Path) -> int:
-    """Removes what interrupted builders left in a folder of artifacts; returns how many. Call when nothing builds."""
-    left = list(parent.glob(".*.part")) if parent.is_dir() else []
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(left)
+def sweep_leftovers(parent: Path, older_than: float = 86_400.0) -> int:
+    """Removes what interrupted builders left in a folder of artifacts (age in seconds); returns how many."""
+    removed = 0
+    for folder in parent.glob(".*.part"):
+        try:
+            old = time.time() - folder.stat().st_mtime > older_than
+        except FileNotFoundError:
+            continue
+        if old:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
 
 
 def _seal(folder: Path) -> None:
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
-            files[path.relative_to(folder).as_posix()] = [path.stat().st_size, _sha256(path)]
+    paths = sorted(folder.rglob("*"))
+    if len(paths) > _MANY and hasattr(os, "sync"):
+        os.sync()  # one flush of everything is cheaper than thousands of single ones
+    else:
+        for path in paths:
+            if path.is_dir():
+                sync_folder(path)
+            else:
+                with open(path, "rb+") as file:
+                    os.fsync(file.fileno())
+    files = {
+        path.relative_to(folder).as_posix(): [path.stat().st_size, _sha256(path)] for path in paths if path.is_file()
+    }
     write_json(folder / MANIFEST, {"files": files})
 
 

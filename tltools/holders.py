@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import socket
 import uuid
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 
 from tltools.records import Record
+
+KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows knows one way to end a process
 
 
 class Holder(Record):
@@ -20,23 +23,40 @@ class Holder(Record):
     boot: str
     namespace: str
     pid: int
-    started: float
+    started: float  # seconds after the boot: a wall clock may be set
 
     def provably_dead(self) -> bool:
-        """True only when this machine can prove it: another boot, no such pid, or the pid is a younger process."""
+        """True only when this machine can prove it: another boot, no such pid, or the pid is another process."""
         if self.host != socket.gethostname():
             return False
         if self.boot != boot_id():
             return True
         if self.namespace != _namespace():
             return False  # its numbers mean nothing here; its lease decides
+        return not self._lives()
+
+    def kill_group(self, signal_number: int = KILL) -> bool:
+        """Signals the process group that this process leads; False, and nothing done, unless it provably is ours."""
+        here = (socket.gethostname(), boot_id(), _namespace())
+        if (self.host, self.boot, self.namespace) != here or not self._lives():
+            return False
+        try:
+            if os.name == "nt" or os.getpgid(self.pid) != self.pid:  # not its group's leader (yet): it alone
+                os.kill(self.pid, signal_number)
+            else:
+                os.killpg(self.pid, signal_number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _lives(self) -> bool:
         try:
             process = psutil.Process(self.pid)
-            return bool(abs(process.create_time() - self.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE)
+            return bool(_ticks(process) == self.started and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
-            return True
-        except psutil.AccessDenied:
             return False
+        except psutil.AccessDenied:
+            return True
 
 
 def this_process(pid: int | None = None) -> Holder:
@@ -47,8 +67,17 @@ def this_process(pid: int | None = None) -> Holder:
         boot=boot_id(),
         namespace=_namespace(),
         pid=process.pid,
-        started=process.create_time(),
+        started=_ticks(process),
     )
+
+
+def _ticks(process: psutil.Process) -> float:
+    """When a process began, in seconds after the boot; psutil adds the boot time, which moves with the wall clock."""
+    while True:
+        before = psutil.boot_time()
+        seconds = psutil.Process(process.pid).create_time() - before
+        if psutil.boot_time() == before:
+            return round(float(seconds), 2)
 
 
 @functools.cache

@@ -27,7 +27,8 @@ jobs = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False, default=0),  # grows with every claim; the fencing token
     sa.Column("crashes", sa.Integer, nullable=False, default=0),  # abnormal ends, counted apart from attempts
     sa.Column("cancel_asked", sa.Boolean, nullable=False, default=False),
-    sa.Column("holder", sa.Text),  # JSON of Holder
+    sa.Column("holder", sa.Text),  # JSON of Holder: the worker
+    sa.Column("process", sa.Text),  # JSON of Holder: the job process, leader of its own group
     sa.Column("lease_clock", sa.String),  # whose clock `lease_until` is read on
     sa.Column("lease_until", sa.Float),  # seconds on that clock
     sa.Column("progress", sa.Text, nullable=False, default="{}"),
@@ -44,6 +45,25 @@ jobs = sa.Table(
         postgresql_where=sa.text("state IN ('queued', 'running')"),
     ),
     sa.Index("by_state", "state", "lane", "created"),
+)
+trials = sa.Table(  # which sealed trial folders belong to a study; the folders hold the numbers
+    "trials",
+    tables,
+    sa.Column("study", sa.String, primary_key=True),
+    sa.Column("trial", sa.String, primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),  # JSON of Trial
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("reused", sa.Boolean, nullable=False),  # sealed by an earlier study
+    sa.Column("sealed", sa.Float, nullable=False),  # wall clock
+)
+workers = sa.Table(  # one row a machine: who works there, last heard of when
+    "workers",
+    tables,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("clock", sa.String, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False),  # seconds on that clock
+    sa.Column("since", sa.Float, nullable=False),  # wall clock
 )
 test_reads = sa.Table(
     "test_reads",
@@ -86,16 +106,44 @@ def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> tupl
 
 
 def open_engine(home: Home) -> sa.Engine:
-    """Opens the store's database and makes or migrates its tables.
+    """Opens the store's database and makes its tables.
+
+    Connections begin their transactions with a write lock, except those of `reading(engine)`.
 
     Raises:
         Refusal: the database was written by a newer tltools, or cannot be opened.
     """
     url = sa.make_url(home.database_url)
-    if url.get_backend_name() != "sqlite":
+    place = url.render_as_string(hide_password=True)
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _open_sqlite(url)
         engine = sa.create_engine(url, pool_pre_ping=True)
-        tables.create_all(engine)
+        with engine.begin() as connection:  # two workers may start at once: one of them makes the tables
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7305811)"))
+            tables.create_all(connection)
         return engine
+    except sa.exc.DBAPIError as error:
+        raise refuse(
+            place,
+            f"cannot be opened as a database ({error.orig}).",
+            "If it is a file, restore it from a backup or move it away: a new one is made; "
+            "if it is a server, check that it runs and what TLTOOLS_DATABASE_URL says.",
+        ) from error
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise refuse(
+            "TLTOOLS_DATABASE_URL",
+            f"must be a database URL whose driver is installed; {error}.",
+            "Unset it for SQLite, or `pip install pg8000` and write postgresql+pg8000://user:password@host/name.",
+        ) from error
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The same engine for transactions that only read: they take no write lock."""
+    return engine.execution_options(tltools_reading=True)
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"timeout": 30})
     mode, _ = journal_mode()
 
@@ -103,29 +151,24 @@ def open_engine(home: Home) -> sa.Engine:
     def on_connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun by us: see on_begin
         for pragma in (f"journal_mode = {mode}", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 30000"):
-            connection.execute(f"PRAGMA {pragma}")
+            connection.execute(f"PRAGMA {pragma}").close()
 
     @sa.event.listens_for(engine, "begin")
     def on_begin(connection: sa.Connection) -> None:
         # the driver begins nothing before the first write, which loses updates of read-then-write transactions
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        only_reads = connection.get_execution_options().get("tltools_reading", False)
+        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
-    try:
-        with engine.begin() as connection:
-            found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if found > VERSION:
-                raise refuse(
-                    str(url.database),
-                    f"was written by a newer tltools (tables {found}; this one knows {VERSION}).",
-                    "Update tltools, or set TLTOOLS_HOME to another folder.",
-                )
-            if found < VERSION:
-                tables.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
-    except sa.exc.DatabaseError as error:
+    with reading(engine).connect() as connection:
+        found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if found > VERSION:
         raise refuse(
             str(url.database),
-            f"cannot be opened as a database ({error.orig}).",
-            "Restore it from a backup, or move it away; a new one is made.",
-        ) from error
+            f"was written by a newer tltools (tables {found}; this one knows {VERSION}).",
+            "Update tltools, or set TLTOOLS_HOME to another folder.",
+        )
+    if found < VERSION:
+        with engine.begin() as connection:
+            tables.create_all(connection)  # makes only what is missing: two processes may both come here
+            connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
     return engine

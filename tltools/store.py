@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import sqlite3
 import time
 import uuid
 from datetime import UTC, datetime
@@ -12,9 +15,10 @@ import psutil
 import sqlalchemy as sa
 
 from tltools import schema
-from tltools.holders import Holder, boot_id
+from tltools.holders import Holder
 from tltools.home import Home
-from tltools.records import Failure, Job, JobState, Progress, refuse
+from tltools.ledgers import Ledgers
+from tltools.records import Failure, Job, JobState, Progress, Trial, refuse
 
 Lane = Literal["quick", "long"]
 LANES: dict[str, Lane] = {
@@ -28,18 +32,15 @@ LANES: dict[str, Lane] = {
 CRASH_LIMIT = 3
 CRASHED = Failure(
     type="crashed",
-    what=f"The job's process died {CRASH_LIMIT} times.",
-    remedy="If memory is short, use a smaller source model, fewer rows or a smaller batch.",
+    what="The job's process died again and again without getting on.",
+    remedy="If memory is short, use a smaller source model, fewer rows or a smaller batch; then submit it again.",
 )
+CANCELLED = Failure(type="cancelled", what="The job was cancelled.", remedy="Submit it again to go on.")
 _j = schema.jobs.c
 
 
-class Store:
+class Store(Ledgers):
     """One database. Writes about a running job carry its attempt: a process that slept through its lease is refused."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
-        self.engine = schema.open_engine(home)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -74,10 +75,9 @@ class Store:
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop; a queued one is cancelled at once. Cancelling twice or after the end changes nothing."""
         with self.engine.begin() as connection:
+            end = {"state": "cancelled", "ended": time.time(), "failure": CANCELLED.model_dump_json()}
             connection.execute(
-                sa.update(schema.jobs)
-                .where(_j.id == job_id, _j.state == "queued")
-                .values(state="cancelled", ended=time.time(), cancel_asked=True)
+                sa.update(schema.jobs).where(_j.id == job_id, _j.state == "queued").values(cancel_asked=True, **end)
             )
             connection.execute(
                 sa.update(schema.jobs).where(_j.id == job_id, _j.state == "running").values(cancel_asked=True)
@@ -96,7 +96,7 @@ class Store:
             query = query.where(_j.state.in_(states))
         if kinds:
             query = query.where(_j.kind.in_(kinds))
-        with self.engine.connect() as connection:
+        with self.reader.connect() as connection:
             return [_job(row) for row in connection.execute(query).mappings()]
 
     # --- the worker's side ----------------------------------------------------------------------------------------
@@ -143,129 +143,85 @@ class Store:
         state = "cancelled" if failure.type == "cancelled" else "failed"
         return self._move(job, state=state, failure=failure.model_dump_json(), ended=time.time())
 
-    def release(self, job: Job, *, crashed: bool) -> JobState:
-        """running -> queued after an interruption; -> failed at the crash limit; -> cancelled when that was asked."""
-        now = time.time()
+    def started(self, job: Job, process: Holder) -> bool:
+        """Notes which process runs a job, so that whoever reclaims it can end that process first."""
+        return self._move(job, process=process.model_dump_json())
+
+    def seal_trial(self, job: Job | None, trial: Trial, seconds: float, *, reused: bool = False) -> bool:
+        """Notes that a trial of a job's study is complete on disk; False means "you lost".
+
+        A job that gets on is not a job that only crashes: its abnormal ends are forgiven.
+        """
+        t = schema.trials
+        row = {"record": trial.model_dump_json(), "seconds": seconds, "reused": reused, "sealed": time.time()}
+        key = {"study": trial.study, "trial": trial.id}
         with self.engine.begin() as connection:
-            row = connection.execute(sa.select(schema.jobs).where(_j.id == job.id)).mappings().one()
+            if job is not None and not connection.execute(_mine(job).values(crashes=0)).rowcount:
+                return False
+            known = connection.execute(sa.select(t.c.trial).where(t.c.study == trial.study, t.c.trial == trial.id))
+            if known.first() is None:
+                connection.execute(sa.insert(t).values(**key, **row))
+        return True
+
+    def release(
+        self, job: Job, *, crashed: bool, failure: Failure = CRASHED, crash_limit: int = CRASH_LIMIT
+    ) -> JobState | None:
+        """running -> queued after an interruption; -> cancelled when that was asked; -> failed at the crash limit.
+
+        Returns the new state; None when the job was not this attempt's any more.
+        """
+        with self.engine.begin() as connection:
+            query = sa.select(schema.jobs).where(_j.id == job.id, _j.state == "running", _j.attempt == job.attempt)
+            row = connection.execute(query.with_for_update()).mappings().first()
+            if row is None:
+                return None
             crashes = row["crashes"] + int(crashed)
+            change: dict[str, Any] = {"state": "queued"}
             if row["cancel_asked"]:
-                change: dict[str, Any] = {"state": "cancelled", "ended": now}
-            elif crashes >= CRASH_LIMIT:
-                change = {"state": "failed", "ended": now, "failure": CRASHED.model_dump_json()}
-            else:
-                change = {"state": "queued"}
-            moved = connection.execute(
-                sa.update(schema.jobs)
-                .where(_j.id == job.id, _j.state == "running", _j.attempt == job.attempt)
-                .values(crashes=crashes, holder=None, lease_until=None, **change)
-            )
-        state: JobState = change["state"] if moved.rowcount else row["state"]
+                change = {"state": "cancelled", "ended": time.time(), "failure": CANCELLED.model_dump_json()}
+            elif crashed and crashes >= crash_limit:
+                change = {"state": "failed", "ended": time.time(), "failure": failure.model_dump_json()}
+            gone = {"holder": None, "process": None, "lease_until": None}
+            connection.execute(_mine(job).values(crashes=crashes, **gone, **change))
+        state: JobState = change["state"]
         return state
 
-    def reclaim(self) -> list[Job]:
-        """Releases every running job whose lease ran out or whose holder is provably dead; returns them."""
+    def reclaim(self, crash_limit: int = CRASH_LIMIT) -> list[Job]:
+        """Releases every running job whose lease ran out or whose holder is provably dead; returns them.
+
+        The job's process, where it can be proven to be that process, is ended first.
+        """
         clock, now = self.clock()
-        with self.engine.connect() as connection:
+        with self.reader.connect() as connection:
             rows = connection.execute(sa.select(schema.jobs).where(_j.state == "running")).mappings().all()
         lost = []
         for row in rows:
-            holder = Holder.model_validate_json(row["holder"])
-            foreign_clock = row["lease_clock"] != clock
-            if foreign_clock or row["lease_until"] < now or holder.provably_dead():
+            ran_out = (
+                row["lease_clock"] != clock or row["lease_until"] < now
+            )  # another clock: the machine was restarted
+            if ran_out or Holder.model_validate_json(row["holder"]).provably_dead():
+                if row["process"]:
+                    Holder.model_validate_json(row["process"]).kill_group()
                 job = _job(row)
-                self.release(job, crashed=True)
-                lost.append(job)
+                if self.release(job, crashed=True, crash_limit=crash_limit):
+                    lost.append(job)
         return lost
 
     def cancel_asked(self, job: Job) -> bool | None:
         """Tells whether a running job is to stop; None when this attempt no longer owns it."""
         query = sa.select(_j.cancel_asked).where(_j.id == job.id, _j.state == "running", _j.attempt == job.attempt)
-        with self.engine.connect() as connection:
+        with self.reader.connect() as connection:
             asked: bool | None = connection.execute(query).scalar()
         return asked
-
-    def clock(self) -> tuple[str, float]:
-        """(which clock, seconds on it) for leases: this boot's monotonic clock, or the database server's own."""
-        if self.engine.dialect.name == "sqlite":
-            return boot_id(), time.monotonic()
-        with self.engine.connect() as connection:
-            return "server", float(connection.execute(sa.select(sa.func.extract("epoch", sa.func.now()))).scalar_one())
-
-    # --- small facts ----------------------------------------------------------------------------------------------
-
-    def count_test_read(self, dataset: str, trial: str) -> None:
-        """Counts that a trial's test rows were scored once more."""
-        t = schema.test_reads
-        with self.engine.begin() as connection:
-            moved = connection.execute(sa.update(t).where(t.c.trial == trial).values(times=t.c.times + 1))
-            if not moved.rowcount:
-                connection.execute(sa.insert(t).values(trial=trial, dataset=dataset, times=1))
-
-    def test_reads(self, dataset: str) -> int:
-        """How often the test rows of a dataset were scored."""
-        t = schema.test_reads
-        with self.engine.connect() as connection:
-            found = connection.execute(
-                sa.select(sa.func.coalesce(sa.func.sum(t.c.times), 0)).where(t.c.dataset == dataset)
-            )
-            return int(found.scalar_one())
-
-    def setting(self, key: str, default: Any = None) -> Any:
-        with self.engine.connect() as connection:
-            found = connection.execute(sa.select(schema.settings.c.value).where(schema.settings.c.key == key)).scalar()
-        return default if found is None else json.loads(found)
-
-    def set_setting(self, key: str, value: Any) -> None:
-        self._put(schema.settings, {"key": key}, {"value": json.dumps(value)})
-
-    def remember(self, kind: str, key: str, value: dict[str, Any]) -> None:
-        """Keeps a small fact about this installation: a measured rate, an estimate beside what it came to."""
-        self._put(schema.memories, {"kind": kind, "key": key}, {"value": json.dumps(value), "updated": time.time()})
-
-    def recall(self, kind: str, key: str) -> dict[str, Any] | None:
-        m = schema.memories.c
-        with self.engine.connect() as connection:
-            found = connection.execute(sa.select(m.value).where(m.kind == kind, m.key == key)).scalar()
-        return None if found is None else json.loads(found)
-
-    def memories(self, kind: str) -> list[dict[str, Any]]:
-        """All facts of a kind, oldest first, each with its key under "key"."""
-        m = schema.memories.c
-        with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(m.key, m.value).where(m.kind == kind).order_by(m.updated)).all()
-        return [{"key": key, **json.loads(value)} for key, value in rows]
-
-    def count_bytes(self, host: str, sent: int, received: int) -> None:
-        """Adds to the network ledger."""
-        n = schema.network
-        with self.engine.begin() as connection:
-            moved = connection.execute(
-                sa.update(n).where(n.c.host == host).values(sent=n.c.sent + sent, received=n.c.received + received)
-            )
-            if not moved.rowcount:
-                connection.execute(sa.insert(n).values(host=host, sent=sent, received=received))
-
-    def network(self) -> list[dict[str, Any]]:
-        """The network ledger: bytes by host; empty when nothing ever left this machine."""
-        with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(sa.select(schema.network)).mappings()]
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _move(self, job: Job, *conditions: Any, **values: Any) -> bool:
-        mine = (_j.id == job.id, _j.state == "running", _j.attempt == job.attempt, *conditions)
         with self.engine.begin() as connection:
-            return bool(connection.execute(sa.update(schema.jobs).where(*mine).values(**values)).rowcount)
-
-    def _put(self, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-        with self.engine.begin() as connection:
-            same = [table.c[name] == value for name, value in key.items()]
-            if not connection.execute(sa.update(table).where(*same).values(**values)).rowcount:
-                connection.execute(sa.insert(table).values(**key, **values))
+            return bool(connection.execute(_mine(job).where(*conditions).values(**values)).rowcount)
 
     def _one(self, *conditions: Any) -> Job | None:
-        with self.engine.connect() as connection:
+        with self.reader.connect() as connection:
             row = connection.execute(sa.select(schema.jobs).where(*conditions)).mappings().first()
         return _job(row) if row else None
 
@@ -277,22 +233,45 @@ class Store:
 
 
 def open_store(home: Home) -> Store:
-    """Opens the store of a home folder."""
+    """The store of a home folder; one a process, because connections do not survive a fork."""
+    return _opened(home, os.getpid())
+
+
+@functools.cache
+def _opened(home: Home, _: int) -> Store:
     return Store(home)
 
 
 def health(home: Home) -> dict[str, Any]:
-    """What `doctor` says about the store: where, which database, journal mode and why, integrity."""
-    store = open_store(home)
+    """What `doctor` says about the store: which database, journal mode and why, integrity, free disk.
+
+    Raises:
+        Refusal: the database cannot be opened.
+    """
+    store = Store(home)
     dialect = store.engine.dialect.name
     facts: dict[str, Any] = {"database": store.engine.url.render_as_string(hide_password=True), "kind": dialect}
-    if dialect == "sqlite":
-        with store.engine.connect() as connection:
-            facts["integrity"] = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
-            facts["journal_mode"] = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-        facts["reason"] = schema.journal_mode()[1]
+    with store.reader.connect() as connection:
+        if dialect == "sqlite":
+            facts["version"] = sqlite3.sqlite_version
+            facts["journal_mode"] = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()).upper()
+            facts["reason"] = schema.journal_mode()[1]
+            try:
+                facts["integrity"] = connection.exec_driver_sql("PRAGMA integrity_check(10)").scalars().first()
+            except sa.exc.DatabaseError as error:
+                facts["integrity"] = str(error.orig)
+        else:
+            facts["version"] = ".".join(map(str, store.engine.dialect.server_version_info or ()))
+            facts["journal_mode"], facts["reason"] = "server", "the database server looks after itself"
+            facts["integrity"] = "ok"
+    store.engine.dispose()
     facts["free_disk_gb"] = round(psutil.disk_usage(str(home.root)).free / 1e9, 1)
     return facts
+
+
+def _mine(job: Job) -> sa.Update:
+    """The update that only the attempt that holds a running job can make."""
+    return sa.update(schema.jobs).where(_j.id == job.id, _j.state == "running", _j.attempt == job.attempt)
 
 
 def _job(row: Any) -> Job:

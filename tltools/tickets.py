@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import statistics
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import Protocol
 
 import psutil
 
 from tltools.home import Home
-from tltools.records import Event, Failure, Job, Progress
-from tltools.store import Store
+from tltools.records import Event, Failure, Job, Progress, Refusal, Trial
+from tltools.store import CANCELLED, Store, open_store
 
 
-class Cancelled(Exception):
+class Stopped(Exception):
+    """The job must stop now; whoever catches this saves a checkpoint and raises it again."""
+
+
+class Cancelled(Stopped):
     """The user asked the job to stop."""
 
 
-class LeaseLost(Exception):
+class Interrupted(Stopped):
+    """The worker stops; the job goes back to the queue and goes on later."""
+
+
+class LeaseLost(Stopped):
     """Another process owns the job by now; stop without a word."""
 
 
@@ -27,6 +38,7 @@ class Ticket(Protocol):
 
     home: Home
     store: Store
+    job: Job | None  # None: the function was called directly, without a worker
 
     def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
         """Tells where the job is: `done` of `total` in `stage`, with the numbers that a screen shows."""
@@ -35,31 +47,41 @@ class Ticket(Protocol):
         """Appends one line to the job's `events.jsonl`."""
 
     def check(self) -> None:
-        """Raises Cancelled or LeaseLost when the job must stop."""
+        """Raises Cancelled, Interrupted or LeaseLost when the job must stop."""
+
+    def seal_trial(self, trial: Trial, seconds: float, *, reused: bool = False) -> None:
+        """Notes in the store that a trial's folder is complete; raises LeaseLost."""
 
 
 class JobTicket:
     """The ticket of a job that a worker runs. Progress is written at most twice a second, the flag read as often."""
 
     def __init__(self, home: Home, store: Store, job: Job, every: float = 0.5) -> None:
-        self.home, self.store, self.job, self.every = home, store, job, every
+        self.home, self.store, self.every = home, store, every
+        self.job: Job | None = job
+        self._job = job
+        self.stopping = False  # set by the worker's edge, on SIGTERM or when the worker is gone
         self.events = home.jobs / job.id / "events.jsonl"
         self.events.parent.mkdir(parents=True, exist_ok=True)
-        self._told = self._checked = -every
-        self._stage, self._since, self._from = "", time.monotonic(), 0
+        self._told = self._checked = float("-inf")
+        self._last = Progress()
+        self._steps: deque[tuple[float, int]] = deque(maxlen=6)  # (when, done) of the writes of this stage
 
     def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
         now = time.monotonic()
-        if stage != self._stage or done < self._from:
-            self._stage, self._since, self._from = stage, now, done
-        elif now - self._told < self.every:
+        fresh = stage != self._last.stage or done < self._last.done
+        arrived = done == total != 0 and done != self._last.done  # the last step is not swallowed by the throttle
+        if not fresh and not arrived and now - self._told < self.every:
             return
         self._told = now
-        moved = done - self._from
-        eta = (now - self._since) / moved * (total - done) if moved > 0 and total > done else None
+        if fresh:
+            self._steps.clear()
+        if not self._steps or done > self._steps[-1][1]:
+            self._steps.append((now, done))
         numbers.setdefault("memory_mb", psutil.Process(os.getpid()).memory_info().rss / 1e6)
-        said = Progress(stage=stage, done=done, total=total, eta_seconds=eta, numbers=numbers, note=note)
-        if not self.store.progress(self.job, said):
+        eta = self._seconds_left(total)
+        self._last = Progress(stage=stage, done=done, total=total, eta_seconds=eta, numbers=numbers, note=note)
+        if not self.store.progress(self._job, self._last):
             raise LeaseLost
 
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
@@ -69,21 +91,36 @@ class JobTicket:
 
     def check(self) -> None:
         now = time.monotonic()
-        if now - self._checked < self.every:
+        if now - self._checked < self.every and not self.stopping:
             return
         self._checked = now
-        asked = self.store.cancel_asked(self.job)
+        asked = self.store.cancel_asked(self._job)
         if asked is None:
             raise LeaseLost
         if asked:
             raise Cancelled
+        if self.stopping:
+            raise Interrupted
+
+    def seal_trial(self, trial: Trial, seconds: float, *, reused: bool = False) -> None:
+        if not self.store.seal_trial(self._job, trial, seconds, reused=reused):
+            raise LeaseLost
+
+    def _seconds_left(self, total: int) -> float | None:
+        """From the median pace of the last five writes that moved; None before there is one."""
+        if len(self._steps) < 2 or total <= 0:
+            return None
+        pairs = zip(self._steps, list(self._steps)[1:], strict=False)
+        pace = statistics.median((later - sooner) / (more - less) for (sooner, less), (later, more) in pairs)
+        return pace * max(0, total - self._steps[-1][1])
 
 
 class QuietTicket:
     """A ticket that tells nobody: for direct use from Python and for tests."""
 
-    def __init__(self, home: Home, store: Store) -> None:
-        self.home, self.store = home, store
+    def __init__(self, home: Home, store: Store | None = None) -> None:
+        self.home, self.store = home, store or open_store(home)
+        self.job: Job | None = None
 
     def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
         return None
@@ -93,6 +130,9 @@ class QuietTicket:
 
     def check(self) -> None:
         return None
+
+    def seal_trial(self, trial: Trial, seconds: float, *, reused: bool = False) -> None:
+        self.store.seal_trial(None, trial, seconds, reused=reused)
 
 
 def read_events(home: Home, job_id: str) -> list[Event]:
@@ -112,37 +152,57 @@ def read_events(home: Home, job_id: str) -> list[Event]:
 
 
 def failure(error: BaseException, detail: str = "") -> Failure:
-    """Names an exception the way the store and the screens need it."""
-    from tltools.records import Refusal
-
+    """Names an exception the way the store and the screens need it; its causes are looked at too."""
     if isinstance(error, Cancelled):
-        return Failure(type="cancelled", what="The job was cancelled.", remedy="Submit it again to go on.")
-    text = str(error) or type(error).__name__
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
-        return Failure(
-            type="out_of_memory",
-            what="The machine's memory did not suffice.",
-            remedy="Use a smaller batch, a smaller source model or fewer rows.",
-            detail=detail,
+        return CANCELLED
+    chain = list(_chain(error))
+    if any(map(_is_out_of_memory, chain)):
+        what, remedy = (
+            "The machine's memory did not suffice.",
+            "Use a smaller batch, a smaller source model or fewer rows.",
         )
-    if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-        return Failure(
-            type="disk_full",
-            what="The disk is full.",
-            remedy="Free some space and submit the job again.",
-            detail=detail,
-        )
+        return Failure(type="out_of_memory", what=what, remedy=remedy, detail=detail)
+    if any(map(_is_disk_full, chain)):
+        remedy = "Free some space and submit the job again; what is complete is kept."
+        return Failure(type="disk_full", what="The disk is full.", remedy=remedy, detail=detail)
     if isinstance(error, Refusal):
-        kind = "download" if any(problem.where == "download" for problem in error.problems) else "bad_data"
+        of_download = any(problem.where == "download" for problem in error.problems) or any(map(_is_hub, chain))
         return Failure(
-            type="download" if kind == "download" else "bad_data",
+            type="download" if of_download else "bad_data",
             what=" ".join(f"{problem.where}: {problem.what}" for problem in error.problems),
             remedy=" ".join(dict.fromkeys(problem.remedy for problem in error.problems)),
             detail=detail,
         )
-    return Failure(
-        type="bug",
-        what=f"{type(error).__name__}: {text}",
-        remedy="This should not happen. Report it with the details below.",
-        detail=detail,
-    )
+    text = " ".join(str(error).split())[:400]
+    if any(map(_is_hub, chain)):
+        remedy = "Check the connection and the name of the source model, then submit the job again."
+        return Failure(type="download", what=f"The download failed: {text}", remedy=remedy, detail=detail)
+    remedy = "This should not happen. Report it with the details below."
+    return Failure(type="bug", what=f"{type(error).__name__}: {text}".strip(": "), remedy=remedy, detail=detail)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    by_torch = isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    by_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or by_torch or by_system
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)  # SQLite and the writers in C and Rust say it in words
+    return "No space left on device" in text or "database or disk is full" in text
+
+
+def _is_hub(error: BaseException) -> bool:
+    library = type(error).__module__.split(".")[0]
+    return library in {"huggingface_hub", "requests", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3"}
