@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tltools import artifacts, profiles, readings, splits, targets
+from tltools import artifacts, readings, splits
+from tltools.drafts import Draft, as_dataset, inspect
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
-from tltools.records import Column, Dataset, Problem, Profile, Refusal, Skipped, Split, refuse
+from tltools.records import Dataset, Profile, Refusal, Split, refuse
 from tltools.splits import draw
 from tltools.tasks import tasks
 
@@ -28,83 +25,12 @@ if TYPE_CHECKING:
     from tltools.tickets import Ticket
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_LEAST_ROWS = 10
-_MOST_SKIPPED = 10_000  # named one by one; more are counted
 Told = readings.Told
 
 __all__ = [
     "Draft", "add", "content_keys", "delete", "draw", "get", "ingest_job", "inspect", "items", "listing", "media",
     "profile", "read_like", "rows", "split", "stored_split", "target",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A dataset before it is stored. `ready` is False while an error stands in profile.problems.
-
-    `head` holds the first 50 rows as they will be stored; `media` the decoded images, for a preview.
-    """
-
-    name: str
-    modality: str | None
-    task: str | None
-    target: str | None
-    inputs: tuple[str, ...]
-    classes: tuple[str, ...]
-    rows: int
-    parts: dict[str, int]
-    origin: str
-    profile: Profile
-    head: pd.DataFrame
-    media: Path | None
-    table: pd.DataFrame
-    clusters: np.ndarray | None = None
-
-    @property
-    def ready(self) -> bool:
-        """True when `add` with the same choices will store it."""
-        return not any(problem.severity == "error" for problem in self.profile.problems)
-
-
-def inspect(
-    home: Home,
-    path: str | os.PathLike[str],
-    *,
-    test: str | os.PathLike[str] | None = None,
-    target: str | None = None,
-    inputs: Sequence[str] | None = None,
-    task: str | None = None,
-    name: str | None = None,
-    told: Told | None = None,
-) -> Draft:
-    """Reads and profiles files without storing a dataset; what is not said is inferred, with reasons in the profile.
-
-    Raises:
-        Refusal: the files cannot be read at all. Whatever else is wrong stands in the draft's profile.
-    """
-    first = Path(path).expanduser()
-    second = Path(test).expanduser() if test is not None else None
-    reading = readings.take(home, first, second, told)
-    read = reading.read
-    columns = targets.describe(read.table, ["image"] if read.media is not None else [])
-    choice = targets.choose(columns, reading.shown, hint=read.target, target=target, inputs=inputs, task=task)
-    shown_name = _plain(name or (first.stem if first.is_file() else first.resolve().name))
-    told = told or (lambda stage, done, total: None)
-    before = Profile(
-        rows=len(read.table),
-        columns=columns,
-        problems=(*read.problems, *choice.problems),
-        skipped=read.skipped,
-        inference=(*read.inference, *choice.inference),
-    )
-    draft = Draft(
-        shown_name, choice.modality, choice.task, choice.target, choice.inputs, (), len(read.table), {}, reading.shown,
-        before, read.table.head(50), read.media, read.table,
-    )  # fmt: skip
-    if any(problem.severity == "error" for problem in choice.problems) or not (choice.task and choice.modality):
-        return _finished(draft)
-    told("profiling", 0, 1)
-    return _finished(_examined(draft, columns))
 
 
 def add(
@@ -127,7 +53,7 @@ def add(
     errors = [problem for problem in draft.profile.problems if problem.severity == "error"]
     if errors:
         raise Refusal(*errors)
-    dataset = _as_dataset(draft)
+    dataset = as_dataset(draft)
     final = home.datasets / dataset.id
     if artifacts.sealed(final):
         return get(home, dataset.id)
@@ -137,7 +63,7 @@ def add(
         if draft.media is not None:
             _link_used(draft.media, folder / "media", draft.table[draft.inputs[0]])
         draft.table.to_parquet(folder / "rows.parquet", index=False)
-        np.save(folder / "clusters.npy", draft.clusters, allow_pickle=False)
+        np.save(folder / "clusters.npy", np.asarray(draft.clusters, np.int64), allow_pickle=False)
         write_json(folder / "profile.json", draft.profile.model_dump(mode="json"))
         write_json(folder / "dataset.json", dataset.model_dump(mode="json"))
     return get(home, dataset.id)
@@ -322,124 +248,6 @@ def _folder(home: Home, id: str) -> Path:
     return folder
 
 
-def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
-    """Takes out rows without a target, types the target, and profiles what is left."""
-    assert draft.target is not None and draft.task is not None and draft.modality is not None
-    table, lost = _with_target(draft.table, draft.target, draft.task, draft.origin)
-    before = draft.profile
-    if lost:
-        what = f"{len(lost)} row(s) were left out: {lost[0].reason}."
-        trouble = Problem(
-            severity="warning",
-            where=lost[0].where,
-            what=what,
-            remedy="Fill in the targets, or go on without these rows.",
-        )
-        before = before.model_copy(
-            update={"skipped": (*before.skipped, *lost), "problems": (*before.problems, trouble)}
-        )
-    classes = tasks()[draft.task].classes(table[draft.target])
-    draft = _changed(draft, table=table, rows=len(table), classes=tuple(classes), head=table.head(50), profile=before)
-    errors = _too_little(draft)
-    if errors:
-        update = {"problems": profiles.in_order((*before.problems, *errors)), "rows": len(table)}
-        return _changed(draft, profile=before.model_copy(update=update))
-    parts = {str(part): int(count) for part, count in table["_part"].value_counts().items()}
-    draft = _changed(draft, parts=parts)
-    if lost:
-        columns = targets.describe(table, [column.name for column in columns if column.kind == "image"])
-    findings = profiles.examine(table, _as_dataset(draft, hashed=False), columns, draft.media, before)
-    return _changed(draft, profile=findings.profile, clusters=findings.clusters)
-
-
-def _with_target(table: pd.DataFrame, target: str, task: str, shown: str) -> tuple[pd.DataFrame, list[Skipped]]:
-    """Rows that have a target, which becomes names for classes and float64 for numbers; and why the others are out."""
-    values = table[target]
-    if task == "regression" and values.dtype != float:
-        values = pd.to_numeric(values, errors="coerce")
-        strange = values.isna() & table[target].notna()
-        if strange.sum() > 0.05 * max(1, len(table)):
-            where = f'{table.loc[strange, "_where"].iloc[0]}, column "{target}"'
-            what = f'must be a number; got "{str(table.loc[strange, target].iloc[0])[:40]}" ({int(strange.sum())} such cells).'
-            raise refuse(where, what, "Choose classification, or another target column.")
-    elif task == "classification" and values.dtype == float:
-        values = values.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
-    gone = values.isna()
-    lost = [
-        Skipped(where=str(where), reason=f'the target "{target}" is {"no number" if had else "empty"}')
-        for where, had in zip(table.loc[gone, "_where"], table.loc[gone, target].notna(), strict=True)
-    ]
-    return table.assign(**{target: values})[~gone].reset_index(drop=True), lost
-
-
-def _too_little(draft: Draft) -> list[Problem]:
-    """What makes a dataset useless for judging: too few rows, one class, a class for each row."""
-    assert draft.target is not None
-    where, found = f'{draft.origin}, column "{draft.target}"', []
-
-    def error(what: str, remedy: str) -> None:
-        found.append(Problem(severity="error", where=where, what=what, remedy=remedy))
-
-    if not draft.rows:
-        error("every row lacks its target.", "Fill the column in, or name another target.")
-    elif draft.rows < _LEAST_ROWS:
-        error(f"at least {_LEAST_ROWS} rows with a target are needed; got {draft.rows}.", "Add rows.")
-    elif draft.classes or draft.task == "classification":
-        counts = draft.table[draft.target].value_counts()
-        if len(counts) == 1:
-            error(f'at least two classes are needed; every row says "{counts.index[0]}".', "Add rows of another class.")
-        elif len(counts) > 0.5 * draft.rows:
-            what = f"{draft.rows} rows have {len(counts)} different values, so nearly every row is a class of its own."
-            error(what, "Name another target, or choose regression if it is a number.")
-        elif (counts >= 3).sum() < 2:
-            error("at least two classes need three rows each; got " + _counted(counts) + ".", "Add rows.")
-    elif draft.table[draft.target].nunique() < 2:
-        error("the target must vary; it is the same in every row.", "Name another target.")
-    if draft.rows and (draft.table["_part"] == "test").all():
-        error("every row belongs to the test part.", "Add training rows.")
-    return found
-
-
-def _counted(counts: pd.Series) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in counts.head(6).items())
-
-
-def _as_dataset(draft: Draft, hashed: bool = True) -> Dataset:
-    assert draft.target is not None and draft.task is not None and draft.modality is not None
-    fingerprint = _fingerprint(draft) if hashed else "0" * 64
-    return Dataset(
-        id=fingerprint[:16],
-        fingerprint=fingerprint,
-        name=draft.name,
-        modality=draft.modality,
-        task=draft.task,
-        target=draft.target,
-        inputs=draft.inputs,
-        classes=draft.classes,
-        rows=draft.rows,
-        parts=draft.parts,
-        origin=draft.origin,
-        created=datetime.now(UTC),
-    )
-
-
-def _fingerprint(draft: Draft) -> str:
-    """sha256 of rows, pictures (their names are hashes), parts, target, inputs and task; not of names and places."""
-    choices = [draft.modality, draft.task, draft.target, list(draft.inputs), list(draft.classes)]
-    seen = hashlib.sha256(json.dumps(choices).encode())
-    for name in draft.table:
-        if name == "_where":
-            continue
-        column = draft.table[name]
-        seen.update(f"\n{name} {len(column)}\n".encode())
-        if column.dtype == float:
-            seen.update((column.to_numpy(np.float64) + 0.0).tobytes())
-        else:
-            cells = ("\0" if value is None or value != value else str(value) for value in column.tolist())
-            seen.update("\x1f".join(cells).encode("utf-8", "surrogatepass"))
-    return seen.hexdigest()
-
-
 def _link_used(source: Path, folder: Path, names: pd.Series) -> None:
     for name in names.unique():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -447,25 +255,3 @@ def _link_used(source: Path, folder: Path, names: pd.Series) -> None:
             os.link(source / name, folder / name)
         except OSError:  # a file system without hard links
             shutil.copyfile(source / name, folder / name)
-
-
-def _changed(draft: Draft, **values: Any) -> Draft:
-    return Draft(**{**draft.__dict__, **values})
-
-
-def _finished(draft: Draft) -> Draft:
-    """Errors first, and at most so many skipped rows that the profile stays readable."""
-    known = draft.profile
-    skipped = known.skipped[:_MOST_SKIPPED]
-    if len(known.skipped) > _MOST_SKIPPED:
-        more = f"{len(known.skipped) - _MOST_SKIPPED:,} more rows or files were left out"
-        skipped = (*skipped, Skipped(where=draft.origin, reason=more))
-    return _changed(
-        draft, profile=known.model_copy(update={"problems": profiles.in_order(known.problems), "skipped": skipped})
-    )
-
-
-def _plain(name: str) -> str:
-    """A shown name: no control or direction marks, at most 255 bytes."""
-    kept = "".join(char for char in name if char.isprintable()).strip() or "dataset"
-    return kept.encode("utf-8", "replace")[:255].decode("utf-8", "ignore")

@@ -107,7 +107,8 @@ def _copies(
         )
     if len(equal):
         one = equal[0]
-        what = f"{len(equal)} row(s) repeat the input of another row, the first: {places.iloc[one]} repeats {places.iloc[original[one]]}."
+        what = f"{len(equal)} row(s) repeat the input of another row, the first: "
+        what += f"{places.iloc[one]} repeats {places.iloc[original[one]]}."
         found.append(
             _note(
                 str(places.iloc[one]), what, "Copies stay in one part of the split, so they cannot flatter the score."
@@ -116,7 +117,8 @@ def _copies(
     if near > 0:
         own = np.flatnonzero((clusters != np.arange(len(clusters))) & (original == np.arange(len(original))))
         one = own[0] if len(own) else int(np.flatnonzero(clusters != np.arange(len(clusters)))[0])
-        what = f"{near} row(s) are nearly the same as another one, for example {places.iloc[one]} and {places.iloc[clusters[one]]}."
+        what = f"{near} row(s) are nearly the same as another one, for example "
+        what += f"{places.iloc[one]} and {places.iloc[clusters[one]]}."
         found.append(
             _note(str(places.iloc[one]), what, "They stay in one part of the split, so they cannot flatter the score.")
         )
@@ -145,7 +147,8 @@ def _parts(table: pd.DataFrame, dataset: Dataset, clusters: np.ndarray) -> list[
         values = table[dataset.target]
         only_test = sorted(set(values[test]) - set(values[~test]))
         if only_test:
-            what = f"{len(only_test)} class(es) stand only in the test part and cannot be learned: {', '.join(only_test[:6])}."
+            some = ", ".join(only_test[:6])
+            what = f"{len(only_test)} class(es) stand only in the test part and cannot be learned: {some}."
             found.append(_warning(f'column "{dataset.target}"', what, "Add rows of them to train, or leave them out."))
         only_train = sorted(set(values[~test]) - set(values[test]))
         if only_train:
@@ -194,16 +197,14 @@ def _leaks(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Pro
     found = []
     for leak in leakage.suspects(values, codes):
         if dataset.modality == "image":
-            what = f"the {leak.column} of an image alone tells its class ({leak.skill:.0%} of the way from guessing to certainty)."
+            what = f"the {leak.column} of an image alone tells its class ({leak.skill:.0%} of the way to certainty)."
             remedy = (
                 "The classes may come from different cameras or sites; bring all images to one size before judging."
             )
             found.append(_warning(leak.column, what, remedy))
             continue
         how = "whether it is filled or not alone tells" if leak.by_absence else "it alone tells"
-        what = (
-            f"{how} the target ({leak.skill:.0%} of the way from guessing to certainty): target leakage is suspected."
-        )
+        what = f"{how} the target ({leak.skill:.0%} of the way to certainty): leakage is suspected."
         remedy = f'If it is not known at the time of prediction, leave "{leak.column}" out of the inputs.'
         found.append(_warning(f'column "{leak.column}"', what, remedy))
     if len(found) > 20:
@@ -213,7 +214,7 @@ def _leaks(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Pro
 
 
 def _values(column: pd.Series) -> np.ndarray:
-    return column.to_numpy(np.float64) if column.dtype == float else column.to_numpy(object, na_value=None)
+    return np.asarray(column.to_numpy(float) if column.dtype == float else column.to_numpy(object, na_value=None))
 
 
 def _telling_words(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Problem]:
@@ -228,6 +229,6 @@ def _telling_words(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> 
     for name in by_class:
         telling = [word for word, other in found if other == name][:5]
         what = f'nearly every text of the class "{name}", and hardly any other, holds: {", ".join(telling)}.'
-        remedy = "If this comes from how the data was collected, take it out of the texts: else it is learned instead of the task."
+        remedy = "If this comes from how the data was collected, take it out: else it is learned instead of the task."
         problems.append(_warning(", ".join(dataset.inputs), what, remedy))
     return problems

@@ -1,4 +1,4 @@
-"""One reading of the files a person names, kept for a day, so that changing the target need not decode everything again."""
+"""One reading of the files a person names, kept for a day, so that changing the target costs no second one."""
 
 from __future__ import annotations
 

@@ -197,4 +197,4 @@ def _whole_shares(wanted: np.ndarray, rows: int, placed: np.ndarray) -> np.ndarr
         if counts[part] == 0 and not (placed == part).any() and counts.max() > 1:
             counts[counts.argmax()] -= 1
             counts[part] += 1
-    return counts
+    return np.asarray(counts)

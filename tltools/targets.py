@@ -1,4 +1,4 @@
-"""What is to be predicted, from what, and which task that is: proposed with reasons, or checked where the user says it."""
+"""What is to be predicted, from what, as which task: proposed with reasons, or checked where the user says it."""
 
 from __future__ import annotations
 

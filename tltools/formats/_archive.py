@@ -1,4 +1,4 @@
-"""Zip archives from strangers: every entry is judged before a byte is unpacked, and nothing is ever extracted by its name."""
+"""Zip archives from strangers: each entry is judged before a byte is unpacked, and none is extracted by its name."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _tell_odd_cells(name: str, text: Any, matches: Any, raw: RawTable, shown: st
     odd = np.flatnonzero(pc.fill_null(pc.invert(matches), False).to_numpy(zero_copy_only=False))
     first = int(odd[0])
     value = str(text[first].as_py())[:40]
-    what = f'"{name}" is a column of numbers, but {len(odd)} cell(s) are not numbers, the first "{value}"; read as missing.'
+    what = f'"{name}" holds numbers, but {len(odd)} of its cells do not, the first "{value}"; they are read as missing.'
     place = f"{shown}, {raw.place_word} {raw.places[first]}"
     raw.problems.append(
         Problem(

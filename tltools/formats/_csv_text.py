@@ -1,4 +1,4 @@
-"""Tables as text (CSV, TSV, blanks ...): one pass of Python's csv reader gives fields, exact line numbers and ragged rows."""
+"""Tables as text (CSV, TSV, blanks ...): one pass gives fields, exact line numbers and ragged rows."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _is_open(path: Path, file: TextIO, start: int) -> bool:
 
 
 class _Assembly:
-    """Collects records into Arrow columns chunk by chunk, so that a million rows never stand in Python objects at once."""
+    """Collects records into Arrow columns chunk by chunk: a million rows never stand in Python objects at once."""
 
     def __init__(self, shown: str, width: int, limits: Limits, last_line: int) -> None:
         self.shown, self.width, self.limits = shown, width, limits
@@ -215,7 +215,8 @@ class _Assembly:
     def finish(self, names: list[str]) -> RawTable:
         problems: list[Problem] = []
         if self.ragged_count > 0.5 * self.rows:
-            what = f"{self.ragged_count:,} of {self.ragged_count + self.rows:,} rows have another number of fields than the header."
+            total = self.ragged_count + self.rows
+            what = f"{self.ragged_count:,} of {total:,} rows have another number of fields than the header."
             raise refuse(
                 self.ragged[0].where, what, "Put quotes around fields that hold the delimiter, or use Parquet."
             )

@@ -1,4 +1,4 @@
-"""One image from a stranger: judged by its header, decoded, made upright RGB, and stored under a name made from its pixels."""
+"""One image from a stranger: judged by its header, decoded, made upright RGB, stored under a name of its pixels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def decode(content: bytes, media: Path, most_pixels: int) -> Decoded:
     Raises:
         NotTaken: another format, damaged, too large or too small, with the reason.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not content:
         raise NotTaken("the file is empty (0 bytes)")
@@ -63,7 +63,7 @@ def decode(content: bytes, media: Path, most_pixels: int) -> Decoded:
             image.load()
             turn = image.getexif().get(0x0112, 1)
             plain = _to_rgb(ImageOps.exif_transpose(image))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise NotTaken(_foreign(content)) from None
     except Image.DecompressionBombError:
         raise NotTaken(f"it has more than {most_pixels / 1e6:.0f} million pixels; make it smaller") from None

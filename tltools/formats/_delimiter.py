@@ -23,7 +23,7 @@ class Dialect:
 
     def records(self, lines: Iterable[str]) -> Any:
         """Returns a csv reader (an iterator of field lists with `line_num`) over lines that keep their ends."""
-        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+        quoting: Any = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         if self.delimiter == " ":
             lines = (line.replace("\t", " ") for line in lines)
         delimiter = self.delimiter or "\x1f"
@@ -120,4 +120,4 @@ def _counts_up(values: list[str]) -> bool:
         return False
     if numbers[0] in (0, 1) and steps == {1}:
         return True
-    return len(numbers) >= 3 and 1800 <= min(numbers) and max(numbers) <= 2100 and min(steps) > 0
+    return len(numbers) >= 3 and min(numbers) >= 1800 and max(numbers) <= 2100 and min(steps) > 0

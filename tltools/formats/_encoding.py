@@ -57,7 +57,8 @@ def decide(path: Path, shown: str) -> Encoding:
         return Encoding("utf-8", "strict", "All bytes are valid UTF-8.")
     line, byte = first_bad
     if good >= 10 * bad:
-        what = f"{bad} byte(s) are not UTF-8, the first in line {line} (0x{byte:02x}); each became the sign \N{REPLACEMENT CHARACTER}."
+        first = f"the first in line {line} (0x{byte:02x})"
+        what = f"{bad} byte(s) are not UTF-8, {first}; each became \N{REPLACEMENT CHARACTER}."
         trouble = Problem(
             severity="warning", where=f"{shown}, line {line}", what=what, remedy="Save the file as UTF-8."
         )
@@ -96,6 +97,7 @@ def _wide_without_mark(head: bytes) -> str | None:
 
 def _utf8_census(path: Path, shown: str) -> tuple[int, int, tuple[int, int]]:
     """Returns (bytes that are not UTF-8, characters beyond ASCII that are, (line, byte) of the first that is not)."""
+    strict: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     bad = good = lines = 0
     first = (0, 0)
@@ -105,14 +107,23 @@ def _utf8_census(path: Path, shown: str) -> tuple[int, int, tuple[int, int]]:
                 line = lines + block[: block.index(b"\0")].count(b"\n") + 1
                 what = "must be text; it holds a zero byte, which text files do not have."
                 raise refuse(f"{shown}, line {line}", what, "Export the table again as CSV in UTF-8.")
+            if strict is not None:
+                before = strict.getstate()
+                try:
+                    strict.decode(block)
+                    good += len(block)  # nothing is counted as long as nothing is wrong: it only has to be more
+                    lines += block.count(b"\n")
+                    continue
+                except UnicodeDecodeError:
+                    decoder.setstate(before)
+                    strict, good = None, 0
             text = decoder.decode(block)
-            if not text.isascii():
-                beyond = [char for char in text if char > "\x7f"]
-                strange = [char for char in beyond if "\udc80" <= char <= "\udcff"]
-                if strange and not bad:
-                    first = (lines + text[: text.index(strange[0])].count("\n") + 1, ord(strange[0]) - 0xDC00)
-                bad += len(strange)
-                good += len(beyond) - len(strange)
+            beyond = [char for char in text if char > "\x7f"]
+            strange = [char for char in beyond if "\udc80" <= char <= "\udcff"]
+            if strange and not bad:
+                first = (lines + text[: text.index(strange[0])].count("\n") + 1, ord(strange[0]) - 0xDC00)
+            bad += len(strange)
+            good += len(beyond) - len(strange)
             lines += block.count(b"\n")
     return bad, good, first
 

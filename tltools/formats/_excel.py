@@ -74,11 +74,11 @@ def _judge(path: Path, shown: str) -> None:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.file_size > 1_000_000 and info.file_size > _RATIO * max(1, info.compress_size):
-                    what = f'its part "{readable(info.filename)}" unpacks to more than {_RATIO} times its size, as in a zip bomb.'
+                    what = f'its part "{readable(info.filename)}" unpacks to more than {_RATIO} times its size.'
                     raise refuse(shown, what, "Save the sheet as CSV and add that.")
-                if info.filename.endswith(".xml") and info.file_size < 100_000_000:
-                    if b"<!DOCTYPE" in content(archive, info, shown)[:4096]:
-                        raise refuse(shown, "holds a document type, which workbooks do not have.", "Save it as CSV.")
+                small_xml = info.filename.endswith(".xml") and info.file_size < 100_000_000
+                if small_xml and b"<!DOCTYPE" in content(archive, info, shown)[:4096]:
+                    raise refuse(shown, "holds a document type, which workbooks do not have.", "Save it as CSV.")
     except (zipfile.BadZipFile, ValueError) as error:
         if hasattr(error, "problems"):
             raise

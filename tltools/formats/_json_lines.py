@@ -1,4 +1,4 @@
-"""JSON Lines (one object a line) and a JSON list of objects: flat fields become columns, nested ones are named and left out."""
+"""JSON Lines and a JSON list of objects: flat fields become columns, nested ones are named and left out."""
 
 from __future__ import annotations
 

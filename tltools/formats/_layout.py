@@ -1,4 +1,4 @@
-"""What the folders of an image collection say: which part (train, validation, test) and which class a file belongs to."""
+"""What the folders of an image collection say: which part and which class a file belongs to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 PART_COLUMNS = ("split", "part", "fold", "subset", "set", "partition", "dataset_split")
 PARTS = {
     "train": "train", "training": "train", "trn": "train", "train_set": "train",
-    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation", "val_set": "validation",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "val_set": "validation",
     "test": "test", "testing": "test", "tst": "test", "holdout": "test", "test_set": "test", "evaluation": "test",
 }  # fmt: skip
 

@@ -56,10 +56,10 @@ def head_of(path: Path, count: int = 65_536) -> bytes:
 def looks_like(head: bytes) -> tuple[str, str] | None:
     """Returns (what the bytes are, what to do) where the signature is known, else None."""
     for offset, signature, what, remedy in _SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            # two letters are no proof: a text may begin with "BM" or "MZ"
-            if len(signature) > 2 or not _reads_as_text(head[:512]):
-                return what, remedy
+        # two letters are no proof: a text may begin with "BM" or "MZ"
+        proof = len(signature) > 2 or not _reads_as_text(head[:512])
+        if proof and head[offset : offset + len(signature)] == signature:
+            return what, remedy
     lower = head[:512].lstrip().lower()
     if lower.startswith((b"<!doctype html", b"<html")):
         return "a web page", "Download the file itself, not the page about it."

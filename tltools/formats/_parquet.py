@@ -1,4 +1,4 @@
-"""Parquet files: typed columns in, the same cells as from any other table out; nested columns are named and left out."""
+"""Parquet files: typed columns in, the same cells as from any other table out; nested ones are named."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def read(path: Path, shown: str) -> RawTable:
         file = pq.ParquetFile(path)
         rows, width = file.metadata.num_rows, len(file.schema_arrow)
         if rows > limits.rows or rows * width > limits.cells or width > limits.columns:
-            what = f"at most {limits.rows:,} rows, {limits.columns:,} columns and {limits.cells:,} cells can be read; got {rows:,} x {width:,}."
+            most = f"{limits.rows:,} rows, {limits.columns:,} columns and {limits.cells:,} cells"
+            what = f"at most {most} can be read; got {rows:,} x {width:,}."
             raise refuse(shown, what, "Add a sample of the rows.")
         table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:

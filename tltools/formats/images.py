@@ -1,4 +1,4 @@
-"""Images become rows: a folder or zip of class folders (with or without train/val/test), or of images and a table of labels."""
+"""Images become rows: a folder or zip of class folders, or of images and a table of labels."""
 
 from __future__ import annotations
 

@@ -96,7 +96,8 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
         shutil.rmtree(scratch, ignore_errors=True)
     notes = []
     if others:
-        what = f"{len(others)} other file(s) in the archive were not read: {cells.listed([archives.readable(o.filename) for o in others])}."
+        names = cells.listed([archives.readable(other.filename) for other in others])
+        what = f"{len(others)} other file(s) in the archive were not read: {names}."
         notes = [
             Problem(
                 severity="note", where=path.name, what=what, remedy="Nothing needs to be done if they are not data."

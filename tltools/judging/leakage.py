@@ -1,4 +1,4 @@
-"""Target leakage: does one column, or one word, all but give the answer away? Found by predicting the target from it alone."""
+"""Target leakage: does one column, or one word, all but give the answer away by itself?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Near-duplicates in nearly linear time: sets of tokens by MinHash bands, fingerprints by Hamming distance, links to clusters."""
+"""Near-duplicates: token sets by MinHash bands, pictures by fingerprints, links that become clusters."""
 
 from __future__ import annotations
 

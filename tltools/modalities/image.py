@@ -84,7 +84,7 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
     pictures = np.where(length > 2.0 * _SIDE, centred / np.maximum(length, 1e-9), 0)
     links = Links(len(first))
     similar_pictures(_fingerprints(small), pictures, links)
-    return first[links.clusters()][np.searchsorted(first, same)]
+    return np.asarray(first[links.clusters()][np.searchsorted(first, same)])
 
 
 def paths(rows: pd.DataFrame, names: Sequence[str], media: Path) -> list[str]:

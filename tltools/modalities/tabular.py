@@ -30,7 +30,7 @@ def inputs(columns: Sequence[Column]) -> tuple[str, ...]:
 def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[str, float]:
     """How many columns of each sort, and the share of missing cells."""
     frame = rows[list(names)]
-    numeric = sum(dtype == float for dtype in frame.dtypes)
+    numeric = sum(frame[name].dtype == float for name in names)
     return {
         "number_columns": float(numeric),
         "category_columns": float(len(names) - numeric),

@@ -111,8 +111,8 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
     if len(words) > NEAR_LIMIT:
         return same
     links = Links(len(words))
-    for row in np.flatnonzero(same != np.arange(len(same))):
-        links.join(int(row), int(same[row]))
+    for copy in np.flatnonzero(same != np.arange(len(same))).tolist():
+        links.join(copy, int(same[copy]))
     known: dict[str, int] = {}
     pieces, offsets = [], [0]
     for row, found in enumerate(words):
