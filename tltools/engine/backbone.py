@@ -205,8 +205,8 @@ class Backbone(nn.Module):
         if not (0 < boundary < len(self.stages)) or not self.resumable[boundary]:
             raise refuse(
                 f"boundary {boundary} of {self.source.id}",
-                f"must be one of {[i for i, ok in enumerate(self.resumable) if ok and i]}; a cached activation cannot be resumed here.",
-                "Choose one of these.",
+                "is not a place where a cached activation can be resumed.",
+                f"Choose one of {[i for i, ok in enumerate(self.resumable) if ok and i]}.",
             )
 
 

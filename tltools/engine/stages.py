@@ -10,7 +10,7 @@ dry run's output comes out the same that way, so a skip connection across it is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,7 @@ def answering(answers: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
     """For a while, the given modules return the given values without computing."""
     modules = [module for module, _ in answers]
     for module, value in answers:
-        module.forward = lambda *args, value=value, **named: value  # type: ignore[method-assign]
+        module.forward = lambda *args, value=value, **named: value
     try:
         yield
     finally:
@@ -158,7 +158,5 @@ def capturing(wanted: Sequence[nn.Module], *, stop: bool) -> Iterator[dict[int, 
                     raise Reached
 
             stack.callback(module.register_forward_hook(keep).remove)
-        try:
+        with suppress(Reached):
             yield found
-        except Reached:
-            pass

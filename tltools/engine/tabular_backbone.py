@@ -39,7 +39,10 @@ def slot(value: Any) -> int:
 
 
 class NumberEncoder(nn.Module):
-    """Encoder of a numeric column: (B,) standardised values, NaN where missing -> (B, WIDTH)."""
+    """Encoder of a numeric column: (B,) values, NaN where missing -> (B, WIDTH)."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,8 +66,8 @@ class Columns(nn.Module):
         super().__init__()
         self.numbers = nn.ModuleDict({slug(name): NumberEncoder() for name in numbers})
         self.categories = nn.ModuleDict({slug(name): nn.Embedding(SLOTS, WIDTH) for name in categories})
-        for table in self.categories.values():
-            nn.init.normal_(table.weight, std=0.3)
+        for weight in self.categories.parameters():
+            nn.init.normal_(weight, std=0.3)
         self.norm = nn.LayerNorm(WIDTH)
 
     def forward(self, values: Tensor) -> Tensor:

@@ -29,15 +29,15 @@ def ensure() -> str:
     import torch
 
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "does not exist" not in str(error):
             raise
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]  # the half-imported package, so that the next import starts afresh
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for schema in SCHEMAS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _kept.append(library)
         import torchvision  # noqa: F401
     return "declared" if _kept else "loaded"

@@ -1,0 +1,309 @@
+"""Source models: list, search, say which fit a dataset and why not, fetch weights, add one's own files."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from tltools.artifacts import building, sealed
+from tltools.home import Home, write_json
+from tltools.modalities import modalities
+from tltools.providers import Told, providers
+from tltools.records import Dataset, Fit, Problem, Refusal, Source, refuse
+
+NOBODY: Told = lambda done, total: None  # noqa: E731
+
+
+def listing(home: Home, query: str = "") -> list[Source]:
+    """All sources that can be chosen without a network, the installed ones first; `query` filters by words."""
+    found = [source for provider in providers().values() for source in provider.sources(home)]
+    words = query.lower().split()
+    if words:
+        found = [s for s in found if all(word in f"{s.id} {s.name} {s.pretraining}".lower() for word in words)]
+    return sorted(found, key=lambda source: not source.installed)
+
+
+def search(home: Home, query: str) -> list[Source]:
+    """Free search beyond the listing; asks the hub.
+
+    Raises:
+        Refusal: offline, or no answer.
+    """
+    known = {source.id for source in listing(home)}
+    found = [source for provider in providers().values() for source in provider.search(home, query)]
+    return [source for source in {source.id: source for source in found}.values() if source.id not in known]
+
+
+def get(home: Home, source_id: str) -> Source:
+    """Returns a source's card.
+
+    Raises:
+        Refusal: unknown; the nearest known ids are named.
+    """
+    key = source_id.split("/")[0]
+    if key not in providers() or "/" not in source_id:
+        near = get_close_matches(source_id, [source.id for source in listing(home)], n=1, cutoff=0.4)
+        remedy = f"Did you mean {near[0]}?" if near else "See `python -m tltools sources`."
+        raise refuse(source_id, f"must start with one of {', '.join(k + '/' for k in providers())}.", remedy)
+    return providers()[key].card(home, source_id)
+
+
+def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
+    """The local folder with a source's weights and configuration; downloads it first where it must.
+
+    Raises:
+        Refusal: offline, unknown, or not what was published.
+    """
+    return providers()[source.provider].fetch(home, source, told)
+
+
+def fits(home: Home, dataset: Dataset) -> list[Fit]:
+    """One cell for every listed source, those that fit first, installed before others, small before large."""
+    found = [(source, fit(home, source, dataset)) for source in listing(home)]
+    found.sort(key=lambda pair: (not pair[1].fits, not pair[0].installed, pair[0].parameters or 0))
+    return [cell for _, cell in found]
+
+
+def fit(home: Home, source: Source, dataset: Dataset) -> Fit:
+    """Says whether a source model can serve a dataset, or why not and what does instead."""
+    views = modalities()[dataset.modality].views
+    if source.reads not in views:
+        what = f"reads {source.reads}; {dataset.name} holds {dataset.modality} rows."
+        return Fit(source=source.id, fits=False, why=what, instead=_nearest(home, views))
+    if home.offline and not source.installed:
+        why = "is not on this machine, and tltools is offline."
+        return Fit(source=source.id, fits=False, why=why, instead=_nearest(home, views))
+    return Fit(source=source.id, fits=True, why=_why(source, dataset), warnings=tuple(_warnings(source, dataset)))
+
+
+def _why(source: Source, dataset: Dataset) -> str:
+    if dataset.modality != source.reads:
+        return f"Rows reach it as {source.reads}: “column is value; ...”."
+    return "Untrained: for a source task of your own." if not source.pretrained else f"Reads {source.reads}."
+
+
+def _warnings(source: Source, dataset: Dataset) -> list[str]:
+    found = []
+    if dataset.modality == "tabular" and source.reads == "text":
+        found.append(
+            "Table rows as text rarely beat gradient boosting beyond a few hundred rows; the control will tell."
+        )
+    seen = {name.lower().replace("_", " ") for name in source.classes_seen}
+    both = sorted(name for name in dataset.classes if name.lower().replace("_", " ") in seen)
+    if both and source.trained_on != dataset.id:
+        found.append(f"Its source task already knew {', '.join(both[:4])}: frozen scores are optimistic.")
+    if source.trained_on == dataset.id:
+        found.append("It was trained on this very dataset: a gain here says nothing about new data.")
+    if "imagenet" in source.pretraining.lower() and dataset.modality == "image":
+        known = sorted(name for name in dataset.classes if _in_imagenet(name))
+        if known:
+            found.append(f"ImageNet has seen {', '.join(known[:4])}: frozen scores are optimistic.")
+    return found
+
+
+# everyday words for things among ImageNet's 1,000 classes; a hint for a warning, not a list of the classes
+IMAGENET_WORDS = frozenset(
+    [
+        "ant",
+        "ants",
+        "bee",
+        "bees",
+        "butterfly",
+        "spider",
+        "snake",
+        "lizard",
+        "turtle",
+        "frog",
+        "fish",
+        "shark",
+        "bird",
+        "hen",
+        "duck",
+        "goose",
+        "owl",
+        "eagle",
+        "penguin",
+        "dog",
+        "cat",
+        "fox",
+        "wolf",
+        "bear",
+        "lion",
+        "tiger",
+        "elephant",
+        "zebra",
+        "horse",
+        "cow",
+        "sheep",
+        "pig",
+        "monkey",
+        "gorilla",
+        "panda",
+        "rabbit",
+        "hamster",
+        "mouse",
+        "daisy",
+        "mushroom",
+        "banana",
+        "orange",
+        "lemon",
+        "strawberry",
+        "pineapple",
+        "broccoli",
+        "pizza",
+        "hotdog",
+        "car",
+        "truck",
+        "bus",
+        "train",
+        "airplane",
+        "ship",
+        "boat",
+        "bicycle",
+        "motorcycle",
+        "chair",
+        "table",
+        "sofa",
+        "laptop",
+        "keyboard",
+        "phone",
+        "cup",
+        "bottle",
+        "umbrella",
+        "shoe",
+        "clock",
+    ]
+)
+
+
+def _in_imagenet(name: str) -> bool:
+    words = re.split(r"[\s_-]+", name.lower())
+    return any(word in IMAGENET_WORDS or word.rstrip("s") in IMAGENET_WORDS for word in words)
+
+
+def _nearest(home: Home, views: Sequence[str] | object) -> str | None:
+    for source in listing(home):
+        if source.reads in views and source.installed and source.pretrained:  # type: ignore[operator]
+            return source.id
+    for source in listing(home):
+        if source.reads in views and source.installed:  # type: ignore[operator]
+            return source.id
+    return None
+
+
+def add(
+    home: Home,
+    path: str | Path,
+    *,
+    name: str,
+    architecture: str | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    image_size: int | None = None,
+) -> Source:
+    """Adds the user's own weights as `local/<name>`: a transformers folder, or a safetensors file for a timm network.
+
+    `mean` and `std` are per channel, of pixels scaled to 0..1. The weights are tried on the architecture in a process
+    of their own before anything is kept.
+
+    Raises:
+        Refusal: pickle, broken file, unknown architecture, every key that does not fit, or a name that is taken.
+    """
+    path = Path(path)
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64]
+    if not slug:
+        raise refuse("name", f"must have a letter or a digit; got {name!r}.", "Give another name.")
+    if not path.exists():
+        raise refuse(str(path), "does not exist.", "Check the path.")
+    final = home.sources / "local" / slug
+    if sealed(final):
+        raise refuse("name", f"local/{slug} exists already.", "Give another name.")
+    source = _described(path, f"local/{slug}", name, architecture, mean, std, image_size)
+    with building(final) as part:
+        for file in _files(path):
+            _copy(file, part / ("model.safetensors" if path.is_file() else file.name))
+        checked = _checked(part, source)
+        write_json(part / "source.json", checked.model_dump(mode="json"))
+    return checked
+
+
+def _described(
+    path: Path,
+    source_id: str,
+    name: str,
+    architecture: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    image_size: int | None,
+) -> Source:
+    """The card of the user's own weights, before they were tried."""
+    if path.is_dir() and (path / "config.json").is_file() and architecture is None:
+        from tltools.providers.huggingface import from_config
+
+        try:
+            config = json.loads((path / "config.json").read_text())
+        except ValueError as error:
+            raise refuse(str(path / "config.json"), f"is not JSON ({error}).", "Save the model again.") from error
+        return from_config(source_id, "local", config).model_copy(
+            update={"name": name, "installed": True, "licence": "yours to know", "pretraining": f"file {path.name}"}
+        )
+    if architecture is None:
+        what = "must come with --architecture timm/NAME, or be a transformers folder with config.json."
+        raise refuse(str(path), what, "Name the architecture that the weights were made for.")
+    return Source(
+        id=source_id,
+        name=name,
+        provider="local",
+        reads="image",
+        family="timm",
+        architecture=architecture.removeprefix("timm/"),
+        installed=True,
+        mean=mean,
+        std=std,
+        image_size=image_size,
+        licence="yours to know",
+        pretraining=f"file {path.name}",
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a source that are kept: weights, configuration, tokenizer; never pickles, never code."""
+    if path.is_file():
+        return [path]
+    return [file for file in sorted(path.iterdir()) if file.suffix in {".safetensors", ".json", ".txt", ".model"}]
+
+
+def _copy(file: Path, place: Path) -> None:
+    with open(file, "rb") as old, open(place, "wb") as new:
+        while chunk := old.read(1 << 20):
+            new.write(chunk)
+
+
+def _checked(folder: Path, source: Source) -> Source:
+    """Tries the weights on the architecture in a process of its own, because this one must not import torch.
+
+    Raises:
+        Refusal: what that process refused.
+    """
+    asked = source.model_dump_json()
+    command = [sys.executable, "-m", "tltools.engine.trial_load", str(folder)]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode == 0:
+        return Source.model_validate_json(done.stdout)
+    if done.returncode == 2:
+        raise Refusal(*[Problem.model_validate(problem) for problem in json.loads(done.stdout)])
+    last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+    raise refuse(
+        source.id, f"could not be loaded: {last[0][:300]}", "Check that weights and architecture belong together."
+    )
+
+
+def static_order(sources: Sequence[Source]) -> list[str]:
+    """The baseline that every ranking stands beside: source ids by parameter count, largest first, trained first."""
+    ordered = sorted(sources, key=lambda s: (not s.pretrained, -(s.parameters or 0), s.id))
+    return [source.id for source in ordered]
