@@ -1,0 +1,121 @@
+"""Knobs that several strategies share, so that one name has one meaning, one range and one help text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tltools.records import Knob, Number, Switch
+
+EPOCHS = Number(
+    key="epochs",
+    title="Epochs",
+    default=12,
+    low=1,
+    high=500,
+    integer=True,
+    help="Most passes over the training rows; early stopping may end sooner.",
+)
+MIN_STEPS = Number(
+    key="min_steps", title="Steps at least", default=200, low=0, high=100_000, integer=True,
+    help="With few rows, epochs are added until this many optimiser steps are possible.",
+)  # fmt: skip
+BATCH_SIZE = Number(
+    key="batch_size",
+    title="Batch size",
+    default=16,
+    low=1,
+    high=1024,
+    integer=True,
+    logarithmic=True,
+    help="Rows per optimiser step.",
+)
+PATIENCE = Number(
+    key="patience", title="Patience", default=4, low=0, high=100, integer=True,
+    help="Evaluations without a better validation loss before stopping; 0 never stops early.",
+)  # fmt: skip
+WEIGHT_DECAY = Number(
+    key="weight_decay",
+    title="Weight decay",
+    default=0.01,
+    low=0.0,
+    high=1.0,
+    help="Pull of the trained weights towards zero.",
+)
+SMOOTHING = Number(
+    key="smoothing",
+    title="Label smoothing",
+    default=0.0,
+    low=0.0,
+    high=0.5,
+    help="Share of the target spread over all classes.",
+)
+RATES_TRIED = Number(
+    key="rates_tried", title="Learning rates tried", default=1, low=1, high=3, integer=True,
+    help="1: the rate as given; 2 and 3: also a third and three times of it; the best on validation loss is kept.",
+)  # fmt: skip
+AUGMENTATION: tuple[Knob, ...] = (
+    Switch(key="flip", title="Flip", default=False, help="Images: mirror left and right, half of the time."),
+    Number(key="rotate", title="Rotate", default=0, low=0, high=180, help="Images: turn by up to this many degrees."),
+    Number(
+        key="scale", title="Scale", default=0.0, low=0.0, high=0.5, help="Images: zoom in or out by up to this share."
+    ),
+    Number(
+        key="crop", title="Crop", default=0.0, low=0.0, high=0.5, help="Images: cut away up to this share of a side."
+    ),
+    Number(
+        key="colour",
+        title="Colour",
+        default=0.0,
+        low=0.0,
+        high=0.5,
+        help="Images: change brightness and contrast by up to this share.",
+    ),
+)
+TRAINING: tuple[Knob, ...] = (EPOCHS, MIN_STEPS, BATCH_SIZE, PATIENCE, WEIGHT_DECAY, SMOOTHING, RATES_TRIED)
+
+
+def rate(default: float, help: str = "Learning rate of the top of the backbone.") -> Number:
+    """The knob for the main learning rate."""
+    return Number(
+        key="learning_rate", title="Learning rate", default=default, low=1e-6, high=1.0, logarithmic=True, help=help
+    )
+
+
+def head_rate(default: float) -> Number:
+    """The knob for the new head's learning rate."""
+    return Number(
+        key="head_rate", title="Learning rate of the head", default=default, low=1e-6, high=1.0, logarithmic=True,
+        help="The head is new, so it usually learns faster than the backbone.",
+    )  # fmt: skip
+
+
+def decay(default: float) -> Number:
+    """The knob for layer-wise rate decay."""
+    return Number(
+        key="layer_decay", title="Rate decay per block", default=default, low=0.1, high=1.0,
+        help="Each block below the top learns at this share of the rate above it.",
+    )  # fmt: skip
+
+
+def training(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Recipe` that the shared knobs fill."""
+    tried = {1: (1.0,), 2: (1.0, 1 / 3), 3: (1.0, 1 / 3, 3.0)}[int(knobs["rates_tried"])]
+    given: dict[str, Any] = {
+        "epochs": int(knobs["epochs"]),
+        "min_steps": int(knobs["min_steps"]),
+        "batch_size": int(knobs["batch_size"]),
+        "patience": int(knobs["patience"]),
+        "weight_decay": float(knobs["weight_decay"]),
+        "smoothing": float(knobs["smoothing"]),
+        "rates_tried": tried,
+    }
+    names = [knob.key for knob in AUGMENTATION if knob.key in knobs]
+    if names:
+        given["augmentation"] = {name: knobs[name] for name in names}
+    return given
+
+
+def falling(stages: int, top: float, share: float) -> tuple[float, ...]:
+    """Rates that fall by `share` with each block below the top: bottom first."""
+    return tuple(top * share ** (stages - 1 - i) for i in range(stages))
