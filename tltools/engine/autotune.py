@@ -100,13 +100,15 @@ def arrange(backbone: Backbone, setting: Setting) -> None:
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device, *, channels_last: bool = False) -> dict[str, Any]:
-    """Moves a batch; four-dimensional tensors get the memory format too."""
+    """Moves a batch; its four-dimensional tensors, which are images, get the memory format too."""
     moved = {}
     for name, value in batch.items():
         if isinstance(value, torch.Tensor):
             value = value.to(device, non_blocking=True)
-            if channels_last and value.dim() == 4:
-                value = value.contiguous(memory_format=torch.channels_last)
+            if value.dim() == 4:
+                value = value.contiguous(
+                    memory_format=torch.channels_last if channels_last else torch.contiguous_format
+                )
         moved[name] = value
     return moved
 

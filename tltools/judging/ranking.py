@@ -166,8 +166,8 @@ def combine(scores: Mapping[str, Sequence[float]]) -> Array:
 def agreement(scores: Mapping[str, Sequence[float]]) -> float:
     """Mean Kendall tau over all pairs of scores: 1 = one order, 0 = unrelated; nan when there is nothing to compare."""
     places = [ranks(values) for values in scores.values() if not np.isnan(np.asarray(values, np.float64)).all()]
-    taus = [float(kendalltau(a, b).statistic) for a, b in combinations(places, 2)]
-    known = [tau for tau in taus if not np.isnan(tau)]
+    distinct = [place for place in places if np.ptp(place) > 0]  # a score that sees no difference orders nothing
+    known = [float(kendalltau(a, b).statistic) for a, b in combinations(distinct, 2)]
     return float(np.mean(known)) if known else float("nan")
 
 
