@@ -1,0 +1,258 @@
+"""Studies: propose one for a dataset, check it, say what it will cost, keep it, and ask the worker to run it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tltools import costs, datasets, sources, trials
+from tltools.artifacts import sealed
+from tltools.home import Home, write_bytes
+from tltools.records import Dataset, Estimate, Job, Problem, Refusal, Source, Split, Study, Trial, refuse
+from tltools.store import Store
+from tltools.study_files import dump as dump
+from tltools.study_files import parse as parse
+from tltools.tasks import tasks
+
+
+def settle(home: Home, study: Study, folder: Path | None = None) -> Study:
+    """Adds the dataset where the study names a path (relative to `folder`), so that it names an id from now on.
+
+    Raises:
+        Refusal: neither a known id nor a file.
+    """
+    if re.fullmatch(r"[0-9a-f]{16}", study.dataset):
+        datasets.get(home, study.dataset)
+        return study
+    base = folder or Path.cwd()
+    path = base / Path(study.dataset).expanduser()
+    test = base / Path(study.test).expanduser() if study.test else None
+    if not path.exists():
+        raise refuse("dataset", f"{study.dataset!r} is neither a dataset id nor a path.", "Check the path.")
+    made = datasets.add(
+        home,
+        path,
+        test=test,
+        target=study.target,
+        inputs=list(study.inputs) if study.inputs else None,
+        task=study.task,
+    )
+    return study.model_copy(
+        update={"dataset": made.id, "test": None, "target": made.target, "inputs": made.inputs, "task": made.task}
+    )
+
+
+def split_of(home: Home, study: Study) -> tuple[Dataset, Split]:
+    """The dataset and the split that a study uses."""
+    dataset = datasets.get(home, study.dataset)
+    return dataset, datasets.split(home, dataset, group=study.group, seed=SPLIT_SEED)
+
+
+def expand(home: Home, study: Study) -> list[Trial]:
+    """All trials of a settled study, in no particular order; the planner orders them."""
+    dataset, split = split_of(home, study)
+    return trials.expand(home, study, study_id(study), dataset, split)
+
+
+def propose(home: Home, dataset: Dataset, chosen: list[Source]) -> Study:
+    """A sensible first study: cheap and dear strategies, all controls, four label shares, five draws."""
+    task = tasks()[dataset.task]
+    usual = [source for source in chosen if source.pretrained]
+    strategies: tuple[str, ...] = ("linear_probe", "multilayer_probe", "last_block", "full_finetune")
+    if chosen and not usual:
+        strategies = ("full_finetune",)  # an untrained network can only be trained
+    labels = dataset.rows
+    fractions = (0.1, 0.25, 0.5, 1.0) if labels >= 200 else (0.25, 0.5, 1.0)
+    controls = ("scratch", "random_frozen", "classical") if usual or not chosen else ("classical",)
+    return Study(
+        dataset=dataset.id,
+        target=dataset.target,
+        inputs=dataset.inputs,
+        task=dataset.task,
+        sources=tuple(source.id for source in chosen),
+        strategies=strategies,
+        controls=controls,
+        fractions=fractions,
+        draws=5 if labels <= 2000 else 3,
+        metric=task.metrics[0].key,
+        margin=_margin(home, dataset),
+        name=dataset.name,
+    )
+
+
+def _margin(home: Home, dataset: Dataset) -> float:
+    """One point for shares; for numbers one per cent of the target's spread, rounded to one digit."""
+    if tasks()[dataset.task].metrics[0].unit == "share":
+        return 0.01
+    spread = float(np.std(datasets.target(home, dataset)))
+    return float(f"{spread / 100:.0e}") if spread > 0 else 0.01
+
+
+def check(home: Home, study: Study) -> list[Problem]:
+    """Everything that is wrong or doubtful with a settled study, at once; errors keep it from running."""
+    problems: list[Problem] = []
+
+    def say(severity: Any, where: str, what: str, remedy: str) -> None:
+        problems.append(Problem(severity=severity, where=where, what=what, remedy=remedy))
+
+    try:
+        dataset, split = split_of(home, study)
+    except Refusal as refusal:
+        return list(refusal.problems)
+    try:
+        arms = trials.arms(study)
+    except Refusal as refusal:
+        problems += refusal.problems
+        arms = []
+    _check_numbers(study, say)
+    chosen = []
+    for source_id in study.sources:
+        try:
+            source = sources.get(home, source_id)
+        except Refusal as refusal:
+            problems += refusal.problems
+            continue
+        chosen.append(source)
+        cell = sources.fit(home, source, dataset)
+        if not cell.fits:
+            instead = f"Choose {cell.instead}." if cell.instead else "Choose another source."
+            say("error", f"source {source_id}", cell.why, instead)
+        for warning in cell.warnings:
+            say("warning", f"source {source_id}", warning, "Read the verdict with this in mind.")
+        for strategy, _ in arms:
+            if strategy.needs_source and not trials.usable(strategy, source):
+                what = f"cannot work with {source_id} ({source.family}); this arm is left out."
+                say("note", f"strategy {strategy.key}", what, "Choose another source for it.")
+    if not study.sources:
+        say("error", "sources", "must name at least one source model.", "Choose one on the source screen.")
+    if not study.strategies:
+        say("error", "strategies", "must name at least one strategy.", "Start with linear_probe.")
+    if not study.controls:
+        what = "are empty: without a control nobody can say whether transfer helps."
+        say("warning", "controls", what, "Keep scratch, random_frozen and classical.")
+    _check_columns(home, study, dataset, say)
+    _check_labels(home, study, dataset, split, say)
+    return problems
+
+
+def _check_numbers(study: Study, say: Any) -> None:
+    if not 2 <= study.draws <= 50:
+        say("error", "draws", f"must be from 2 to 50; got {study.draws}.", "Set 5.")
+    if study.per_class is None and not study.fractions:
+        say("error", "fractions", "must name at least one share of the labels.", "Set [0.1, 0.25, 0.5, 1.0].")
+    for fraction in study.fractions if study.per_class is None else ():
+        if not 0 < fraction <= 1:
+            say("error", "fractions", f"must be above 0 and at most 1; got {fraction:g}.", "Set [0.1, 1.0].")
+    for count in study.per_class or ():
+        if count < 1:
+            say("error", "per_class", f"must be at least 1; got {count}.", "Set [8, 64].")
+    if not 0 <= study.margin < float("inf"):
+        say("error", "margin", f"must be 0 or more; got {study.margin:g}.", "Set 0.01.")
+    if not 0 <= study.seed < 2**31:
+        say("error", "seed", f"must be from 0 to 2147483647; got {study.seed}.", "Set 0.")
+
+
+def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None:
+    task = tasks()[dataset.task]
+    metrics = [metric.key for metric in task.metrics]
+    if study.metric is not None and study.metric not in metrics:
+        say(
+            "error",
+            "metric",
+            f"{study.metric!r} is not a metric of {dataset.task}.",
+            f"Choose from {', '.join(metrics)}.",
+        )
+    for field, asked, stored in (
+        ("target", study.target, dataset.target),
+        ("task", study.task, dataset.task),
+        ("inputs", study.inputs, dataset.inputs),
+    ):
+        if asked is not None and asked != stored:
+            what = f"is {asked!r}, but the dataset was stored with {stored!r}."
+            say("error", field, what, "Add the dataset again with this choice, or leave the field out.")
+    columns = [str(name) for name in datasets.rows(home, dataset.id).columns if not str(name).startswith("_")]
+    for name in study.sensitive:
+        if name not in columns:
+            say("error", "sensitive", f"there is no column {name!r}.", f"The columns are {', '.join(columns[:20])}.")
+
+
+def _check_labels(home: Home, study: Study, dataset: Dataset, split: Split, say: Any) -> None:
+    targets = datasets.target(home, dataset)
+    if study.per_class is not None:
+        if not dataset.classes:
+            say("error", "per_class", "needs classes, but numbers are predicted.", "Use fractions instead.")
+            return
+        pool = np.concatenate([np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)])
+        counts = np.bincount(targets[pool], minlength=len(dataset.classes))
+        scarce = int(counts.argmin())
+        for wanted in study.per_class:
+            if wanted > counts[scarce]:
+                what = (
+                    f"asks for {wanted} labels a class; {dataset.classes[scarce]!r} has {counts[scarce]} to train on."
+                )
+                say("warning", "per_class", what, "All rows of that class are used.")
+    else:
+        least = min(study.fractions, default=1.0)
+        labels = round(least * (len(split.train) + len(split.validation)))
+        if labels < 2 * max(1, len(dataset.classes)):
+            what = f"{least:g} of {len(split.train) + len(split.validation)} labels is {labels} rows."
+            say("warning", "fractions", what, "Use larger shares; such trials are mostly chance.")
+    if len(split.test) < 50:
+        what = f"has {len(split.test)} rows, so only large differences can be decided."
+        say("warning", "test part", what, "Add test rows, or expect “not enough evidence”.")
+
+
+def estimate(home: Home, store: Store, study: Study) -> Estimate:
+    """What a settled study will cost in time, memory and disk, from the rates of this machine where they are known."""
+    dataset, split = split_of(home, study)
+    return costs.estimate(home, store, study, dataset, split, expand(home, study))
+
+
+def save(home: Home, study: Study) -> str:
+    """Keeps a study as `studies/<id>/study.yaml`; the same study is kept once. Returns its id."""
+    key = study_id(study)
+    path = home.studies / key / "study.yaml"
+    if not path.exists():
+        write_bytes(path, dump(study).encode())
+    return key
+
+
+def load(home: Home, key: str) -> Study:
+    """Returns a kept study.
+
+    Raises:
+        Refusal: there is none with this id.
+    """
+    path = home.studies / key / "study.yaml"
+    if not re.fullmatch(r"[0-9a-f]{16}", key) or not path.is_file():
+        raise refuse("study", f"there is no study {key[:40]!r}.", "See the recent studies on the home page.")
+    return parse(path)
+
+
+def listing(home: Home) -> list[str]:
+    """Ids of all kept studies, newest first."""
+    found = sorted(home.studies.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent.name for path in found]
+
+
+def submit(home: Home, store: Store, study: Study) -> Job:
+    """Keeps a study and queues its job; a live job of the same study is returned instead of a second one.
+
+    Raises:
+        Refusal: every error of `check`.
+    """
+    errors = [problem for problem in check(home, study) if problem.severity == "error"]
+    if errors:
+        raise Refusal(*errors)
+    key = save(home, study)
+    dataset = datasets.get(home, study.dataset)
+    return store.submit("study", {"study": key}, title=study.name or dataset.name, key=key)
+
+
+def progress(home: Home, study: Study) -> tuple[int, int]:
+    """(sealed trials, all trials) of a settled study."""
+    wanted = expand(home, study)
+    return sum(sealed(home.trials / trial.id) for trial in wanted), len(wanted)

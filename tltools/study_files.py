@@ -1,0 +1,157 @@
+"""Study files: YAML in, a `Study` out, with every mistake told at once; and back again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tltools.records import Number, Problem, Refusal, Study, refuse
+from tltools.strategies import Strategy, strategies
+
+LIMIT = 1_000_000  # bytes
+Arm = tuple[str, dict[str, Any]]  # (strategy key, the knobs that the file sets)
+_NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without anchors and without doubled keys: both read differently than they look."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("anchors and aliases (& and *) are not read")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if doubled:
+            raise yaml.YAMLError(f"{', '.join(doubled)} stands twice (line {node.start_mark.line + 1})")
+        return super().construct_mapping(node, deep)
+
+
+def parse(text_or_path: str | Path) -> Study:
+    """Reads a study file (a path) or its text (a string with a line break or a colon and blank).
+
+    Raises:
+        Refusal: everything that is wrong with the file's form; `studies.check` says what is wrong with its content.
+    """
+    where, text = _text(text_or_path)
+    if len(text.encode()) > LIMIT:
+        raise refuse(where, "must be at most 1 MB.", "A study file has some twenty lines.")
+    try:
+        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+    except (yaml.YAMLError, RecursionError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise refuse(where, f"is not a readable YAML file: {said}.", "Mend this place.") from error
+    if not isinstance(found, dict):
+        raise refuse(where, "must be a table of fields such as `dataset:`.", "See README.md, the study file.")
+    return _record(where, {str(key): value for key, value in found.items()})
+
+
+def _text(text_or_path: str | Path) -> tuple[str, str]:
+    if isinstance(text_or_path, str) and ("\n" in text_or_path or ": " in text_or_path):
+        return "study", text_or_path
+    path = Path(text_or_path)
+    if not path.is_file():
+        raise refuse(str(path), "is not a file.", "Give the path of a study file.")
+    if path.stat().st_size > LIMIT:
+        raise refuse(path.name, "must be at most 1 MB.", "A study file has some twenty lines.")
+    try:
+        return path.name, path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refuse(path.name, f"is not UTF-8 text (byte {error.start}).", "Save it as UTF-8.") from error
+
+
+def _record(where: str, fields: dict[str, Any]) -> Study:
+    known = set(Study.model_fields)
+    problems = []
+    for name in sorted(set(fields) - known):
+        near = get_close_matches(name, sorted(known), n=1)
+        remedy = f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(sorted(known))}."
+        problems.append(Problem(severity="error", where=f"{where}, {name}", what="is not a field.", remedy=remedy))
+    given = {key: value for key, value in fields.items() if key in known}
+    given = {key: value for key, value in given.items() if value is not None or Study.model_fields[key].is_required()}
+    try:
+        study = Study.model_validate(given)
+    except ValidationError as error:
+        for item in error.errors():
+            place = ".".join(str(part) for part in item["loc"] if not str(part).startswith(("tuple", "str", "dict")))
+            what = f"{item['msg'][0].lower()}{item['msg'][1:]}; got {str(item.get('input'))[:60]!r}."
+            problems.append(Problem(severity="error", where=f"{where}, {place}", what=what, remedy="Mend this field."))
+    if problems:
+        raise Refusal(*problems)
+    return study
+
+
+def dump(study: Study) -> str:
+    """The study file of a study: all fields, in the order of the documentation."""
+    fields = study.model_dump(mode="json")
+    lists = {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+    return yaml.safe_dump(lists, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+
+
+def arm(entry: str | dict[str, dict[str, Any]]) -> Arm:
+    """One line of `strategies` or `controls`: a name, or a name with knobs."""
+    if isinstance(entry, str):
+        return entry, {}
+    if len(entry) != 1:
+        raise refuse("strategies", f"must name one strategy a line; got {', '.join(entry)}.", "Use one line for each.")
+    (key, knobs), *_ = entry.items()
+    return key, dict(knobs or {})
+
+
+def filled(strategy: Strategy, given: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """All knobs of a strategy: those given, checked, and the defaults of the others; with every problem found."""
+    knobs = {knob.key: knob for knob in strategy.knobs}
+    values: dict[str, Any] = {key: knob.default for key, knob in knobs.items()}
+    problems = []
+
+    def wrong(key: str, what: str, remedy: str) -> None:
+        problems.append(Problem(severity="error", where=f"{strategy.key}, {key}", what=what, remedy=remedy))
+
+    for key, value in given.items():
+        if key not in knobs:
+            near = get_close_matches(key, list(knobs), n=1)
+            said = f"The knobs are {', '.join(knobs)}." if knobs else "It has no knobs."
+            wrong(key, "is not a knob of this strategy.", f"Did you mean {near[0]!r}?" if near else said)
+            continue
+        knob = knobs[key]
+        if isinstance(knob, Number):
+            if isinstance(value, str) and _NUMBER.match(value.strip()):
+                value = float(value)  # YAML 1.1 reads 1e-4 as a text
+            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+                wrong(key, f"must be a number; got {value!r}.", f"Set {knob.default:g}.")
+            elif not knob.low <= value <= knob.high:
+                wrong(key, f"must be from {knob.low:g} to {knob.high:g}; got {value:g}.", f"Set {knob.default:g}.")
+            elif knob.integer and value != int(value):
+                wrong(key, f"must be a whole number; got {value:g}.", f"Set {round(value)}.")
+            else:
+                values[key] = int(value) if knob.integer else float(value)
+        elif knob.kind == "choice":
+            if value not in knob.options:
+                wrong(key, f"must be one of {', '.join(knob.options)}; got {value!r}.", f"Set {knob.default}.")
+            values[key] = value
+        else:
+            if not isinstance(value, bool):
+                wrong(key, f"must be true or false; got {value!r}.", f"Set {str(knob.default).lower()}.")
+            values[key] = value
+    return values, problems
+
+
+def known_strategy(key: str, kind: str) -> tuple[Strategy | None, Problem | None]:
+    """The strategy or control of a name, or the problem with that name."""
+    found = strategies().get(key)
+    if found is not None and found.kind == kind:
+        return found, None
+    names = [s.key for s in strategies().values() if s.kind == kind]
+    near = get_close_matches(key, names, n=1)
+    word = "strategy" if kind == "transfer" else "control"
+    what = f"is not a {word}." if found is None else f"is a {found.kind} arm, not a {word}."
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Choose from {', '.join(names)}."
+    return None, Problem(severity="error", where=f"{word} {key}", what=what, remedy=remedy)

@@ -1,0 +1,135 @@
+"""A study's trials: every arm x share of the labels x draw, with ids that hash everything that decides the outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from tltools import sources, study_files
+from tltools.home import Home
+from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
+from tltools.strategies import Strategy
+
+RECIPE_VERSION = 1  # grows when the same trial would come out differently, so that old outcomes are not reused
+
+
+def arms(study: Study) -> list[tuple[Strategy, dict[str, Any]]]:
+    """All arms of a study with complete knobs, transfer arms first.
+
+    Raises:
+        Refusal: an unknown strategy or a wrong knob; all of them.
+    """
+    found, problems = [], []
+    for kind, entries in (("transfer", study.strategies), ("control", study.controls)):
+        for entry in entries:
+            key, given = study_files.arm(entry)
+            strategy, problem = study_files.known_strategy(key, kind)
+            if strategy is None:
+                problems += [problem] if problem else []
+                continue
+            knobs, wrong = study_files.filled(strategy, given)
+            problems += wrong
+            found.append((strategy, knobs))
+    if problems:
+        raise Refusal(*problems)
+    return _equal_effort(found)
+
+
+def _equal_effort(found: list[tuple[Strategy, dict[str, Any]]]) -> list[tuple[Strategy, dict[str, Any]]]:
+    """Controls try at least as many learning rates as the transfer arm that tries most: an honest control is tuned."""
+    most = max(
+        (int(knobs.get("rates_tried", 1)) for strategy, knobs in found if strategy.kind == "transfer"), default=1
+    )
+    return [
+        (strategy, {**knobs, "rates_tried": max(most, int(knobs["rates_tried"]))})
+        if strategy.kind == "control" and "rates_tried" in knobs
+        else (strategy, knobs)
+        for strategy, knobs in found
+    ]
+
+
+def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Split) -> list[Trial]:
+    """All trials of a study. Arms that cannot use a source (LoRA on a CNN) are left out; `studies.check` names them.
+
+    Raises:
+        Refusal: as `arms`, or an unknown source.
+    """
+    chosen = [sources.get(home, source_id) for source_id in study.sources]
+    shares: list[tuple[float | None, int | None]]
+    if study.per_class is not None:
+        shares = [(None, count) for count in sorted(set(study.per_class))]
+    else:
+        shares = [(fraction, None) for fraction in sorted(set(study.fractions))]
+    found: dict[str, Trial] = {}
+    for strategy, knobs in arms(study):
+        for source in chosen if strategy.needs_source else [None]:
+            if source is not None and not usable(strategy, source):
+                continue
+            for fraction, per_class in shares:
+                for draw in range(study.draws):
+                    trial = _trial(study_id, study, dataset, split, source, strategy, knobs, fraction, per_class, draw)
+                    found.setdefault(trial.id, trial)
+    return list(found.values())
+
+
+def usable(strategy: Strategy, source: Source) -> bool:
+    """Whether a strategy can work with a source at all. An untrained source has nothing to probe or to transfer from
+    but may be trained, which is how one's own source task is learnt."""
+    return source.reads in strategy.reads and source.family in strategy.families
+
+
+def _trial(
+    study_id: str,
+    study: Study,
+    dataset: Dataset,
+    split: Split,
+    source: Source | None,
+    strategy: Strategy,
+    knobs: dict[str, Any],
+    fraction: float | None,
+    per_class: int | None,
+    draw: int,
+) -> Trial:
+    decides = {
+        "version": RECIPE_VERSION,
+        "dataset": dataset.id,
+        "split": split.id,
+        "source": None if source is None else identity(source),
+        "strategy": strategy.key,
+        "knobs": knobs,
+        "fraction": fraction,
+        "per_class": per_class,
+        "draw": draw,
+        "seed": study.seed,
+    }
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    return Trial(
+        id=digest,
+        study=study_id,
+        dataset=dataset.id,
+        split=split.id,
+        source="none" if source is None else source.id,
+        strategy=strategy.key,
+        kind=strategy.kind,
+        knobs=knobs,
+        fraction=fraction,
+        per_class=per_class,
+        draw=draw,
+        seed=study.seed,
+    )
+
+
+def identity(source: Source) -> list[Any]:
+    """What makes two sources the same for a trial: id, weights and preprocessing."""
+    return [
+        source.id,
+        source.revision,
+        source.sha256,
+        source.architecture,
+        source.image_size,
+        source.mean,
+        source.std,
+        source.max_length,
+        source.options,
+    ]
