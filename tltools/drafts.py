@@ -85,7 +85,7 @@ def inspect(
         shown_name, choice.modality, choice.task, choice.target, choice.inputs, (), len(read.table), {}, reading.shown,
         before, read.table.head(50), read.media, read.table,
     )  # fmt: skip
-    if any(problem.severity == "error" for problem in choice.problems) or not (choice.task and choice.modality):
+    if choice.task is None or choice.target is None:
         return _finished(draft)
     told("profiling", 0, 1)
     try:
@@ -97,7 +97,7 @@ def inspect(
 
 def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
     """Takes out rows without a target, types the target, and profiles what is left."""
-    assert draft.target is not None and draft.task is not None and draft.modality is not None
+    assert draft.target is not None and draft.task is not None
     table, lost = _with_target(draft.table, draft.target, draft.task, draft.origin)
     before = draft.profile
     if lost:
@@ -114,7 +114,7 @@ def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
     classes = tasks()[draft.task].classes(table[draft.target])
     draft = replace(draft, table=table, rows=len(table), classes=tuple(classes), head=table.head(50), profile=before)
     errors = _too_little(draft)
-    if errors:
+    if errors or not draft.ready or draft.modality is None:
         update = {"problems": profiles.in_order((*before.problems, *errors)), "rows": len(table)}
         return replace(draft, profile=before.model_copy(update=update))
     parts = {str(part): int(count) for part, count in table["_part"].value_counts().items()}

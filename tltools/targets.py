@@ -56,7 +56,7 @@ def choose(
     ]
     if task is not None and task not in tasks():
         what = f"the task must be one of {', '.join(tasks())}; got {task!r}."
-        problems.append(Problem(severity="error", where="task", what=what, remedy="Choose one of them."))
+        problems.append(Problem(severity="error", where=f"{shown}, task", what=what, remedy="Choose one of them."))
     if problems:
         return Choice(problems=tuple(problems))
     said = []
@@ -81,7 +81,9 @@ def choose(
     chosen = [by_name[name] for name in inputs if name != target] if inputs else others
     if inputs and target in inputs:
         what = f'"{target}" is the target and cannot be an input as well.'
-        problems.append(Problem(severity="error", where="inputs", what=what, remedy="Leave it out of the inputs."))
+        problems.append(
+            Problem(severity="error", where=f"{shown}, inputs", what=what, remedy="Leave it out of the inputs.")
+        )
     modality, names, why = _propose_modality(chosen, fixed=bool(inputs))
     if not names:
         what = "no column is left to predict from."
@@ -188,6 +190,8 @@ def _propose_task(column: Column) -> tuple[str | None, str]:
     if column.kind in ("text", "date", "image"):
         what = {"text": "free text", "date": "dates", "image": "images"}[column.kind]
         return None, f"it holds {what}."
+    if column.distinct < 2:  # that it cannot be learned is said where the rows are looked at
+        return next(iter(tasks()), None), "its rows are looked at below."
     scores = {key: task.recognise(column) for key, task in tasks().items()}
     key = max(scores, key=lambda name: scores[name], default=None)
     if key is None or scores[key] <= 0:

@@ -62,18 +62,17 @@ def read(path: Path, shown: str) -> RawTable:
 def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect, line: int) -> RawTable:
     """Quotes that are never closed may be plain signs (5" pipe): taken so where every line then has the same width."""
     plain = Dialect(dialect.delimiter, None, quoted=False)
-    with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
-        widths = {len(record) for record in islice(plain.records(file), 100_000) if record}
+    remedy = 'Close it, or double it ("") where it is meant as a sign, and add the file again.'
+    try:
+        with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
+            widths = {len(record) for record in islice(plain.records(file), 100_000) if record}
+    except csv.Error:
+        widths = set()  # a field of more than a megabyte, quotes or not
     if len(widths) != 1 or (dialect.delimiter is not None and widths == {1}):
-        raise refuse(
-            f"{shown}, line {line}",
-            "a quote is opened here and never closed.",
-            'Close it, or double it ("") where it is meant as a sign, and add the file again.',
-        )
+        raise refuse(f"{shown}, line {line}", "a quote is opened here and never closed.", remedy)
     raw = _parse(path, shown, encoding, plain, False)
-    raw.inference.append(
-        "Quotes are read as plain signs: they do not come in pairs, and every line has the same width."
-    )
+    what = "a quote is opened here and never closed; all quotes in the file were read as plain signs."
+    raw.problems.append(Problem(severity="warning", where=f"{shown}, line {line}", what=what, remedy=remedy))
     return raw
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar", "^": "caret", "~": "tilde", " ": "blanks"}
+_NAME = re.compile(r"[^\W\d][\w.%()/-]*( [\w.%()/-]+)?")  # one word or two
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?%?")
 
 
@@ -45,10 +46,23 @@ def sniff(sample: list[str], tabs_expected: bool) -> tuple[Dialect, str]:
     if score >= 0.5 and width >= 2:
         word = NAMES[dialect.delimiter or ","]
         return dialect, f"Cut at each {word}: that gives {width} fields on nearly every line."
+    if (named := _header_says(sample)) is not None:
+        return Dialect(named), f"Cut at each {NAMES[named]}, as in the first line; the lines differ in their fields."
     widths = {len(line.split()) for line in sample if line.strip()}
     if len(widths) == 1 and (width := widths.pop()) >= 2 and len(sample) >= 3 and _short_tokens(sample):
         return Dialect(" "), f"Cut at blanks: every line has {width} short fields and no other delimiter."
     return Dialect(None), "No delimiter was found: the file is read as one column."
+
+
+def _header_says(sample: list[str]) -> str | None:
+    """The sign that parts names in the first line and stands in most lines, though not equally often."""
+    for delimiter in ",;\t|":
+        fields = [field.strip().strip('"') for field in sample[0].split(delimiter)]
+        if len(fields) < 2 or not all(_NAME.fullmatch(field) for field in fields):
+            continue
+        if sum(delimiter in line for line in sample) >= 0.8 * len(sample):
+            return delimiter
+    return None
 
 
 def _short_tokens(sample: list[str]) -> bool:

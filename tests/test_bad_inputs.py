@@ -1,0 +1,83 @@
+"""Deliberately bad inputs: each gives a sentence with file, place and remedy, and what is stored stays as it is.
+
+Run alone: python -m pytest tests/test_bad_inputs.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bad_files import BAD, GOOD, file
+from tltools import artifacts, datasets
+from tltools.home import Home, open_home
+from tltools.records import Refusal
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder, drafts left out: they are scratch."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "drafts" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which one good dataset is stored already."""
+    folder = tmp_path_factory.mktemp("stored")
+    home = open_home(folder / "home")
+    datasets.add(home, file("good.csv", GOOD)(folder))
+    return home
+
+
+def _choices(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    choices = dict(given)
+    if isinstance(choices.get("test"), tuple):
+        choices["test"] = file(*choices["test"])(folder)
+    elif "test" in choices:
+        choices["test"] = folder / choices["test"]
+    return choices
+
+
+def test_there_are_at_least_fifty() -> None:
+    assert len(BAD) >= 50
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_input_is_refused_in_a_sentence_and_harms_nothing(name: str, stored: Home, tmp_path: Path) -> None:
+    bad = BAD[name]
+    path = bad.make(tmp_path)
+    choices = _choices(tmp_path, bad.choices)
+    before, outside = _tree(stored.root), sorted(os.listdir(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(Refusal) as caught:
+        datasets.add(stored, path, **choices)
+    assert time.monotonic() - started < 10
+    said = str(caught.value)
+    names = {path.name, Path(choices["test"]).name if "test" in choices else path.name}
+    for problem in caught.value.problems:
+        assert problem.where and problem.what and problem.remedy, problem
+        assert problem.severity == "error"
+    assert any(one in said for one in names), said
+    for word in bad.words:
+        assert word.lower() in said.lower(), said
+    assert _tree(stored.root) == before
+    assert sorted(os.listdir(tmp_path)) == outside
+    assert not list(stored.datasets.glob(".*"))
+    assert not list((stored.root / "drafts").glob(".*"))
+
+
+def test_after_all_of_them_the_stored_dataset_is_whole(stored: Home, tmp_path: Path) -> None:
+    for bad in list(BAD.values())[::7]:
+        with pytest.raises(Refusal):
+            datasets.add(stored, bad.make(tmp_path), **_choices(tmp_path, bad.choices))
+    (kept,) = datasets.listing(stored)
+    assert artifacts.verify(stored.datasets / kept.id) == []
+    assert len(datasets.rows(stored, kept.id)) == 30
