@@ -1,0 +1,100 @@
+"""Groups: figures equal fairlearn's and hand computation, small groups named, gaps compared between arms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fairlearn import metrics as fair
+
+from tltools.judging import fairness
+
+
+def people(rows: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    groups = rng.choice(["a", "b", "c"], rows, p=[0.5, 0.3, 0.2])
+    truth = (rng.random(rows) < 0.4).astype(int)
+    said = np.where(rng.random(rows) < np.where(groups == "a", 0.85, 0.7), truth, 1 - truth)
+    return truth, said, groups
+
+
+def test_gaps_and_rates_equal_fairlearn() -> None:
+    truth, said, groups = people()
+    found = {gap.metric: gap for gap in fairness.gaps(truth, said[None], groups, 2, replicates=50)}
+    parity = fair.demographic_parity_difference(truth, said, sensitive_features=groups)
+    odds = fair.equalized_odds_difference(truth, said, sensitive_features=groups)
+    assert found["demographic_parity_difference"].value == pytest.approx(parity, abs=1e-6)
+    assert found["equalized_odds_difference"].value == pytest.approx(odds, abs=1e-6)
+    frame = fair.MetricFrame(
+        metrics={"selected": fair.selection_rate, "tpr": fair.true_positive_rate, "fpr": fair.false_positive_rate},
+        y_true=truth, y_pred=said, sensitive_features=groups,
+    ).by_group  # fmt: skip
+    rates = fairness.true_and_false_positive_rates(truth, said[None], groups, 1)
+    for name in "abc":
+        assert fairness.selection_rates(said[None], groups, 1)[name] == pytest.approx(frame.loc[name, "selected"])
+        assert rates[name] == pytest.approx((frame.loc[name, "tpr"], frame.loc[name, "fpr"]))
+
+
+@pytest.mark.data
+def test_real_people_equal_fairlearn(data: Path) -> None:
+    table = pd.read_csv(next((data / "compas").glob("*.csv")))
+    truth = table["two_year_recid"].to_numpy(int)
+    said = (table["priors_count"].to_numpy() >= 3).astype(int)
+    groups = fairness.as_groups(table["race"])
+    found = {gap.metric: gap.value for gap in fairness.gaps(truth, said[None], groups, 2, replicates=5)}
+    parity = fair.demographic_parity_difference(truth, said, sensitive_features=groups)
+    odds = fair.equalized_odds_difference(truth, said, sensitive_features=groups)
+    assert found["demographic_parity_difference"] == pytest.approx(parity, abs=1e-5)
+    assert found["equalized_odds_difference"] == pytest.approx(odds, abs=1e-5)
+
+
+def test_with_more_than_two_classes_the_widest_class_counts() -> None:
+    groups = np.array(["a"] * 4 + ["b"] * 4)
+    truth = np.array([0, 1, 2, 2] * 2)
+    said = np.array([0, 1, 2, 2, 0, 0, 2, 2])
+    found = {gap.metric: gap.value for gap in fairness.gaps(truth, said[None], groups, 3, replicates=5)}
+    assert found["demographic_parity_difference"] == pytest.approx(0.25)
+    assert found["equalized_odds_difference"] == pytest.approx(1.0)  # class 1 is never found in group b
+
+
+def test_scores_by_group_are_means_with_intervals() -> None:
+    truth, said, groups = people()
+    found = fairness.by_group((said == truth)[None].repeat(3, 0).astype(float), groups)
+    for name, share in found.items():
+        assert share.value == pytest.approx((said == truth)[groups == name].mean())
+        assert share.low < share.value < share.high and share.rows == (groups == name).sum()
+
+
+def test_a_wider_gap_than_the_controls_is_named_and_an_equal_one_is_not() -> None:
+    rng = np.random.default_rng(1)
+    groups, truth = np.repeat(["a", "b"], 1500), rng.integers(0, 2, 3000)
+    fair_said = np.stack([np.where(rng.random(3000) < 0.8, truth, 1 - truth) for _ in range(3)])
+    biased = fair_said.copy()
+    biased[:, (groups == "b") & (rng.random(3000) < 0.5)] = 0
+    worse = {gap.metric: gap for gap in fairness.moved(truth, biased, fair_said, groups, 2, 0.01)}
+    assert worse["demographic_parity_difference"].verdict == "positive"
+    assert worse["equalized_odds_difference"].low > 0.2
+    same = fairness.moved(truth, fair_said, fair_said, groups, 2, 0.01)
+    assert all(gap.value == 0 and gap.verdict not in {"positive", "negative"} for gap in same)
+
+
+def test_intervals_of_gaps_hold_the_value() -> None:
+    truth, said, groups = people()
+    for gap in fairness.gaps(truth, np.stack([said] * 3), groups, 2):
+        assert gap.low < gap.value + 0.05 and gap.high > gap.value - 0.05 and gap.low < gap.high
+
+
+def test_sensitive_columns_become_groups() -> None:
+    assert fairness.as_groups(pd.Series(["x", None, "y"])).tolist() == ["x", "missing", "y"]
+    assert fairness.as_groups(pd.Series([0, 1, 1, 0])).tolist() == ["0", "1", "1", "0"]
+    ages = fairness.as_groups(pd.Series([*range(18, 90), np.nan]))
+    assert len(set(ages)) == 5 and ages[-1] == "missing"
+    both = fairness.intersections({"sex": np.array(["f", "m"]), "age": np.array(["old", "old"])})
+    assert both.tolist() == ["sex=f, age=old", "sex=m, age=old"]
+
+
+def test_groups_too_small_are_named() -> None:
+    kept, few = fairness.judged(np.array(["a"] * 40 + ["b"] * 3))
+    assert few == ["b"] and kept.sum() == 40
