@@ -163,7 +163,7 @@ REGRESSION = Task(
     decode=decode,
     frame=frame,
     metrics=(
-        Metric("r2", "R2, share of the variance explained", True, "number", _r2, influence=_r2_influence),
+        Metric("r2", "R2, share of the variance explained", True, "share", _r2, influence=_r2_influence),
         Metric("mae", "Mean absolute error", False, "number", _mae, _absolute),
         Metric("rmse", "Root mean squared error", False, "number", _rmse, influence=_rmse_influence),
     ),
