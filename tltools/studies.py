@@ -17,6 +17,14 @@ from tltools.study_files import dump as dump
 from tltools.study_files import parse as parse
 from tltools.tasks import tasks
 
+SPLIT_SEED = 0  # the test rows of a dataset are the same in all its studies, so that they can be compared
+
+
+def study_id(study: Study) -> str:
+    """16 hex digits that name a study by its content; its own name does not count."""
+    content = study.model_dump(mode="json", exclude={"name"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
 
 def settle(home: Home, study: Study, folder: Path | None = None) -> Study:
     """Adds the dataset where the study names a path (relative to `folder`), so that it names an id from now on.

@@ -19,7 +19,7 @@ Arm = tuple[str, dict[str, Any]]  # (strategy key, the knobs that the file sets)
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without anchors and without doubled keys: both read differently than they look."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
