@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -48,6 +49,15 @@ class Holder(Record):
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+    def kill_remains(self) -> None:
+        """Ends what this process left in its group after its own end; only processes of the caller's session."""
+        if not hasattr(os, "getsid"):
+            return
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(process.pid) == self.pid and os.getsid(process.pid) == os.getsid(0):
+                    os.kill(process.pid, KILL)
 
     def _lives(self) -> bool:
         try:

@@ -125,6 +125,11 @@ class Store(Ledgers):
             row = connection.execute(statement).mappings().first()
         return _job(row) if row else None
 
+    def waiting(self) -> set[str]:
+        """The lanes in which a job is queued."""
+        with self.reader.connect() as connection:
+            return set(connection.execute(sa.select(_j.lane).where(_j.state == "queued").distinct()).scalars())
+
     def renew(self, job: Job, ttl: float) -> bool:
         """Prolongs a lease; False means that the job is somebody else's by now."""
         clock, now = self.clock()

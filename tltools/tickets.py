@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import statistics
 import time
@@ -13,8 +12,8 @@ from typing import Protocol
 import psutil
 
 from tltools.home import Home
-from tltools.records import Event, Failure, Job, Progress, Refusal, Trial
-from tltools.store import CANCELLED, Store, open_store
+from tltools.records import Event, Job, Progress, Trial
+from tltools.store import Store, open_store
 
 
 class Stopped(Exception):
@@ -149,60 +148,3 @@ def read_events(home: Home, job_id: str) -> list[Event]:
             except ValueError:
                 continue  # a torn write in the middle: the attempt that died and the next share one file
     return found
-
-
-def failure(error: BaseException, detail: str = "") -> Failure:
-    """Names an exception the way the store and the screens need it; its causes are looked at too."""
-    if isinstance(error, Cancelled):
-        return CANCELLED
-    chain = list(_chain(error))
-    if any(map(_is_out_of_memory, chain)):
-        what, remedy = (
-            "The machine's memory did not suffice.",
-            "Use a smaller batch, a smaller source model or fewer rows.",
-        )
-        return Failure(type="out_of_memory", what=what, remedy=remedy, detail=detail)
-    if any(map(_is_disk_full, chain)):
-        remedy = "Free some space and submit the job again; what is complete is kept."
-        return Failure(type="disk_full", what="The disk is full.", remedy=remedy, detail=detail)
-    if isinstance(error, Refusal):
-        of_download = any(problem.where == "download" for problem in error.problems) or any(map(_is_hub, chain))
-        return Failure(
-            type="download" if of_download else "bad_data",
-            what=" ".join(f"{problem.where}: {problem.what}" for problem in error.problems),
-            remedy=" ".join(dict.fromkeys(problem.remedy for problem in error.problems)),
-            detail=detail,
-        )
-    text = " ".join(str(error).split())[:400]
-    if any(map(_is_hub, chain)):
-        remedy = "Check the connection and the name of the source model, then submit the job again."
-        return Failure(type="download", what=f"The download failed: {text}", remedy=remedy, detail=detail)
-    remedy = "This should not happen. Report it with the details below."
-    return Failure(type="bug", what=f"{type(error).__name__}: {text}".strip(": "), remedy=remedy, detail=detail)
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return found
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    by_torch = isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-    by_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or by_torch or by_system
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error)  # SQLite and the writers in C and Rust say it in words
-    return "No space left on device" in text or "database or disk is full" in text
-
-
-def _is_hub(error: BaseException) -> bool:
-    library = type(error).__module__.split(".")[0]
-    return library in {"huggingface_hub", "requests", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3"}
