@@ -78,20 +78,19 @@ def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect
 
 def _parse(path: Path, shown: str, encoding: Encoding, dialect: Dialect, skip_first: bool) -> RawTable:
     with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
-        if skip_first:
-            file.readline()
         reader = dialect.records(file)
         chunks = _chunks(reader, file, path, shown)
         first, ends = next(chunks)
         kept = [(record, end) for record, end in zip(first, ends, strict=True) if any(f.strip() for f in record)]
         if not kept:
             raise refuse(shown, "the first lines are blank.", "Add a file with a header line and rows.")
+        before = kept.pop(0)[1] if skip_first and len(kept) > 1 else 0
         named, why = has_header([record for record, _ in kept[:300]])
         body = (
             [record for record, _ in kept[1:300]] if named and len(kept) > 1 else [record for record, _ in kept[:300]]
         )
         width = _usual_width(body, kept[0][0] if named else [])
-        table = _Assembly(shown, width, asking.get().limits, int(skip_first))
+        table = _Assembly(shown, width, asking.get().limits)
         fields = [field.strip() for field in kept[0][0]] if named else [""] * width
         if named and len(fields) == width - 1:
             fields = ["row_name", *fields]
@@ -100,7 +99,7 @@ def _parse(path: Path, shown: str, encoding: Encoding, dialect: Dialect, skip_fi
         if named and len(fields) != width:
             what = f"the header names {len(fields)} columns, but most rows have {width} fields."
             raise refuse(f"{shown}, line {kept[0][1]}", what, "Give the header and the rows the same number of fields.")
-        start = kept[0][1] if named else 0
+        start = kept[0][1] if named else before
         table.header = kept[0][0] if named else None
         table.take([r for r, e in zip(first, ends, strict=True) if e > start], [e for e in ends if e > start], start)
         for records, ends in chunks:
@@ -164,7 +163,7 @@ def _is_open(path: Path, file: TextIO, start: int) -> bool:
 class _Assembly:
     """Collects records into Arrow columns chunk by chunk: a million rows never stand in Python objects at once."""
 
-    def __init__(self, shown: str, width: int, limits: Limits, last_line: int) -> None:
+    def __init__(self, shown: str, width: int, limits: Limits) -> None:
         self.shown, self.width, self.limits = shown, width, limits
         self.columns: list[list[Any]] = [[] for _ in range(width)]
         self.places: list[np.ndarray] = []
@@ -173,7 +172,7 @@ class _Assembly:
         self.ragged_count = 0
         self.repeated_headers = 0
         self.header: list[str] | None = None
-        self.last_line = last_line
+        self.last_line = 0
         if width > limits.columns:
             what = f"at most {limits.columns:,} columns can be read; got {width:,}."
             raise refuse(shown, what, "Keep the columns that matter, or turn the table by 90 degrees.")

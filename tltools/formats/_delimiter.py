@@ -43,7 +43,7 @@ def sniff(sample: list[str], tabs_expected: bool) -> tuple[Dialect, str]:
                 score += 0.2
             scored.append((score - (0.01 if escape else 0.0), dialect, width))
     score, dialect, width = max(scored, key=lambda item: item[0])
-    if score >= 0.5 and width >= 2:
+    if score >= 0.6 and width >= 2:
         word = NAMES[dialect.delimiter or ","]
         return dialect, f"Cut at each {word}: that gives {width} fields on nearly every line."
     if (named := _header_says(sample)) is not None:
@@ -79,8 +79,6 @@ def _score(dialect: Dialect, sample: list[str]) -> tuple[float, int]:
         return 0.0, 1
     if not records:
         return 0.0, 1
-    if len(records) > 2:
-        records = records[:-1] if len(sample) > 2 else records  # the last one may be cut by the end of the sample
     widths = Counter(len(record) for record in records)
     width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
     if width < 2 or len(records[0]) not in (width, width - 1, width + 1):

@@ -102,7 +102,8 @@ def _utf8_census(path: Path, shown: str) -> tuple[int, int, tuple[int, int]]:
     bad = good = lines = 0
     first = (0, 0)
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while True:
+            block = file.read(_BLOCK)
             if b"\0" in block:
                 line = lines + block[: block.index(b"\0")].count(b"\n") + 1
                 what = "must be text; it holds a zero byte, which text files do not have."
@@ -110,14 +111,16 @@ def _utf8_census(path: Path, shown: str) -> tuple[int, int, tuple[int, int]]:
             if strict is not None:
                 before = strict.getstate()
                 try:
-                    strict.decode(block)
+                    strict.decode(block, final=not block)
+                    if not block:
+                        return 0, good, first
                     good += len(block)  # nothing is counted as long as nothing is wrong: it only has to be more
                     lines += block.count(b"\n")
                     continue
                 except UnicodeDecodeError:
                     decoder.setstate(before)
                     strict, good = None, 0
-            text = decoder.decode(block)
+            text = decoder.decode(block, final=not block)
             beyond = [char for char in text if char > "\x7f"]
             strange = [char for char in beyond if "\udc80" <= char <= "\udcff"]
             if strange and not bad:
@@ -125,7 +128,8 @@ def _utf8_census(path: Path, shown: str) -> tuple[int, int, tuple[int, int]]:
             bad += len(strange)
             good += len(beyond) - len(strange)
             lines += block.count(b"\n")
-    return bad, good, first
+            if not block:
+                return bad, good, first
 
 
 def _guess(path: Path) -> str:
