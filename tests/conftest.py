@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from tltools.home import Home, open_home
 
@@ -37,3 +46,62 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip("the public datasets (../shared/data) are not beside this checkout")
     return DATA
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB; needs the right to mount one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = (
+        shutil.which("mount")
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("may not mount a small file system here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A PostgreSQL server of this run's own on loopback; its URL without a database name."""
+    if not shutil.which("initdb") or not shutil.which("pg_ctl") or not importlib.util.find_spec("pg8000"):
+        pytest.skip("no PostgreSQL server (initdb, pg_ctl) or no driver (pg8000) here")
+    user = None
+    import pwd
+
+    if os.getuid() == 0:  # the server refuses to run as root
+        try:
+            user = pwd.getpwnam("postgres").pw_name
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    with tempfile.TemporaryDirectory(prefix="pg") as folder, socket.socket() as probe:
+        if user:
+            shutil.chown(folder, user)
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        run = functools.partial(subprocess.run, user=user, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        run(["initdb", "-D", f"{folder}/data", "-U", "tl", "-A", "trust", "--no-sync"])
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        run(["pg_ctl", "-D", f"{folder}/data", "-o", options, "-w", "-l", f"{folder}/log", "start"])
+        try:
+            yield f"postgresql+pg8000://tl@127.0.0.1:{port}"
+        finally:
+            run(["pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop"])
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """A fresh database."""
+    name = f"t{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(f"{postgresql_server}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{postgresql_server}/{name}"

@@ -113,9 +113,10 @@ def open_engine(home: Home) -> sa.Engine:
     Raises:
         Refusal: the database was written by a newer tltools, or cannot be opened.
     """
-    url = sa.make_url(home.database_url)
-    place = url.render_as_string(hide_password=True)
+    place = "TLTOOLS_DATABASE_URL"
     try:
+        url = sa.make_url(home.database_url)
+        place = url.render_as_string(hide_password=True)
         if url.get_backend_name() == "sqlite":
             return _open_sqlite(url)
         engine = sa.create_engine(url, pool_pre_ping=True)

@@ -128,7 +128,7 @@ class Supervisor:
     def _renew(self) -> None:
         self._renewed = time.monotonic()
         for one in self.running.values():
-            if not one.lost and not self.store.renew(one.job, self.rules.lease_seconds):
+            if not self.store.renew(one.job, self.rules.lease_seconds) and self._is_anothers(one):
                 self._lose(one)
         self.store.beat(self.me)
         for job in self.store.reclaim(self.rules.crash_limit):
@@ -164,12 +164,10 @@ class Supervisor:
         if one.lost:
             return
         asked = self.store.cancel_asked(one.job)
-        if asked is None and one.process.is_alive():
-            # ended in the store: its process has a moment to leave, unless the job is another attempt's by now
-            current = self.store.job(one.job.id)
-            if current is None or current.state in ("queued", "running"):
-                self._lose(one)
-                return
+        if asked is None and self._is_anothers(one):
+            self._lose(one)
+            return
+        # asked is None: ended in the store, and its process has the same time to leave as a cancelled one
         if asked is not False or self.stopping:
             one.planned = one.planned or (self.stopping and not asked)
             self._ask_to_stop(one)
@@ -183,7 +181,14 @@ class Supervisor:
         elif now - one.asked_to_stop > self.rules.grace_seconds and not one.killed:
             self._kill(one)
 
+    def _is_anothers(self, one: Running) -> bool:
+        """Tells a job that was claimed again, or waits to be, from one that this attempt has just ended itself."""
+        now = self.store.job(one.job.id)
+        return now is None or now.attempt != one.job.attempt or now.state == "queued"
+
     def _lose(self, one: Running) -> None:
+        if one.lost:
+            return
         log.warning("job %s is another's by now; its process %s is ended", one.job.id, one.process.pid)
         one.lost = True
         self._kill(one)
