@@ -1,0 +1,120 @@
+"""What a study shares, in what order it runs, and what it is expected to cost."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tltools import plans, rates
+from tltools.plans import Counts
+from tltools.records import Source, Trial
+from tltools.strategies import strategies
+
+COUNTS = Counts(train=1000, validation=200, test=300, classes=2)
+SOURCE = Source(
+    id="local/a", name="a", provider="local", reads="text", family="transformers", architecture="bert",
+    parameters=10_000_000,
+)  # fmt: skip
+
+
+def trial(strategy: str, *, draw: int = 0, fraction: float | None = 1.0, **more: Any) -> Trial:
+    card = strategies()[strategy]
+    knobs = {knob.key: knob.default for knob in card.knobs} | more.pop("knobs", {})
+    values: dict[str, Any] = {
+        "source": "local/a" if card.needs_source else "none", "kind": card.kind, "per_class": None, "seed": draw,
+        "study": "s", "dataset": "d", "split": "p", "id": f"{strategy}-{fraction}-{draw}",
+    }  # fmt: skip
+    return Trial(strategy=strategy, knobs=knobs, fraction=fraction, draw=draw, **(values | more))
+
+
+def study(*names: str, draws: int = 5, fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)) -> list[Trial]:
+    return [trial(name, draw=d, fraction=f) for name, d, f in product(names, range(draws), fractions)]
+
+
+def test_probes_of_all_draws_and_fractions_share_one_pass() -> None:
+    (prefix,) = plans.prefixes(study("linear_probe", "multilayer_probe"), {"local/a": 7}, COUNTS)
+    assert prefix.whole and prefix.trials == 40 and prefix.rows == 1500
+    assert prefix.rows_naive == 2 * 5 * (round(1.85 * 1200) + 4 * 300)
+
+
+def test_boundaries_share_the_sweep_of_their_source() -> None:
+    found = plans.prefixes(study("linear_probe", "last_block", "full_finetune"), {"local/a": 7}, COUNTS)
+    assert [p.boundary for p in found] == [6, 7]
+    once, naive = plans.rows_shared(found)
+    assert once == 1500 and naive > 100 * once
+
+
+def test_augmented_images_and_whole_backbones_have_no_prefix() -> None:
+    assert plans.depth(trial("full_finetune"), 7) == 0
+    assert plans.depth(trial("last_block", knobs={"flip": True}), 7) == 0
+    assert plans.depth(trial("classical"), 7) == 0
+    assert plans.prefixes(study("scratch", "classical"), {"local/a": 7}, COUNTS) == []
+
+
+def test_each_random_network_is_swept_for_itself() -> None:
+    (prefix,) = plans.prefixes(study("random_frozen", draws=3), {"local/a": 7}, COUNTS)
+    assert prefix.init == "random" and prefix.rows == 3 * 1500
+
+
+def test_cheap_evidence_comes_first_and_gradient_trials_draw_by_draw() -> None:
+    trials = study("full_finetune", "linear_probe", "classical", "last_block", draws=2, fractions=(0.1, 1.0))
+    order = plans.ordered(trials, {"local/a": 7})
+    assert sorted(t.id for group in order for t in group) == sorted(t.id for t in trials)
+    assert [len(group) for group in order[:2]] == [4, 4]
+    assert {group[0].strategy for group in order[:2]} == {"linear_probe", "classical"}
+    rest = [group[0] for group in order[2:]]
+    assert [t.draw for t in rest] == [0] * 4 + [1] * 4
+    assert [t.fraction for t in rest[:4]] == [0.1, 0.1, 1.0, 1.0]
+
+
+def test_labels_per_class_are_counted() -> None:
+    assert plans.labelled(trial("linear_probe", fraction=None, per_class=8), COUNTS) == (13, 3)
+    assert plans.labelled(trial("linear_probe", fraction=0.25), COUNTS) == (250, 50)
+
+
+def test_activations_are_kept_where_reading_is_cheaper() -> None:
+    prefixes = plans.prefixes(study("last_block"), {"local/a": 7}, COUNTS)
+    slow, fast = {"rows_per_second": 50.0}, {"rows_per_second": 1e6}
+    assert plans.keep(prefixes[0], slow)[0]
+    kept, why = plans.keep(prefixes[0], fast)
+    assert not kept and "computed again" in why
+
+
+def test_a_step_between_measured_boundaries_lies_between_their_times() -> None:
+    rate = {**rates.guess(SOURCE), "stages": 7, "train": {"0": 50.0, "6": 300.0}}
+    speeds = [rates.train_rate(rate, boundary) for boundary in range(8)]
+    assert speeds == sorted(speeds) and speeds[0] == 50.0 and speeds[6] == pytest.approx(300.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(strategies())), min_size=1, max_size=4, unique=True),
+    st.integers(1, 5),
+    st.integers(50, 5000),
+)
+def test_more_draws_never_cost_less_and_sharing_never_costs_more(names: list[str], draws: int, train: int) -> None:
+    counts = Counts(train=train, validation=train // 5, test=100, classes=2)
+    few, many = study(*names, draws=draws), study(*names, draws=draws + 1)
+    known = {"local/a": SOURCE}
+    assert 0 < rates.seconds(few, known, {}, counts) <= rates.seconds(many, known, {}, counts)
+    found = plans.prefixes(few, {"local/a": 7}, counts)
+    assert all(prefix.boundary > 0 and prefix.trials > 0 for prefix in found)
+    assert rates.peak_mb(few, known, {}, counts) >= 500
+
+
+def test_a_measured_rate_takes_the_place_of_the_guess() -> None:
+    trials, known = study("linear_probe"), {"local/a": SOURCE}
+    fast = {"local/a": {"rows_per_second": 1e5, "encode_rows_per_second": 1e6, "load_seconds": 0.1, "stages": 7}}
+    assert rates.seconds(trials, known, fast, COUNTS) < rates.seconds(trials, known, {}, COUNTS)
+
+
+def test_the_estimator_learns_from_what_came_true() -> None:
+    assert rates.correction([]) == (1.0, 0.5, 2.0)
+    ledger = [{"raw_seconds": 10.0, "actual_seconds": 15.0}] * 9
+    factor, low, high = rates.correction(ledger)
+    assert 1.3 < factor < 1.5 and low < factor < high and high / low < 1.8
+    assert rates.correction([{"raw_seconds": 0, "actual_seconds": 3}])[0] == 1.0

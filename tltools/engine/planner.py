@@ -1,0 +1,290 @@
+"""Measures what a source costs on this machine, decides which activations are kept, and estimates a study by that.
+
+The measuring runs in a child process, so that its peak memory is its own and a source that does not fit takes nobody
+with it. `plans.py` has the arithmetic of what is shared, `rates.py` that of the cost.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tltools import costs, datasets, plans, rates, sources, studies
+from tltools.engine import autotune
+from tltools.engine.backbone import Backbone, Encoded, load_backbone
+from tltools.engine.device import best
+from tltools.engine.features import FeatureStore
+from tltools.engine.rank import some
+from tltools.home import Home, open_home
+from tltools.plans import Counts, Prefix
+from tltools.records import Estimate, Study, Trial, refuse
+from tltools.store import Store, open_store
+from tltools.tickets import Ticket
+
+SAMPLE = 256  # rows that are looked at
+SECONDS = 1.5  # for each thing that is measured
+BATCH = 16  # rows of a training step, as strategies have by default
+PATIENCE = 120.0  # seconds after which a child that measures is given up
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A prefix, whether its activations go to the disk, and why."""
+
+    prefix: Prefix
+    keep: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a study will be worked off."""
+
+    order: tuple[tuple[Trial, ...], ...]  # each group goes to its strategy in one call
+    decisions: tuple[Decision, ...]
+    rows: int  # pushed through frozen prefixes
+    rows_naive: int  # that one trial at a time would push
+
+    def boundary(self, trial: Trial, stages: int) -> int:
+        """The deepest boundary kept on disk that serves a trial; 0 when it must read its rows itself."""
+        wanted = plans.depth(trial, stages)
+        kept = [d.prefix.boundary for d in self.decisions if d.keep and d.prefix.source == trial.source]
+        return max((b for b in kept if b <= wanted and b < stages), default=0)
+
+
+def plan(store: Store, home: Home, trials: Sequence[Trial], counts: Counts, cache_gb: float = 4.0) -> Plan:
+    """Shares, keeps and orders the work of a study, by measured rates where there are any."""
+    known = _rates(home, store, trials)
+    stages = {name: int(rate["stages"]) for name, rate in known.items()}
+    found = plans.prefixes(trials, stages, counts)
+    write, read = disk(home, store)
+    left, decisions = cache_gb * 1e9, []
+    for prefix in sorted(found, key=lambda p: -p.boundary):  # deep ones are smaller and save more
+        rate = known[prefix.source]
+        keep, why = plans.keep(prefix, rate, write=write, read=read)
+        size = prefix.rows * float(rate.get("row_bytes", {}).get(str(prefix.boundary), 50_000))
+        if keep and not prefix.whole:
+            if size > left:
+                keep, why = False, f"computed again: {size / 1e9:.1f} GB do not fit into the {left / 1e9:.1f} GB left."
+            else:
+                left -= size
+        decisions.append(Decision(prefix, keep, why))
+    rows, naive = plans.rows_shared(found)
+    return Plan(tuple(map(tuple, plans.ordered(trials, stages))), tuple(decisions), rows, naive)
+
+
+def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> Estimate:
+    """Measures every source of a study that this machine does not know yet, then estimates the study.
+
+    Raises: Refusal when a source cannot be loaded or does not fit into the memory.
+    """
+    trials = studies.expand(home, study)
+    names = list(dict.fromkeys(trial.source for trial in trials if trial.source != "none"))
+    for i, name in enumerate(names):
+        ticket.progress("measuring this machine", i, len(names), note=name)
+        source = sources.get(home, name)
+        own = [trial for trial in trials if trial.source == name]
+        known = store.recall("rate", costs.rate_key(source)) or {}
+        if "stages" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
+            measure(home, store, name, trials[0].dataset, own, ticket.check)
+    ticket.progress("measuring this machine", len(names), len(names))
+    return studies.estimate(home, store, study)
+
+
+def measure(
+    home: Home,
+    store: Store,
+    source_id: str,
+    dataset_id: str,
+    trials: Sequence[Trial],
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Measures a source on rows of a dataset in a child process; remembers the record (see `rates.py`) and returns it.
+
+    trials: what they train decides which steps are measured. check: raises to stop.
+    Raises: Refusal when the child fails or dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(there, str(home.root), source_id, dataset_id, list(trials)))
+    child.start()
+    there.close()
+    started = time.monotonic()
+    try:
+        while not here.poll(0.2):
+            check()
+            if time.monotonic() - started > PATIENCE:
+                raise refuse(source_id, f"took over {PATIENCE:.0f} s for a few rows.", "Choose a smaller source.")
+        answer = here.recv()
+    except EOFError:
+        child.join(5)
+        what = f"ended the measuring process (exit code {child.exitcode}); most likely the memory did not suffice."
+        raise refuse(source_id, what, "Choose a smaller source.") from None
+    finally:
+        if child.is_alive():
+            child.kill()
+        child.join()
+    if "problem" in answer:
+        raise refuse(source_id, answer["problem"], "Choose another source.")
+    store.remember("rate", costs.rate_key(sources.get(home, source_id)), answer)
+    return dict(answer)
+
+
+def disk(home: Home, store: Store) -> tuple[float, float]:
+    """(bytes per second written, read) of the disk the features lie on; measured once."""
+    known = store.recall("disk", "features")
+    if known is None:
+        home.features.mkdir(parents=True, exist_ok=True)
+        path, content = home.features / f".speed-{os.getpid()}", os.urandom(1 << 20)
+        started = time.perf_counter()
+        with path.open("wb") as file:
+            for _ in range(32):
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        wrote = time.perf_counter()
+        path.read_bytes()
+        read = time.perf_counter()
+        path.unlink()
+        size = 32 * len(content)
+        known = {"write": size / (wrote - started), "read": min(size / (read - wrote), 2e9)}
+        store.remember("disk", "features", known)
+    return float(known["write"]), float(known["read"])
+
+
+def _child(pipe: Connection, root: str, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> None:
+    from tltools.records import Refusal
+
+    try:
+        pipe.send(_measured(open_home(root), source_id, dataset_id, trials))
+    except Refusal as refusal:
+        pipe.send({"problem": " ".join(problem.what for problem in refusal.problems)})
+
+
+def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
+    """The rate record of a source on some rows of a dataset."""
+    dataset, source = datasets.get(home, dataset_id), sources.get(home, source_id)
+    started = time.perf_counter()
+    backbone = load_backbone(home, source)
+    loaded = time.perf_counter()
+    rows = np.sort(np.random.default_rng(0).permutation(dataset.rows)[:SAMPLE])
+    items = some(datasets.items(home, dataset, source.reads), rows)
+    backbone.fit_items(items, np.arange(len(rows)))
+    before = time.perf_counter()
+    encoded = backbone.encode(items)
+    encoding = time.perf_counter() - before
+    device = torch.device(best().name)
+    backbone.to(device)
+    setting = FeatureStore(home, memory=open_store(home)).setting(backbone, encoded)
+    record: dict[str, Any] = {
+        "load_seconds": loaded - started,
+        "encode_rows_per_second": len(rows) / max(encoding, 1e-6),
+        "encoded_row_bytes": _row_bytes(encoded),
+        "rows_per_second": _forward_rate(backbone, encoded, setting, device),
+        "stages": len(backbone.stages),
+        "width": backbone.width,
+        "peak_mb": peak_mb(device),
+        "row_bytes": {},
+        "train": {},
+    }
+    for boundary in sorted(depths(trials, len(backbone.stages))):
+        if boundary and not backbone.resumable[boundary]:
+            continue
+        rate, size = _train_rate(backbone, encoded, boundary, device)
+        record["train"][str(boundary)] = rate
+        if boundary:
+            record["row_bytes"][str(boundary)] = size
+    record["rows_per_second_train"] = record["train"].get("0", record["rows_per_second"] / 3.5)
+    record["train_peak_mb"] = max(peak_mb(device), record["peak_mb"])
+    return record
+
+
+def _forward_rate(backbone: Backbone, encoded: Encoded, setting: autotune.Setting, device: torch.device) -> float:
+    """Rows per second over batches as a sweep makes them, longest first."""
+    done, spent = 0, 0.0
+    with setting.running(device):
+        for i, rows in enumerate(autotune.batches(backbone.reads, encoded.lengths)):
+            started = time.perf_counter()
+            batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
+            backbone(batch).cpu()
+            if i or len(encoded) <= len(rows):  # the first batch warms up
+                done, spent = done + len(rows), spent + time.perf_counter() - started
+            if spent > SECONDS:
+                break
+    return done / max(spent, 1e-9) if done else setting.rows_per_second
+
+
+def _train_rate(backbone: Backbone, encoded: Encoded, boundary: int, device: torch.device) -> tuple[float, float]:
+    """(rows per second of a training step from a boundary, bytes of one activation there in bf16)."""
+    for i, stage in enumerate(backbone.stages):
+        for module in stage.modules:
+            module.requires_grad_(i >= boundary)
+    head = nn.Linear(backbone.width, 2).to(device)
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW([*trained, *head.parameters()], lr=0.0, foreach=True)
+    random, size = np.random.default_rng(0), 0.0
+    times: list[float] = []
+    backbone.train()
+    started = time.perf_counter()
+    while len(times) < 3 or (time.perf_counter() - started < SECONDS and len(times) < 50):
+        rows = random.integers(0, len(encoded), BATCH)
+        batch = autotune.to_device(encoded.take(rows), device)
+        states = None
+        if boundary:
+            with torch.no_grad(), best().autocast():
+                states = backbone.states(batch, boundary)
+            size = states[0].numel() * 2.0
+        begin = time.perf_counter()
+        with best().autocast():
+            pooled = backbone(batch) if states is None else backbone.resume(batch, states.clone(), boundary)
+            loss = nn.functional.cross_entropy(head(pooled), torch.zeros(len(rows), dtype=torch.long, device=device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+        loss.item()  # waits for an accelerator
+        times.append(time.perf_counter() - begin)
+    backbone.eval()
+    return BATCH / float(np.median(times[1:])), size
+
+
+def peak_mb(device: torch.device) -> float:
+    """Peak memory of this process so far, in MB; an accelerator's beside it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if os.name == "nt":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    import resource
+
+    unit = 1 if Path("/System/Library").is_dir() else 1024  # macOS counts bytes, others kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _row_bytes(encoded: Encoded) -> float:
+    sizes = [value.nbytes for value in vars(encoded).values() if isinstance(value, np.ndarray)]
+    return sum(sizes) / max(len(encoded), 1)
+
+
+def _rates(home: Home, store: Store, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in dict.fromkeys(trial.source for trial in trials if trial.source != "none"):
+        source = sources.get(home, name)
+        found[name] = {**rates.guess(source), **(store.recall("rate", costs.rate_key(source)) or {})}
+    return found
+
+
+def depths(trials: Sequence[Trial], stages: int) -> set[int]:
+    """The boundaries from which the trials take gradient steps; 0 = the whole backbone."""
+    found = {plans.depth(trial, stages) for trial in trials if not plans.closed_form(trial, stages)}
+    return {boundary for boundary in found if boundary < stages}

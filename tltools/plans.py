@@ -1,0 +1,173 @@
+"""What the trials of a study share, and in what order they run: arithmetic only, so that screens may ask.
+
+A trial reads its source through a frozen prefix (the stages below the first that is trained). The prefix runs in eval
+mode, so what leaves it is a function of the row alone: one sweep serves all draws, shares of the labels and heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tltools.records import Trial
+from tltools.strategies import Layout, strategies
+
+STAGES = 8  # of a backbone that nobody has looked into yet
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a split, and its number of classes (0 for numbers)."""
+
+    train: int
+    validation: int
+    test: int
+    classes: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.train + self.validation + self.test
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A frozen part of a source that several trials read through."""
+
+    source: str
+    init: str  # "source", or "random" for the control
+    boundary: int  # stages in it
+    stages: int  # of the whole backbone
+    strategies: tuple[str, ...]
+    trials: int
+    rows: int  # pushed through it once, for everybody
+    rows_naive: int  # the same when each trial pushes its own, each epoch
+    passes: float  # how often each row is read back, on average
+
+    @property
+    def whole(self) -> bool:
+        """True when nothing of the backbone is trained: what is kept is a pooled vector."""
+        return self.boundary == self.stages
+
+
+def layout_of(trial: Trial, stages: int) -> Layout | None:
+    """What a trial trains; None for one that needs no source."""
+    strategy = strategies()[trial.strategy]
+    return strategy.layout(stages, trial.knobs) if strategy.needs_source else None
+
+
+def closed_form(trial: Trial, stages: int) -> bool:
+    """True when no gradient step is taken."""
+    layout = layout_of(trial, stages)
+    return layout is not None and not any(layout.rates) and layout.head == 0
+
+
+def depth(trial: Trial, stages: int) -> int:
+    """Stages of the prefix that may be computed once; augmented images differ each epoch, so there are none."""
+    layout = layout_of(trial, stages)
+    if layout is None or any(trial.knobs.get(name) for name in ("flip", "rotate", "scale", "crop", "colour")):
+        return 0
+    return layout.boundary
+
+
+def labelled(trial: Trial, counts: Counts) -> tuple[int, int]:
+    """Rows a trial trains on and validates on."""
+    if trial.per_class is not None:
+        pool = min(trial.per_class * max(counts.classes, 1), counts.train + counts.validation)
+        validation = round(pool * 0.2) if trial.per_class >= 5 else 0
+        return pool - validation, validation
+    share = trial.fraction if trial.fraction is not None else 1.0
+    return max(1, round(share * counts.train)), max(1, round(share * counts.validation))
+
+
+def epochs(trial: Trial, rows: int) -> float:
+    """Most passes over the training rows, all tried rates together; 1 for a closed form."""
+    if "epochs" not in trial.knobs:
+        return 1.0
+    steps = float(trial.knobs.get("min_steps", 0)) * float(trial.knobs.get("batch_size", 16))
+    return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * float(trial.knobs.get("rates_tried", 1))
+
+
+def prefixes(trials: Iterable[Trial], stages: Mapping[str, int], counts: Counts) -> list[Prefix]:
+    """What the trials share, one entry per prefix that is computed once. stages: of each source's backbone."""
+    groups: dict[tuple[str, str, int], list[Trial]] = {}
+    for trial in trials:
+        count = stages.get(trial.source, STAGES)
+        if depth(trial, count):
+            init = "random" if trial.strategy == "random_frozen" else "source"
+            groups.setdefault((trial.source, init, depth(trial, count)), []).append(trial)
+    found = []
+    for (source, init, boundary), group in groups.items():
+        count = stages.get(source, STAGES)
+        naive = sum(_naive_rows(trial, counts, count) for trial in group)
+        seeds = len({trial.seed for trial in group}) if init == "random" else 1  # each seed is a network of its own
+        rows = counts.rows * seeds
+        names = tuple(dict.fromkeys(trial.strategy for trial in group))
+        found.append(Prefix(source, init, boundary, count, names, len(group), rows, naive, naive / max(rows, 1)))
+    return sorted(found, key=lambda prefix: (prefix.source, prefix.init, prefix.boundary))
+
+
+def rows_shared(found: Sequence[Prefix]) -> tuple[int, int]:
+    """(rows pushed through frozen prefixes, rows that one trial at a time would push).
+
+    One sweep of a source writes every boundary, so a source's rows count once.
+    """
+    once = {(prefix.source, prefix.init): prefix.rows for prefix in found}
+    return sum(once.values()), sum(prefix.rows_naive for prefix in found)
+
+
+def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Trial]]:
+    """The work in the order that brings evidence soonest; each list goes to its strategy in one call.
+
+    Closed forms and classical controls come first, all draws together: a verdict stands within seconds. Then gradient
+    strategies, draw by draw over all shares of the labels, small shares first, so that pairs stay complete.
+    """
+    cards = strategies()
+
+    def gradient(trial: Trial) -> bool:
+        needs = cards[trial.strategy].needs_source
+        return needs and not closed_form(trial, stages.get(trial.source, STAGES))
+
+    def place(trial: Trial) -> tuple[Any, ...]:
+        size = trial.per_class if trial.per_class is not None else trial.fraction or 1.0
+        card = cards[trial.strategy]
+        if not gradient(trial):
+            return (0, card.order, trial.source, trial.strategy, trial.draw, size)
+        return (1, trial.draw, size, card.order, trial.source, trial.strategy)
+
+    groups: list[list[Trial]] = []
+    for trial in sorted(trials, key=place):
+        last = groups[-1][0] if groups else None
+        alike = last is not None and (last.source, last.strategy) == (trial.source, trial.strategy)
+        if alike and not gradient(trial):
+            groups[-1].append(trial)
+        else:
+            groups.append([trial])
+    return groups
+
+
+def keep(prefix: Prefix, rate: Mapping[str, Any], *, write: float = 3e8, read: float = 1e9) -> tuple[bool, str]:
+    """Whether to keep a prefix's activations on disk, and why: only where reading is cheaper than computing again.
+
+    write, read: bytes per second of the disk.
+    """
+    if prefix.whole:
+        return True, "pooled vectors are small; they are always kept."
+    size = float(rate.get("row_bytes", {}).get(str(prefix.boundary), 50_000))
+    compute = prefix.boundary / prefix.stages / float(rate["rows_per_second"])  # seconds a row
+    saved, spent = (prefix.passes - 1) * compute, size / write + prefix.passes * size / read
+    facts = f"{spent * 1e3:.1f} ms a row over the study, computing again {saved * 1e3:.1f} ms"
+    if saved > spent:
+        return True, f"kept: reading takes {facts} ({prefix.passes:.1f} passes, {size / 1000:.0f} kB a row)."
+    return (
+        False,
+        f"computed again: reading would take {facts} ({prefix.passes:.1f} passes, {size / 1000:.0f} kB a row).",
+    )
+
+
+def _naive_rows(trial: Trial, counts: Counts, stages: int) -> int:
+    """Rows that a trial alone pushes through its prefix: training and validation each epoch, the test rows once."""
+    train, validation = labelled(trial, counts)
+    passes = 1.0 if closed_form(trial, stages) else epochs(trial, train)
+    return round((train + validation) * passes) + counts.test

@@ -1,0 +1,116 @@
+"""What a source model costs on this machine, and what a study will cost by it: measured where it can be, else guessed.
+
+`engine/planner.py` measures, and keeps a record in the store under kind "rate" and the key `costs.rate_key(source)`:
+
+    rows_per_second           whole backbone, no gradients
+    rows_per_second_train     one training step over the whole backbone
+    train                     {"<boundary>": rows per second of a step from the cached activation there}
+    row_bytes                 {"<boundary>": bytes of one stored activation}
+    encode_rows_per_second, encoded_row_bytes, load_seconds, peak_mb, train_peak_mb, stages, width
+
+Anything that is missing is guessed, on the slow side, from the source's size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from tltools import plans
+from tltools.plans import Counts
+from tltools.records import Source, Trial
+
+Rate = Mapping[str, Any]
+
+EARLY = 0.6  # share of the epochs that early stopping usually leaves
+HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
+GUESSED_FLOPS = 2e10  # sustained per second, on the slow side for two cores
+GUESSED_WORK = {"text": 64, "image": 400, "tabular": 1}  # times parameters a weight is used per row
+
+
+def guess(source: Source) -> dict[str, Any]:
+    """A rate record for a source that was never measured here, on the slow side."""
+    parameters = source.parameters or 25_000_000
+    work = 2.0 * parameters * GUESSED_WORK.get(source.reads, 100)
+    forward = min(GUESSED_FLOPS / work, 20_000.0)
+    return {
+        "rows_per_second": forward,
+        "rows_per_second_train": forward / 3.5,
+        "encoded_row_bytes": 150_000 if source.reads == "image" else 400,
+        "encode_rows_per_second": 150.0 if source.reads == "image" else 5_000.0,
+        "load_seconds": 2.0 + parameters / 5e7,
+        "peak_mb": 600.0 + parameters * 4 / 1e6 * 2,
+        "train_peak_mb": 900.0 + parameters * 4 / 1e6 * 5,
+        "stages": plans.STAGES,
+        "width": 512,
+    }
+
+
+def seconds(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
+    """Expected seconds of a study, evaluation and loading included, nothing cached; rates: by source id."""
+    rates = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
+    stages = {name: int(rate["stages"]) for name, rate in rates.items()}
+    total = 0.0
+    for name, rate in rates.items():
+        inits = {trial.strategy == "random_frozen" for trial in trials if trial.source == name}
+        total += len(inits) * float(rate["load_seconds"]) + counts.rows / float(rate["encode_rows_per_second"])
+    swept = {(p.source, p.init): p for p in plans.prefixes(trials, stages, counts)}
+    total += sum(p.rows / float(rates[p.source]["rows_per_second"]) for p in swept.values() if p.source in rates)
+    return total + sum(trial_seconds(trial, rates.get(trial.source), counts) for trial in trials)
+
+
+def trial_seconds(trial: Trial, rate: Rate | None, counts: Counts) -> float:
+    """Expected seconds of one trial once its prefix is there."""
+    train, validation = plans.labelled(trial, counts)
+    if rate is None:  # the classical control
+        return 1.0 + (train + counts.test) / 2_000
+    stages = int(rate["stages"])
+    if plans.closed_form(trial, stages):
+        wide = int(rate["width"]) * (stages if trial.strategy == "multilayer_probe" else 1)
+        return 0.03 + 2e-10 * min(train, wide) ** 2 * max(train, wide)
+    boundary, passes = plans.depth(trial, stages), plans.epochs(trial, train) * EARLY
+    step, whole = train_rate(rate, boundary), float(rate["rows_per_second"])
+    above = whole * stages / max(stages - boundary, 0.5)
+    return train * passes / step + (validation * passes + counts.test) / above + 0.5
+
+
+def train_rate(rate: Rate, boundary: int) -> float:
+    """Rows per second of a step from a boundary: measured, or between its measured neighbours in seconds a row."""
+    stages = int(rate["stages"])
+    known = {int(k): 1 / float(v) for k, v in rate.get("train", {}).items()}
+    known.setdefault(0, 1 / float(rate["rows_per_second_train"]))
+    known.setdefault(stages, known[0] * 0.02)
+    below = max(b for b in known if b <= boundary)
+    above = min(b for b in known if b >= boundary)
+    if below == above:
+        return 1 / known[below]
+    share = (boundary - below) / (above - below)
+    return 1 / (known[below] * (1 - share) + known[above] * share)
+
+
+def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
+    """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside."""
+    needs = [500.0]
+    for name, source in sources.items():
+        rate = {**guess(source), **rates.get(name, {})}
+        trained = any(t.source == name and not plans.closed_form(t, int(rate["stages"])) for t in trials)
+        held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
+        needs.append(float(rate["train_peak_mb" if trained else "peak_mb"]) + held)
+    return max(needs)
+
+
+def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:
+    """(factor, low, high) to put on a prediction, from past pairs `raw_*` and `actual_*`; shrunk towards 1.
+
+    low and high span what four of five past studies came to; with none, half and double.
+    """
+    pairs = [(float(e.get(f"raw_{what}") or 0), float(e.get(f"actual_{what}") or 0)) for e in ledger]
+    logs = sorted(math.log(actual / predicted) for predicted, actual in pairs if predicted > 0 and actual > 0)[-50:]
+    if not logs:
+        return 1.0, 0.5, 2.0
+    centre = median(logs) * len(logs) / (len(logs) + 1)  # one made-up study that was predicted right
+    errors = sorted(abs(value - centre) for value in [*logs, 0.0])
+    spread = max(errors[min(len(errors) - 1, math.ceil(0.8 * len(errors)) - 1)], 0.1) * (1 + 1 / len(logs))
+    return math.exp(centre), math.exp(centre - spread), math.exp(centre + spread)
