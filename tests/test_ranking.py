@@ -182,3 +182,12 @@ def test_degenerate_input_gives_no_number_or_a_finite_one() -> None:
     for score in (ranking.logme, ranking.h_score, ranking.knn):
         assert np.isfinite(score(np.c_[x, np.ones(12)], y))
     np.testing.assert_array_equal(np.unique(ranking.bins(np.arange(100.0))), np.arange(10))
+
+
+def test_the_track_record_is_the_mean_over_datasets_with_an_interval() -> None:
+    good, bad = ([1.0, 2.0, 3.0], [0.1, 0.2, 0.3]), ([1.0, 2.0, 3.0], [0.3, 0.2, 0.1])
+    assert ranking.track_record([good] * 6) == pytest.approx((1.0, 1.0, 1.0))
+    tau, low, high = ranking.track_record([good, good, good, bad])
+    assert tau == pytest.approx(0.5) and low < 0.5 < high
+    assert ranking.track_record([good]) == pytest.approx((1.0, -1.0, 1.0))
+    assert np.isnan(ranking.track_record([([1.0], [1.0])])[0])

@@ -3,7 +3,8 @@
 `engine/planner.py` measures, and keeps a record in the store under kind "rate" and the key `costs.rate_key(source)`:
 
     rows_per_second           whole backbone, no gradients
-    rows_per_second_train     one training step over the whole backbone
+    rows_per_second_train     one training step over the whole backbone, the word table of a text model left out
+    rows_per_second_scratch   the same with the word table
     train                     {"<boundary>": rows per second of a step from the cached activation there}
     row_bytes                 {"<boundary>": bytes of one stored activation}
     encode_rows_per_second, encoded_row_bytes, load_seconds, peak_mb, train_peak_mb, stages, width
@@ -71,7 +72,9 @@ def trial_seconds(trial: Trial, rate: Rate | None, counts: Counts) -> float:
         wide = int(rate["width"]) * (stages if trial.strategy == "multilayer_probe" else 1)
         return 0.03 + 2e-10 * min(train, wide) ** 2 * max(train, wide)
     boundary, passes = plans.depth(trial, stages), plans.epochs(trial, train) * EARLY
-    step, whole = train_rate(rate, boundary), float(rate["rows_per_second"])
+    fresh = trial.strategy == "scratch" and "rows_per_second_scratch" in rate  # trains the word table too
+    step = float(rate["rows_per_second_scratch"]) if fresh else train_rate(rate, boundary)
+    whole = float(rate["rows_per_second"])
     above = whole * stages / max(stages - boundary, 0.5)
     return train * passes / step + (validation * passes + counts.test) / above + 0.5
 

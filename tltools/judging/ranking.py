@@ -178,6 +178,25 @@ def weighted_tau(estimates: Sequence[float], realised: Sequence[float]) -> float
     return float(weightedtau(np.asarray(estimates, np.float64), np.asarray(realised, np.float64)).statistic)
 
 
+def track_record(
+    history: Sequence[tuple[Sequence[float], Sequence[float]]], *, seed: int = 0, repeats: int = 2000
+) -> tuple[float, float, float]:
+    """(weighted tau, low, high) of estimates against realised gains: the mean over datasets, 90 % bootstrap interval.
+
+    history: per dataset, the estimates and the gains of its candidates; datasets with fewer than two do not count.
+    All nan when no dataset counts; with a single one the interval is the whole range.
+    """
+    taus = np.array([weighted_tau(estimates, gains) for estimates, gains in history if len(estimates) > 1])
+    taus = taus[~np.isnan(taus)]
+    if not len(taus):
+        return float("nan"), float("nan"), float("nan")
+    if len(taus) == 1:
+        return float(taus[0]), -1.0, 1.0
+    random = np.random.default_rng(seed)
+    means = taus[random.integers(0, len(taus), (repeats, len(taus)))].mean(1)
+    return float(taus.mean()), float(np.quantile(means, 0.05)), float(np.quantile(means, 0.95))
+
+
 def _votes(features: Array, values: Array, neighbours: Sequence[int], heat: float) -> list[Array]:
     """Per k: (n, K) sums of `values` over the k most similar other rows, weighted."""
     f = np.asarray(features, np.float32)
