@@ -69,7 +69,9 @@ def archive(name: str, entries: dict[str, bytes]) -> Callable[[Path], Path]:
 
 def class_folders(extra: dict[str, bytes] | None = None, each: int = 8) -> dict[str, bytes]:
     """Entries of a good zip of images in two classes."""
-    entries = {f"{kind}/{i}.png": picture(seed=100 * len(kind) + i) for kind in ("ants", "bees") for i in range(each)}
+    entries = {
+        f"{kind}/{i}.png": picture(seed=100 * ord(kind[0]) + i) for kind in ("ants", "bees") for i in range(each)
+    }
     return entries | (extra or {})
 
 

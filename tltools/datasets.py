@@ -17,7 +17,7 @@ from tltools import artifacts, readings, splits
 from tltools.drafts import Draft, as_dataset, inspect
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
-from tltools.records import Dataset, Profile, Refusal, Split, refuse
+from tltools.records import Dataset, Problem, Profile, Refusal, Split, refuse
 from tltools.splits import draw
 from tltools.tasks import tasks
 
@@ -151,12 +151,23 @@ def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tup
         what = f"the column(s) {', '.join(absent[:8])} are missing, which {dataset.name} has as inputs."
         raise refuse(shown, what, "Add these columns, or check the header line.")
     own = rows(home, dataset.id).head(1)
+    problems = list(read.problems)
     for column in dataset.inputs:
-        if own[column].dtype == float and table[column].dtype != float:
-            table[column] = pd.to_numeric(table[column], errors="coerce")
-        elif own[column].dtype != float and table[column].dtype == float:
-            table[column] = table[column].map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
-    found = Profile(rows=len(table), columns=(), problems=read.problems, skipped=read.skipped, inference=read.inference)
+        given = table[column]
+        if own[column].dtype == float and given.dtype != float:
+            table[column] = pd.to_numeric(given, errors="coerce")
+            odd = given.notna() & table[column].isna()
+            if odd.any():
+                what = (
+                    f'"{column}" must hold numbers; {int(odd.sum())} cell(s) do not, the first "{given[odd].iloc[0]}".'
+                )
+                place, remedy = str(table.loc[odd, "_where"].iloc[0]), "They were read as missing; correct them."
+                problems.append(Problem(severity="warning", where=place, what=what[:300], remedy=remedy))
+        elif own[column].dtype != float and given.dtype == float:
+            table[column] = given.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
+    found = Profile(
+        rows=len(table), columns=(), problems=tuple(problems), skipped=read.skipped, inference=read.inference
+    )
     return table.reset_index(drop=True), read.media or Path(), found
 
 

@@ -73,12 +73,12 @@ def read(path: Path, scratch: Path) -> Read:
         skipped = list(collection.refused)
         labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
         layout = understand(images)
-        described, label_notes = _label_table(collection, labels, images)
+        described, label_file, label_notes = _label_table(collection, labels, images)
         if described is None and labelled and not any(layout.classes.values()):
             what = "the images lie in no class folders, and no table names their labels."
             raise refuse(collection.shown, what, _HOW)
         done, reasons, remarks = _decode_all(collection, images, scratch)
-    others = set(collection.names) - set(images) - set(labels)
+    others = set(collection.names) - set(images) - {label_file}
     skipped += [Skipped(where=n, reason="it is no image") for n in sorted(others) if not _is_read_me(n)]
     skipped += [Skipped(where=archives.readable(name), reason=reason) for name, reason in reasons.items()]
     table = pd.DataFrame(
@@ -170,7 +170,7 @@ def _decode_all(
 
 def _label_table(
     collection: _Collection, labels: list[str], images: list[str]
-) -> tuple[pd.DataFrame | None, list[Problem]]:
+) -> tuple[pd.DataFrame | None, str, list[Problem]]:
     """The table whose column names the images, with the full image name in "_image"; None where there is none."""
     known: dict[str, str | None] = {}
     for name in images:  # full name, file name, and file name without ending; None where two images share it
@@ -193,8 +193,8 @@ def _label_table(
                 rest = table.drop(columns=column).assign(_image=matched, _named=texts.reindex(table.index))
                 where = f"{collection.shown}/{label_file}"
                 notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
-                return rest, [*problems, *notes]
-    return None, []
+                return rest, label_file, [*problems, *notes]
+    return None, "", []
 
 
 def _read_labels(collection: _Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:

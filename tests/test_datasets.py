@@ -1,0 +1,318 @@
+"""Datasets from file to split: what is inferred, what is said, what is stored, and that it never changes.
+
+Run alone: python -m pytest tests/test_datasets.py
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.bad_files import archive, class_folders, file, picture
+from tltools import artifacts, datasets, samples
+from tltools.home import Home
+from tltools.records import Dataset, Refusal
+from tltools.tickets import Cancelled
+
+FEELINGS = "text,sentiment,stars\n" + "".join(
+    f"the {word} {thing} was {'a delight' if i % 2 else 'a bore'} from start to end {i},"
+    f"{'good' if i % 2 else 'bad'},{i % 9}\n"
+    for i, (word, thing) in enumerate(
+        (w, t)
+        for w in ("old", "new", "long", "short", "loud")
+        for t in ("film", "play", "book", "song", "talk", "tale")
+    )
+)
+
+
+def add(home: Home, folder: Path, content: str, name: str = "data.csv", **choices: Any) -> Dataset:
+    return datasets.add(home, file(name, content)(folder), **choices)
+
+
+def said(home: Home, dataset: Dataset) -> str:
+    return " ".join(problem.sentence() for problem in datasets.profile(home, dataset.id).problems)
+
+
+def test_text_is_recognised_and_stored(home: Home, tmp_path: Path) -> None:
+    made = add(home, tmp_path, FEELINGS)
+    assert (made.modality, made.task, made.target, made.inputs) == ("text", "classification", "sentiment", ("text",))
+    assert made.classes == ("bad", "good") and made.rows == 30 and made.name == "data"
+    assert artifacts.verify(home.datasets / made.id) == []
+    assert datasets.listing(home) == [made] and datasets.get(home, made.id) == made
+    assert datasets.target(home, made).tolist() == [0, 1] * 15
+    assert datasets.items(home, made, "text")[0].startswith("the old film")
+    profile = datasets.profile(home, made.id)
+    assert profile.classes == {"bad": 15, "good": 15} and profile.numbers["words_median"] == 11
+    assert any("sentiment" in sentence for sentence in profile.inference)
+
+
+def test_choices_change_what_is_inferred(home: Home, tmp_path: Path) -> None:
+    made = add(home, tmp_path, FEELINGS, target="stars", task="regression", inputs=["text", "sentiment"])
+    assert (made.modality, made.task, made.inputs, made.classes) == ("text", "regression", ("text", "sentiment"), ())
+    assert datasets.target(home, made).dtype == np.float32
+    draft = datasets.inspect(home, tmp_path / "data.csv", target="stars")
+    assert draft.ready and draft.task == "classification" and len(draft.classes) == 9
+    with pytest.raises(Refusal, match="cannot be read as image"):
+        datasets.items(home, made, "image")
+
+
+def test_inspecting_stores_no_dataset_and_shows_what_is_wrong(home: Home, tmp_path: Path) -> None:
+    path = file("data.csv", "a,b\n" + "".join(f"{i},same\n" for i in range(30)))(tmp_path)
+    draft = datasets.inspect(home, path)
+    assert not draft.ready and len(draft.head) == 30 and draft.profile.columns[1].kind == "constant"
+    assert datasets.listing(home) == []
+
+
+def test_the_same_content_gets_the_same_id_whatever_its_name(home: Home, tmp_path: Path) -> None:
+    first = add(home, tmp_path, FEELINGS)
+    second = datasets.add(home, file("other.csv", FEELINGS.replace("\n", "\r\n"))(tmp_path), name="Another name")
+    assert second == first
+    changed = add(home, tmp_path, FEELINGS.replace("end 7,good", "end 7,bad"))
+    assert changed.id != first.id and len(datasets.listing(home)) == 2
+    assert datasets.add(home, tmp_path / "other.csv", target="stars").id not in {first.id, changed.id}
+
+
+def test_two_at_the_same_time_store_one_dataset(home: Home, tmp_path: Path) -> None:
+    path = archive("photos.zip", class_folders())(tmp_path)
+    made: list[Dataset] = []
+    threads = [threading.Thread(target=lambda: made.append(datasets.add(home, path))) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(made) == 4 and len({dataset.id for dataset in made}) == 1
+    assert artifacts.verify(home.datasets / made[0].id) == []
+
+
+def test_images_are_stored_with_their_pixels_and_items_are_paths(home: Home, tmp_path: Path) -> None:
+    made = datasets.add(home, archive("photos.zip", class_folders())(tmp_path))
+    paths = datasets.items(home, made, "image")
+    assert made.modality == "image" and made.inputs == ("image",) and len(paths) == 16
+    assert all(Path(path).is_file() and Path(path).is_relative_to(datasets.media(home, made.id)) for path in paths)
+    keys = datasets.content_keys(home, made)
+    assert len(set(keys)) == 16 and all(len(key) == 32 for key in keys)
+
+
+def test_rows_without_a_target_are_left_out_by_name(home: Home, tmp_path: Path) -> None:
+    made = add(home, tmp_path, FEELINGS.replace("end 4,bad", "end 4,").replace("end 9,good", "end 9,?"))
+    skipped = datasets.profile(home, made.id).skipped
+    assert made.rows == 28 and [one.where for one in skipped] == ["data.csv, line 6", "data.csv, line 11"]
+    assert "2 row(s) were left out" in said(home, made)
+
+
+def test_copies_quarrels_leaks_and_holes_are_all_told_at_once(home: Home, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(200, 5)).round(5), columns=list("abcde"))
+    table["same"] = "x"
+    table["hole"] = np.where(random.random(200) < 0.7, np.nan, table["a"] * 2)
+    table["key"] = [f"id-{i:04d}" for i in range(200)]
+    table["label"] = np.where(random.random(200) < 0.5, "yes", "no")
+    table["answer"] = table["label"].map({"yes": "J", "no": "N"})
+    table = table[[*[c for c in table if c != "label"], "label"]]
+    table.loc[190] = table.loc[10]
+    table.loc[191] = table.loc[11]
+    table.loc[191, "label"] = "yes" if table.loc[11, "label"] == "no" else "no"
+    table.loc[191, "answer"] = table.loc[11, "answer"]
+    table["key"] = [f"id-{i:04d}" for i in range(200)]
+    path = tmp_path / "t.csv"
+    table.to_csv(path, index=False)
+    made = datasets.add(home, path)
+    told = said(home, made)
+    assert "key" not in made.inputs and "same" not in made.inputs
+    for words in (
+        '"answer"',
+        "another target",
+        "repeat the input",
+        "hold one value only: same",
+        "hole (7",
+        "t.csv, line 193",
+    ):
+        assert words in told, words
+
+
+def test_a_test_file_is_the_test_part_and_types_are_made_to_agree(home: Home, tmp_path: Path) -> None:
+    train = "a,b,label\n" + "".join(f"{i * 1.5},k{i % 3},{'x' if i % 2 else 'y'}\n" for i in range(40))
+    test = "b,a,label\n" + "".join(f"k{i % 3},?,{'x' if i % 2 else 'y'}\n" for i in range(20)) + "k1,2,\n"
+    made = datasets.add(home, file("train.csv", train)(tmp_path), test=file("test.csv", test)(tmp_path))
+    assert made.parts == {"": 40, "test": 20} and made.rows == 60
+    rows = datasets.rows(home, made.id)
+    assert rows["a"].dtype == float and rows["_where"].iloc[-1] == "test.csv, line 21"
+    split = datasets.split(home, made)
+    assert set(split.test) == set(range(40, 60)) and split.note.startswith("The test part is the one")
+    assert len(split.validation) == 6 and set(split.train) | set(split.validation) == set(range(40))
+
+
+def test_copies_between_the_users_own_parts_are_told(home: Home, tmp_path: Path) -> None:
+    test = "\n".join([FEELINGS.splitlines()[0], *FEELINGS.splitlines()[1:8]]) + "\n"
+    path = file("train.csv", FEELINGS)(tmp_path)
+    made = datasets.add(home, path, test=file("test.csv", test)(tmp_path))
+    assert "7 of 7 test rows have a (near) copy" in said(home, made)
+
+
+def test_folders_with_train_and_val_only_lock_val_away(home: Home, tmp_path: Path) -> None:
+    entries = {
+        f"{part}/{k}/{i}.png": picture(seed=hash_of(part, k, i))
+        for part in ("train", "val")
+        for k in "xy"
+        for i in range(9)
+    }
+    made = datasets.add(home, archive("p.zip", entries)(tmp_path))
+    split = datasets.split(home, made)
+    rows = datasets.rows(home, made.id)
+    assert made.parts == {"train": 18, "validation": 18}
+    assert (
+        set(rows["_part"].iloc[list(split.test)]) == {"validation"}
+        and len(split.test) == 18
+        and len(split.validation) >= 2
+    )
+
+
+def hash_of(*words: object) -> int:
+    return sum(ord(char) * 31**i for i, char in enumerate(str(words))) % 2**31
+
+
+def test_a_column_can_group(home: Home, tmp_path: Path) -> None:
+    rows = "".join(f"{i * 0.37:.2f},{i * 7 % 11},p{i % 13},{'x' if i * 5 % 7 < 3 else 'y'}\n" for i in range(130))
+    made = add(home, tmp_path, "a,b,person,label\n" + rows)
+    split = datasets.split(home, made, group="person")
+    people = datasets.rows(home, made.id)["person"]
+    parts = [set(people.iloc[list(part)]) for part in (split.train, split.validation, split.test)]
+    assert all(parts) and not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert split.grouped_by == "person" and datasets.stored_split(home, split.id) == split
+    with pytest.raises(Refusal, match="no column"):
+        datasets.split(home, made, group="nobody")
+    with pytest.raises(Refusal, match="shares"):
+        datasets.split(home, made, test_share=0.95)
+
+
+def test_unknown_ids_are_refused_before_any_path_is_touched(home: Home) -> None:
+    for name in ("../../etc", "0123456789abcdef", "", "x" * 300, "0123456789ABCDEF"):
+        with pytest.raises(Refusal, match="no dataset"):
+            datasets.get(home, name)
+        with pytest.raises(Refusal, match="no split"):
+            datasets.stored_split(home, name)
+
+
+def test_deleting_moves_to_the_trash(home: Home, tmp_path: Path) -> None:
+    made = add(home, tmp_path, FEELINGS)
+    gone = datasets.delete(home, made.id)
+    assert gone.is_dir() and gone.is_relative_to(home.trash) and datasets.listing(home) == []
+    assert add(home, tmp_path, FEELINGS).id == made.id
+
+
+def test_new_rows_are_read_like_the_datasets_own(home: Home, tmp_path: Path) -> None:
+    rows = "".join(f"{i * 7 % 31},{i % 4},{'x' if i % 2 else 'y'}\n" for i in range(3, 60))
+    made = add(home, tmp_path, "a,kind,label\n" + rows.replace(",3,", ",three,"))
+    table, _, profile = datasets.read_like(home, made, file("new.csv", "kind,a,more\n1,2.5,u\n2,oops,v\n")(tmp_path))
+    assert table["kind"].tolist() == ["1", "2"] and np.isnan(table["a"][1]) and profile.rows == 2
+    assert "oops" in profile.problems[-1].what and profile.problems[-1].where == "new.csv, line 3"
+    assert datasets.view(made, table, Path(), "text") == ["a is 2.5; kind is 1", "kind is 2"]
+    with pytest.raises(Refusal, match="kind are missing"):
+        datasets.read_like(home, made, file("short.csv", "a\n1\n2\n")(tmp_path))
+    photos = datasets.add(home, archive("photos.zip", class_folders())(tmp_path))
+    table, media, _ = datasets.read_like(home, photos, file("ant.png", picture(seed=500))(tmp_path))
+    assert Path(datasets.view(photos, table, media, "image")[0]).is_file()
+
+
+def test_the_job_tells_how_far_it_is_and_stops_when_asked(home: Home, tmp_path: Path) -> None:
+    class Ticket:
+        def __init__(self, patience: int) -> None:
+            self.home, self.stages, self.patience = home, [], patience
+
+        def check(self) -> None:
+            self.patience -= 1
+            if self.patience < 0:
+                raise Cancelled
+
+        def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
+            self.stages.append(stage)
+
+    path = archive("photos.zip", class_folders(each=40))(tmp_path)
+    with pytest.raises(Cancelled):
+        datasets.ingest_job(Ticket(1), {"path": str(path)})  # type: ignore[arg-type]
+    assert datasets.listing(home) == [] and not list((home.root / "drafts").iterdir())
+    patient = Ticket(100)
+    result = datasets.ingest_job(patient, {"path": str(path), "name": "Photos"})  # type: ignore[arg-type]
+    assert datasets.get(home, result["dataset"]).name == "Photos"
+    assert list(dict.fromkeys(patient.stages)) == ["decoding images", "profiling", "storing"]
+
+
+def test_a_second_look_decodes_nothing(home: Home, tmp_path: Path) -> None:
+    path = archive("photos.zip", class_folders())(tmp_path)
+    stages: list[str] = []
+    for _ in range(2):
+        draft = datasets.inspect(home, path, told=lambda stage, done, total: stages.append(stage))
+    assert stages == ["decoding images", "profiling", "profiling"]
+    assert draft.media is not None and (draft.media / draft.head["image"][0]).is_file()
+
+
+@pytest.mark.parametrize("key", samples.SAMPLES)
+def test_samples_are_what_their_cards_say(home: Home, key: str) -> None:
+    sample = samples.SAMPLES[key]
+    made = samples.add(home, key)
+    assert (made.rows, made.modality, made.task, made.target) == (
+        sample.rows,
+        sample.modality,
+        sample.task,
+        sample.target,
+    )
+    assert not [p for p in datasets.profile(home, made.id).problems if p.severity != "note"]
+    split = datasets.split(home, made)
+    assert min(len(split.train), len(split.validation), len(split.test)) >= 25
+    with pytest.raises(Refusal, match="no sample"):
+        samples.add(home, "nothing")
+
+
+def test_film_notes_are_varied(home: Home) -> None:
+    rows = datasets.rows(home, samples.add(home, "film-notes").id)
+    openings = rows["text"].str.split().str[:3].str.join(" ")
+    assert openings.nunique() > 0.85 * len(rows) and rows["rating"].nunique() == 11
+    assert rows.groupby("sentiment").size().min() > 150
+    assert len(np.unique(datasets.clusters(home, samples.add(home, "film-notes").id))) > 0.98 * len(rows)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("path", "test", "wanted"),
+    [
+        (
+            "hymenoptera/hymenoptera_train.zip",
+            "hymenoptera/hymenoptera_val.zip",
+            ("image", "classification", "label", 397),
+        ),
+        ("flowers/flowers_test.zip", None, ("image", "classification", "label", 860)),
+        ("sst2/sst2_train.csv", "sst2/sst2_test.csv", ("text", "classification", "label", 8741)),
+        ("mr/mr_train.csv", "mr/mr_test.csv", ("text", "classification", "label", 10662)),
+        ("agnews/agnews_train.csv", "agnews/agnews_test.csv", ("text", "classification", "label", 7600)),
+        ("adult/income_evaluation.csv", None, ("tabular", "classification", "income", 32561)),
+        ("heart/cleveland.csv", None, ("tabular", "classification", "heartDisDiagnosis", 303)),
+        ("heart/hungarian.csv", None, ("tabular", "classification", "heartDisDiagnosis", 294)),
+        ("student-por/student-por.csv", None, ("tabular", "regression", "G3", 649)),
+        ("khan-srbct/khan_train.csv", "khan-srbct/khan_test.csv", ("tabular", "classification", "tumour", 83)),
+        ("compas/compas_two_years.csv", None, ("tabular", "classification", "two_year_recid", 7214)),
+        ("german-credit/german_credit.csv", None, ("tabular", "classification", "class", 1000)),
+        ("german-credit/german.data", None, ("tabular", "classification", "column_21", 1000)),
+        ("usps/usps_test.zip", None, ("image", "classification", "label", 1000)),
+    ],
+)
+def test_public_datasets_run_through(
+    home: Home, data: Path, path: str, test: str | None, wanted: tuple[Any, ...]
+) -> None:
+    made = datasets.add(home, data / path, test=data / test if test else None)
+    assert (made.modality, made.task, made.target, made.rows) == wanted
+    split = datasets.split(home, made)
+    assert len(split.train) + len(split.validation) + len(split.test) == made.rows
+    told = said(home, made)
+    expected = {
+        "hymenoptera": "imageNotFound.gif",
+        "khan": "5 row(s) were left out",
+        "compas": "is_recid",
+        "agnews": "HTML",
+    }
+    for name, words in expected.items():
+        assert words in told or name not in path
+    json.dumps(datasets.profile(home, made.id).model_dump(mode="json"), allow_nan=False)
