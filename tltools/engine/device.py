@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,14 @@ def best(name: str | None = None) -> Device:
     why = f"the CPU has {' and '.join(sorted(found))}" if found else "the CPU lacks avx512_bf16 and amx_bf16"
     reason = f"CPU, {torch.get_num_threads()} threads; bf16 {'on' if found else 'off'}: {why}"
     return Device("cpu", torch.get_num_threads(), bool(found), reason, psutil.virtual_memory().total / 1e6)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """For a while torch draws from `seed`; afterwards it goes on as if nothing had happened."""
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)

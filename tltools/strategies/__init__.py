@@ -49,6 +49,11 @@ class Recipe:
     adapter: Mapping[str, Any] = field(default_factory=dict)  # LoRA: {"r": 8, "alpha": 16, "dropout": 0.05}
     augmentation: Mapping[str, Any] = field(default_factory=dict)  # images: {"flip": True, "rotate": 10, ...}
 
+    @property
+    def augmentation_on(self) -> bool:
+        """Whether training rows change from one visit to the next, so that their activations cannot be cached."""
+        return any(self.augmentation.values())
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -1,0 +1,149 @@
+"""The classical control: what one does without a network, per modality, fitted on the very rows of a trial.
+
+Texts: word and character-pair TF-IDF with logistic or ridge regression. Images: colour histograms and histograms of
+oriented edges with logistic regression. Tables: histogram gradient boosting, which is the one to beat there; with
+fewer than 20 rows, or where boosting has nothing to split on, logistic regression on scaled columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tltools.records import Dataset
+from tltools.tasks import Task
+
+SMALL = 40  # rows below which boosting cannot split (it wants 20 rows a leaf); a linear model then stands in
+
+
+def fit_predict(
+    dataset: Dataset, task: Task, items: Any, targets: np.ndarray, rows: np.ndarray, wanted: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, str]:
+    """Fits on `rows`, predicts `wanted`; returns outputs (len(wanted), K) as the task stores them, and the method."""
+    return fit_items(dataset, task, pick(items, rows), targets[rows], pick(items, wanted), seed=seed)
+
+
+def pick(items: Any, rows: np.ndarray) -> Any:
+    return items.iloc[rows] if isinstance(items, pd.DataFrame) else [items[i] for i in rows]
+
+
+def fit_items(
+    dataset: Dataset, task: Task, train: Any, targets: np.ndarray, wanted: Any, *, seed: int
+) -> tuple[np.ndarray, str]:
+    """As `fit_predict`, on items that are already picked; this is how a sealed control predicts new rows."""
+    classes = task.closed_form == "classes"
+    width = task.width(dataset)
+    if classes and len(np.unique(targets)) < 2:
+        outputs = np.zeros((len(wanted), width), np.float32)
+        outputs[:, int(targets[0])] = 1.0
+        return outputs, "the only class it saw"
+    model, method = _pipeline(dataset.modality, len(targets), classes, seed)
+    model.fit(train, targets)
+    if not classes:
+        return np.asarray(model.predict(wanted), np.float32).reshape(-1, 1), method
+    outputs = np.zeros((len(wanted), width), np.float32)
+    outputs[:, model.classes_] = model.predict_proba(wanted)
+    return outputs, method
+
+
+def _pipeline(modality: str, rows: int, classes: bool, seed: int) -> tuple[Any, str]:
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    linear = (
+        LogisticRegression(C=10.0 if modality == "text" else 0.1, max_iter=2000, class_weight="balanced")
+        if classes
+        else RidgeCV(np.logspace(-3, 3, 13))
+    )
+    name = "logistic regression" if classes else "ridge regression"
+    if modality == "text":
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        words = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, max_features=50_000, token_pattern=r"(?u)\b\w+\b"
+        )
+        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=50_000)
+        return make_pipeline(make_union(words, letters), linear), f"TF-IDF + {name}"
+    if modality == "image":
+        seen = FunctionTransformer(describe, validate=False)
+        return make_pipeline(seen, StandardScaler(), linear), f"colours and edges + {name}"
+    if rows < SMALL:
+        return _small_table(linear), f"scaled columns + {name}"
+    return _boosting(classes, seed), "gradient boosting"
+
+
+def _boosting(classes: bool, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.pipeline import make_pipeline
+
+    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    balance = {"class_weight": "balanced"} if classes else {}
+    boosted = kind(max_iter=150, learning_rate=0.08, categorical_features="from_dtype", random_state=seed, **balance)
+    return make_pipeline(Categories(), boosted)
+
+
+class Categories:
+    """Text columns as pandas categories with the levels of the fitted rows; the rarest of more than 200 are joined."""
+
+    def fit(self, table: pd.DataFrame, targets: Any = None) -> Categories:
+        text = [c for c in table.columns if not pd.api.types.is_numeric_dtype(table[c])]
+        self.levels_ = {c: list(table[c].dropna().astype(str).value_counts().index[:200]) for c in text}
+        return self
+
+    def transform(self, table: pd.DataFrame) -> pd.DataFrame:
+        made = {
+            c: pd.Categorical(table[c].astype(str).where(table[c].notna()), categories=self.levels_[c])
+            if c in self.levels_
+            else pd.to_numeric(table[c], errors="coerce").astype(float)
+            for c in table.columns
+        }
+        return pd.DataFrame(made, index=table.index)
+
+    def fit_transform(self, table: pd.DataFrame, targets: Any = None) -> pd.DataFrame:
+        return self.fit(table).transform(table)
+
+
+def _small_table(linear: Any) -> Any:
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
+    names = make_pipeline(
+        SimpleImputer(strategy="constant", fill_value="missing"),
+        OneHotEncoder(handle_unknown="ignore", max_categories=50),
+    )
+    columns = make_column_transformer(
+        (numbers, make_column_selector(dtype_include="number")), (names, make_column_selector(dtype_exclude="number"))
+    )
+    return make_pipeline(columns, linear)
+
+
+def describe(paths: Sequence[str]) -> np.ndarray:
+    """(N, 3*16 + 36*9 + 3*16) float32: colour histograms, oriented-edge histograms on a 6 x 6 grid, a tiny picture."""
+    return np.stack([_describe(path) for path in paths])
+
+
+def _describe(path: str) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        picture = np.asarray(image.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR), np.float32) / 255
+    colours = [np.histogram(picture[..., c], bins=16, range=(0, 1), density=True)[0] / 16 for c in range(3)]
+    grey = picture.mean(2)
+    down, across = np.gradient(grey)
+    strength, angle = np.hypot(down, across), np.mod(np.arctan2(down, across), np.pi)
+    bins = np.minimum((angle / np.pi * 9).astype(int), 8)
+    cells = []
+    for top in range(0, 48, 8):
+        for left in range(0, 48, 8):
+            part = np.s_[top : top + 8, left : left + 8]
+            cell = np.bincount(bins[part].ravel(), strength[part].ravel(), minlength=9)
+            cells.append(cell / (np.linalg.norm(cell) + 1e-3))
+    tiny = picture.reshape(4, 12, 4, 12, 3).mean((1, 3)).ravel()
+    return np.concatenate([*colours, *cells, tiny]).astype(np.float32)

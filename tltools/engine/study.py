@@ -1,0 +1,181 @@
+"""Runs a study: cheap evidence first, every trial sealed as it ends, judged again after each group."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from tltools import __version__, reports, studies
+from tltools.artifacts import building, sealed
+from tltools.engine import torchvision_operators
+from tltools.engine.checkpoints import Checkpoint
+from tltools.engine.kit import EngineKit
+from tltools.home import write_json
+from tltools.records import Source, Trial
+from tltools.strategies import Outcome, strategies
+from tltools.tickets import Ticket
+
+SMALL_WEIGHTS = 4 * 2**20  # bytes; backbones up to here are kept for every trial, larger ones for draw 0 only
+
+
+def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
+    """The job "study": payload {"study": id}; runs what is not sealed yet and judges it all."""
+    torchvision_operators.ensure()
+    started = time.monotonic()
+    study = studies.load(ticket.home, payload["study"])
+    dataset, split = studies.split_of(ticket.home, study)
+    wanted = studies.expand(ticket.home, study)
+    guess = studies.estimate(ticket.home, ticket.store, study)
+    todo = [trial for trial in wanted if not sealed(ticket.home.trials / trial.id)]
+    kit = EngineKit(ticket, study, dataset, split)
+    done, judged = len(wanted) - len(todo), 0.0
+    for group in ordered(todo):
+        card = strategies()[group[0].strategy]
+        ticket.progress(card.title, done, len(wanted), note=group[0].source)
+        for outcome in card.run(kit, group):
+            seal(kit, outcome)
+            done += 1
+            ticket.check()
+            ticket.progress(card.title, done, len(wanted), note=group[0].source)
+        if time.monotonic() - judged > 10:  # a first verdict within seconds, then it sharpens
+            reports.judge(ticket.home, ticket.store, payload["study"])
+            judged = time.monotonic()
+    seconds = time.monotonic() - started
+    actual = {
+        "actual_seconds": seconds,
+        "actual_peak_mb": max((peak_of(ticket.home, trial) for trial in todo), default=0.0),
+        "raw_seconds": guess.seconds,
+        "estimated_seconds": guess.seconds,
+        "estimated_peak_mb": guess.peak_mb,
+        "prefix_rows_computed": kit.store.rows_computed,
+        "prefix_rows_naive": guess.prefix_rows_naive,
+        "cache_bytes": kit.store.bytes_on_disk(),
+        "trials_run": len(todo),
+    }
+    if todo:
+        ticket.store.remember("estimate", payload["study"], actual)
+    ticket.progress("judging", len(wanted), len(wanted))
+    reports.judge(ticket.home, ticket.store, payload["study"])
+    return {"study": payload["study"], "trials": len(wanted), **actual}
+
+
+def ordered(todo: Iterable[Trial]) -> list[list[Trial]]:
+    """Groups that share work (a strategy on a source), cheap ones first; small shares of the labels before large."""
+    groups: dict[tuple[int, str, str], list[Trial]] = defaultdict(list)
+    for trial in todo:
+        card = strategies()[trial.strategy]
+        closed = card.layout(4, trial.knobs).head == 0.0
+        cheap = card.order % 20 + (0 if closed else 100)  # controls come among their likes, not at the end
+        groups[cheap, trial.strategy, trial.source].append(trial)
+    for group in groups.values():
+        group.sort(key=lambda trial: (trial.draw, trial.per_class or 0, trial.fraction or 0.0))
+    return [groups[key] for key in sorted(groups)]
+
+
+def seal(kit: EngineKit, outcome: Outcome) -> None:
+    """Writes a trial's folder: predictions, weights, card, then the manifest that makes it count."""
+    trial, home = outcome.trial, kit.home
+    card: dict[str, Any] = dict(outcome.card)
+    held = card.pop("validation_outputs", None)
+    source = None if trial.source == "none" else kit.source(trial.source)
+    truth = kit.targets[outcome.rows]
+    weights, kept = kept_weights(trial, outcome.weights, largest(kit, trial))
+    facts = {
+        "trial": trial.model_dump(mode="json"),
+        "dataset": {"id": kit.dataset.id, "name": kit.dataset.name, "modality": kit.dataset.modality},
+        "task": kit.dataset.task,
+        "inputs": list(kit.dataset.inputs),
+        "target": kit.dataset.target,
+        "source": None if source is None else base_of(kit, source).model_dump(mode="json"),
+        "classes": list(kit.dataset.classes),
+        "weights": kept,
+        **card,
+        "curve": [dict(facts) for facts in outcome.curve],
+        "seconds": outcome.seconds,
+        "peak_mb": outcome.peak_mb,
+        "trainable_parameters": outcome.trainable_parameters,
+        "metrics": {metric.key: metric.score(truth, outcome.outputs) for metric in kit.task.metrics},
+        "environment": environment(),
+        "created": datetime.now(UTC).isoformat(),
+    }
+    with building(home.trials / trial.id) as folder:
+        frame = kit.task.frame(outcome.rows, truth, outcome.outputs, kit.dataset.classes)
+        frame.to_parquet(folder / "predictions.parquet", index=False)
+        if held is not None:
+            rows = np.asarray(held["rows"])
+            frame = kit.task.frame(rows, kit.targets[rows], held["outputs"], kit.dataset.classes)
+            frame.to_parquet(folder / "validation.parquet", index=False)
+        if weights:
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "model.safetensors"
+            )
+        write_json(folder / "card.json", plain(facts))
+    kit.ticket.store.count_test_read(kit.dataset.id, trial.id)
+    for k in range(3):
+        Checkpoint(home.jobs / "checkpoints" / f"{trial.id}-{k}").clear()
+    score = facts["metrics"][kit.study.metric or kit.task.metrics[0].key]
+    kit.ticket.event("trial_sealed", trial=trial.id, note=trial.strategy, score=score, seconds=outcome.seconds)
+
+
+def base_of(kit: EngineKit, source: Source) -> Source:
+    """The source that a trial's tensors are to be put on. For an own source that is the source itself: its folder
+    holds what it changed, and the chain is followed when it is loaded."""
+    return source
+
+
+def kept_weights(trial: Trial, weights: Mapping[str, Any], is_largest: bool) -> tuple[dict[str, Any], str]:
+    """Heads are always kept; large backbones only for draw 0 at the largest share, or a study would fill the disk."""
+    size = sum(int(np.asarray(value).nbytes) for value in weights.values())
+    if not weights:
+        return {}, "not kept: the control is fitted again from its rows when it is needed"
+    if size <= SMALL_WEIGHTS or (is_largest and trial.draw == 0):
+        return dict(weights), "kept"
+    why = "not kept: only draw 0 at the largest share of the labels keeps a backbone of this size"
+    return {name: value for name, value in weights.items() if name.startswith("head.")}, why
+
+
+def largest(kit: EngineKit, trial: Trial) -> bool:
+    """Whether a trial uses the largest share of the labels in its study."""
+    if trial.per_class is not None:
+        return trial.per_class == max(kit.study.per_class or (0,))
+    return trial.fraction == max(kit.study.fractions)
+
+
+def environment() -> dict[str, str]:
+    """What a result depends on beside the study: versions and the machine's kind."""
+    return {
+        "tltools": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+def peak_of(home: Any, trial: Trial) -> float:
+    """Peak memory of a sealed trial in MB; 0 when it is not sealed."""
+    card = reports.trial_card(home, trial.id)
+    return float(card["peak_mb"]) if card else 0.0
+
+
+def plain(value: Any) -> Any:
+    """JSON-clean: numpy numbers become Python's, what is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
