@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tltools import plans, rates
+from tltools.home import Home
 from tltools.plans import Counts
-from tltools.records import Source, Trial
+from tltools.records import Refusal, Source, Trial
 from tltools.strategies import strategies
 
 COUNTS = Counts(train=1000, validation=200, test=300, classes=2)
@@ -118,3 +119,35 @@ def test_the_estimator_learns_from_what_came_true() -> None:
     factor, low, high = rates.correction(ledger)
     assert 1.3 < factor < 1.5 and low < factor < high and high / low < 1.8
     assert rates.correction([{"raw_seconds": 0, "actual_seconds": 3}])[0] == 1.0
+
+
+def test_a_dry_run_measures_in_a_process_of_its_own_and_plans_by_it(home: Home) -> None:
+    from tltools import datasets, samples, studies
+    from tltools.engine import planner
+    from tltools.store import open_store
+    from tltools.tickets import QuietTicket
+
+    store = open_store(home)
+    dataset = samples.add(home, "digits")
+    text = f"dataset: {dataset.id}\nsources: [bundled/tiny-resnet]\nstrategies: [linear_probe, last_block]\ndraws: 2\n"
+    study = studies.parse(text)
+    estimate = planner.dry_run(home, store, study, QuietTicket(home, store))
+    assert 0 < estimate.seconds_low <= estimate.seconds <= estimate.seconds_high
+    (record,) = store.memories("rate")
+    assert record["rows_per_second"] > 0 and record["stages"] >= 2 and record["peak_mb"] > 50
+    assert all(float(rate) > 0 for rate in record["train"].values())
+    split, trials = datasets.split(home, dataset), studies.expand(home, study)
+    counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
+    made = planner.plan(store, home, trials, counts)
+    assert made.rows < made.rows_naive and made.decisions
+    assert sum(map(len, made.order)) == len(trials)
+
+
+def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> None:
+    from tltools import samples
+    from tltools.engine import planner
+    from tltools.store import open_store
+
+    dataset = samples.add(home, "film-notes")
+    with pytest.raises(Refusal):
+        planner.measure(home, open_store(home), "local/absent", dataset.id, [])
