@@ -1,0 +1,317 @@
+"""Reports from made-up trials whose truth is known: finished and unfinished studies, classes and numbers, groups."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tltools import datasets, reports, studies
+from tltools.artifacts import building
+from tltools.home import Home, write_json
+from tltools.records import Dataset, Refusal, Report, Split, Study, Trial
+from tltools.reports import views
+from tltools.store import Store, open_store
+from tltools.tasks import tasks
+
+
+@pytest.fixture
+def store(home: Home) -> Store:
+    return open_store(home)
+
+
+def people(home: Home, folder: Path, rows: int = 900, number: bool = False) -> Dataset:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({
+        "note": [f"note {k} {w}" for k, w in enumerate(rng.choice(["fine", "dull", "odd", "long", "warm"], rows))],
+        "size": rng.normal(size=rows).round(4),
+        "sex": rng.choice(["f", "m"], rows),
+        "town": rng.choice(["a", "b", "tiny"], rows, p=[0.6, 0.39, 0.01]),
+        "y": rng.normal(10, 3, rows).round(3) if number else rng.choice(["no", "yes"], rows, p=[0.6, 0.4]),
+    })  # fmt: skip
+    path = folder / "people.csv"
+    table.to_csv(path, index=False)
+    task = "regression" if number else "classification"
+    return datasets.add(home, path, target="y", inputs=["size"], task=task, name="People")
+
+
+def study_of(dataset: Dataset, **more: object) -> Study:
+    fields = {
+        "dataset": dataset.id, "sources": ("bundled/minilm-l6",), "strategies": ("linear_probe", "full_finetune"),
+        "controls": ("scratch", "classical"), "fractions": (0.1, 0.25, 0.5, 1.0), "draws": 4, "task": dataset.task,
+    }  # fmt: skip
+    return Study(**{**fields, **more})
+
+
+RATES = {"linear_probe": 0.35, "full_finetune": 0.25, "scratch": 0.05, "classical": 0.15}  # above chance
+
+
+def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float, seed: int = 0) -> None:
+    """A sealed trial as the engine writes it, whose hits are drawn at 0.5 + `skill` times the growth with labels."""
+    rng = np.random.default_rng([seed, trial.draw, int(trial.id[:6], 16)])
+    shared = np.random.default_rng(99).random(dataset.rows)
+    rows = np.array(sorted(split.test))
+    targets = datasets.target(home, dataset)
+    share = trial.fraction if trial.fraction is not None else (trial.per_class or 1) / 64
+    if dataset.classes:
+        luck = np.where(rng.random(len(rows)) < 0.7, shared[rows], rng.random(len(rows)))
+        right = luck < 0.5 + skill * share**0.3
+        said = np.where(right, targets[rows], 1 - targets[rows])
+        sure = rng.uniform(0.6, 0.95, len(rows))
+        outputs = np.where(said[:, None] == np.arange(2), sure[:, None], 1 - sure[:, None])
+    else:
+        outputs = (targets[rows] * skill * 2 + rng.normal(10 * (1 - skill * 2), 1.0, len(rows)))[:, None]
+    task = tasks()[dataset.task]
+    card = {
+        "trial": trial.model_dump(mode="json"), "classes": list(dataset.classes), "n_train": 10, "weights": "kept",
+        "source": None if trial.source == "none" else {"name": "MiniLM-L6"}, "recipe": {}, "seconds": 1.5,
+        "peak_mb": 300.0, "trainable_parameters": 770 if trial.strategy != "full_finetune" else 22_000_000,
+        "environment": {"torch": "2.13.0"}, "train_score": 0.99, "validation_score": 0.6 + trial.draw / 100,
+        "metrics": {m.key: m.score(targets[rows], outputs) for m in task.metrics},
+        "curve": [{"epoch": 1.0, "train_loss": 0.6, "validation_loss": 0.7, "seconds": 0.1}],
+    }  # fmt: skip
+    with building(home.trials / trial.id) as folder:
+        task.frame(rows, targets[rows], outputs, dataset.classes).to_parquet(
+            folder / "predictions.parquet", index=False
+        )
+        write_json(folder / "card.json", card)
+
+
+def make(home: Home, dataset: Dataset, study: Study, skip=lambda trial: False, rates: dict | None = None) -> str:
+    key = studies.save(home, study)
+    _, split = studies.split_of(home, study)
+    for trial in studies.expand(home, study):
+        if not skip(trial):
+            seal(home, trial, dataset, split, (rates or RATES)[trial.strategy])
+    return key
+
+
+@pytest.fixture
+def finished(home: Home, store: Store, tmp_path: Path) -> tuple[Dataset, Report]:
+    dataset = people(home, tmp_path)
+    key = make(home, dataset, study_of(dataset, sensitive=("sex", "town")))
+    return dataset, reports.judge(home, store, key)
+
+
+def test_a_finished_study_is_judged_as_it_was_made(home: Home, finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    assert len(report.arms) == 16 and len(report.verdicts) == 8 and len(report.labels_saved) == 8
+    top = [row for row in report.verdicts if row["fraction"] == 1.0]
+    assert {row["strategy"]: row["verdict"] for row in top}["linear_probe"] == "positive"
+    assert all(row["against"] == "classical" for row in top)
+    assert report.headline.startswith("Transfer helps") and "Linear probe of MiniLM-L6" in report.headline
+    assert re.search(r"95 % interval \d+\.\d to \d+\.\d", report.headline)
+    best = [row for row in report.arms if row["fraction"] == 1.0 and row["best_set"]]
+    assert [row["strategy"] for row in best] == ["linear_probe"]
+    assert any("Over-fitting" in sentence for sentence in report.sentences)
+    assert {row["bound"] for row in report.labels_saved} & {"exact", "at_least"}
+
+
+def test_the_document_has_every_field_of_the_contract_and_is_valid_json(
+    home: Home, finished: tuple[Dataset, Report]
+) -> None:
+    _, report = finished
+    path = home.studies / report.study / "report.json"
+    document = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    contract = {
+        "arms": "source strategy kind fraction n_train score low high draws seconds peak_mb trainable_parameters",
+        "verdicts": "source strategy fraction against gain low high p_better p_equivalent p_worse mde verdict needed",
+        "labels_saved": "source strategy fraction multiplier low high bound",
+        "groups": "column group source strategy metric score low high n",
+    }
+    for table, fields in contract.items():
+        assert document[table], table
+        for row in document[table]:
+            assert set(fields.split()) <= set(row), (table, set(fields.split()) - set(row))
+    assert set(document["cost"]) >= {
+        "estimated_seconds",
+        "actual_seconds",
+        "estimated_peak_mb",
+        "actual_peak_mb",
+        "prefix_rows_computed",
+        "prefix_rows_naive",
+        "cache_bytes",
+    }
+    assert set(document["rows"]) == {"train", "validation", "test"}
+    assert reports.load(home, report.study) == Report.model_validate(document)
+
+
+def test_the_page_is_one_small_file_that_needs_nothing_else(home: Home, finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    page = (home.studies / report.study / "report.html").read_text()
+    assert len(page) < 1_000_000
+    assert not re.search(r"<script|<link|src=|https?://", page)
+    assert "prefers-color-scheme" in page and "@media print" in page
+    for words in ("Did it help?", "How many labels is it worth?", "Risks", "How to reproduce", "linear_probe"):
+        assert words in page
+    assert page.count("<svg") == page.count('role="img" aria-label="')
+
+
+def test_names_from_a_file_cannot_become_markup(home: Home, finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    evil = "<script>alert(1)</script>"
+    rows = tuple({**row, "title": evil, "against_title": evil} for row in report.verdicts)
+    page = reports.html(report.model_copy(update={"name": evil, "headline": evil, "verdicts": rows}))
+    assert "<script" not in page
+
+
+def test_an_unfinished_study_says_what_is_missing(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    key = make(home, dataset, study_of(dataset), skip=lambda t: t.draw > 1 or (t.strategy == "scratch" and t.draw > 0))
+    report = reports.judge(home, store, key)
+    assert all(row["draws"] == 2 for row in report.verdicts)
+    assert any("36 of 64 trials are not there yet" in p.what for p in report.problems)
+    assert any(p.where == "scratch" and "one draw" in p.what for p in report.problems)
+
+
+def test_without_a_control_there_is_no_verdict_but_a_report(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    key = make(home, dataset, study_of(dataset), skip=lambda t: t.kind == "control")
+    report = reports.judge(home, store, key)
+    assert not report.verdicts and report.arms and "No verdict yet" in report.headline
+    assert any(p.where == "controls" and p.severity == "error" for p in report.problems)
+    assert "<html" in reports.html(report)
+
+
+def test_one_draw_is_shown_and_not_judged(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset), skip=lambda t: t.draw > 0))
+    assert {row["verdict"] for row in report.verdicts} == {"not_enough_evidence"}
+    assert all(row["draws"] == 1 for row in report.arms)
+
+
+def test_a_study_without_a_finished_trial_and_one_never_judged_are_refused(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
+    dataset = people(home, tmp_path)
+    key = make(home, dataset, study_of(dataset), skip=lambda t: True)
+    with pytest.raises(Refusal, match="no finished trial"):
+        reports.judge(home, store, key)
+    with pytest.raises(Refusal, match="no report yet"):
+        reports.load(home, key)
+    with pytest.raises(Refusal, match="no report yet"):
+        reports.load(home, "../../etc/passwd")
+
+
+def test_a_harmful_source_is_called_negative_transfer(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    bad = {"linear_probe": -0.2, "full_finetune": 0.0, "scratch": 0.2, "classical": 0.4}
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset), rates=bad))
+    top = {row["strategy"]: row["verdict"] for row in report.verdicts if row["fraction"] == 1.0}
+    assert set(top.values()) == {"negative"} and report.headline.startswith("Transfer hurts")
+    assert any(sentence.startswith("Negative transfer") for sentence in report.sentences)
+
+
+def test_equal_arms_are_not_called_different(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    same = dict.fromkeys(RATES, 0.2)
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset), rates=same))
+    assert not {row["verdict"] for row in report.verdicts} & {"positive", "negative"}
+    assert any("cannot be told apart" in sentence for sentence in report.sentences)
+
+
+def test_a_study_by_labels_per_class_carries_them(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset, per_class=(8, 64))))
+    assert {row["per_class"] for row in (*report.arms, *report.verdicts)} == {8, 64}
+    assert {row["n_train"] for row in report.verdicts} == {16, 128}
+    assert all(row["fraction"] is None for row in report.verdicts)
+    assert {row["bound"] for row in report.labels_saved} == {"refused"}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "auroc", "log_loss"])
+def test_every_metric_of_classes_is_judged_in_its_own_direction(
+    home: Home, store: Store, tmp_path: Path, metric: str
+) -> None:
+    dataset = people(home, tmp_path)
+    study = study_of(dataset, metric=metric, fractions=(1.0,), margin=0.01)
+    report = reports.judge(home, store, make(home, dataset, study))
+    found = {row["strategy"]: row for row in report.arms}
+    direction = -1 if metric == "log_loss" else 1
+    assert direction * (found["linear_probe"]["score"] - found["classical"]["score"]) > 0
+    row = next(row for row in report.verdicts if row["strategy"] == "linear_probe")
+    assert row["gain"] == pytest.approx(direction * (found["linear_probe"]["score"] - found["classical"]["score"]))
+    assert row["verdict"] == "positive"
+    assert found["linear_probe"]["score"] == pytest.approx(found["linear_probe"]["metrics"][metric], abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["r2", "mae", "rmse"])
+def test_numbers_are_judged(home: Home, store: Store, tmp_path: Path, metric: str) -> None:
+    dataset = people(home, tmp_path, number=True)
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset, metric=metric, sensitive=("sex",))))
+    row = next(r for r in report.verdicts if r["strategy"] == "linear_probe" and r["fraction"] == 1.0)
+    assert row["verdict"] == "positive" and row["gain"] > 0
+    assert {r["metric"] for r in report.groups} == {"mae"}
+    assert "<html" in reports.html(report)
+
+
+def test_groups_come_with_gaps_their_movement_and_a_warning_about_small_ones(finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    kinds = {(row["column"], row["kind"]) for row in report.groups}
+    assert {("sex", "score"), ("sex", "gap"), ("sex", "moved"), ("sex and town", "score")} <= kinds
+    assert any("tiny" in p.what and "fewer than 30" in p.what for p in report.problems)
+    assert all(row.get("too_few") for row in report.groups if row["group"] == "tiny")
+
+
+def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tuple[Dataset, Report]) -> None:
+    dataset, report = finished
+    trial = views.draw_zero(report, "bundled/minilm-l6", "linear_probe")
+    cells = views.confusion(home, trial)
+    assert cells["count"].sum() == report.rows["test"] and len(cells) == 4
+    assert all(len(rows) == count for rows, count in zip(cells["rows"], cells["count"], strict=True))
+    wrong = views.worst_mistakes(home, trial, 5)
+    assert len(wrong) == 5 and (wrong["truth"] != wrong["prediction"]).all()
+    assert wrong["confidence"].iloc[0] >= wrong["confidence"].iloc[-1]
+    labels = datasets.rows(home, dataset.id)["y"]
+    assert (labels.loc[wrong["row"]].to_numpy() == wrong["truth"].to_numpy()).all()
+    assert len(views.score_by_labels(report)) == 16 and len(views.score_by_cost(report)) == 16
+    assert set(views.learning_curves(report)["epoch"]) == {1.0}
+    assert len(views.verdict_table(report)) == 8
+    found = views.trust(home, trial)
+    assert 0 <= found["ece"] < 0.5 and found["conformal"] is None and len(found["abstain"]) <= 200
+
+
+def test_a_model_card_says_the_same_as_the_report(home: Home, finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    arm = next(row for row in report.arms if row["strategy"] == "linear_probe" and row["fraction"] == 1.0)
+    card = reports.export_card(report, arm["trials"][0])
+    assert report.headline in card and f"{100 * arm['score']:.1f} %" in card
+    for part in ("## Did transfer help?", "## Scores on the test part", "## Groups", "## Risks", "strategies:"):
+        assert part in card
+    with pytest.raises(Refusal, match="not in the report"):
+        reports.export_card(report, "0" * 16)
+
+
+def test_predictions_on_other_rows_or_without_sense_are_left_out_and_named(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
+    dataset = people(home, tmp_path)
+    study = study_of(dataset, fractions=(1.0,))
+    key = make(home, dataset, study)
+    trial = next(t for t in studies.expand(home, study) if t.strategy == "full_finetune" and t.draw == 1)
+    path = home.trials / trial.id / "predictions.parquet"
+    table = pd.read_parquet(path)
+    table.assign(p_0=np.nan).to_parquet(path, index=False)
+    report = reports.judge(home, store, key)
+    assert any(trial.id in p.where and "not finite" in p.what for p in report.problems)
+    table.iloc[5:].to_parquet(path, index=False)
+    assert any("other rows" in p.what for p in reports.judge(home, store, key).problems)
+
+
+@pytest.mark.slow
+def test_a_report_of_forty_arms_and_four_shares_takes_less_than_five_seconds(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
+    dataset = people(home, tmp_path, rows=5000)
+    strategies = tuple({"lp_ft": {"learning_rate": 1e-4 * (k + 1)}} for k in range(37))
+    study = study_of(dataset, strategies=strategies, controls=("scratch", "random_frozen", "classical"), draws=5)
+    key = make(home, dataset, study, rates={"lp_ft": 0.3, "random_frozen": 0.05, **RATES})
+    started = time.perf_counter()
+    report = reports.judge(home, store, key)
+    seconds = time.perf_counter() - started
+    assert len(report.arms) == 160 and seconds < 5, seconds

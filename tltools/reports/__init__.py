@@ -1,0 +1,216 @@
+"""Reports: judge a study from its sealed trials, keep the result, and tell it to people and to programs."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from tltools import datasets, studies
+from tltools.home import Home, write_bytes, write_json
+from tltools.records import Dataset, Problem, Report, Split, Study, refuse
+from tltools.reports import figures, groups, labels, words
+from tltools.reports.cards import export_card as export_card
+from tltools.reports.cards import trial_card as trial_card
+from tltools.reports.page import html as html
+from tltools.reports.readings import Cell, Readings, Share, read, titles
+from tltools.store import Store
+from tltools.tasks import Metric, tasks
+
+
+def judge(home: Home, store: Store, study_id: str) -> Report:
+    """Judges a study from the sealed trials alone, finished or not; writes report.json and report.html.
+
+    Raises:
+        Refusal: there is no such study, or none of its trials is sealed.
+    """
+    study = studies.load(home, study_id)
+    dataset, split = studies.split_of(home, study)
+    metric = metric_of(study, dataset)
+    found = read(home, dataset, metric, studies.expand(home, study))
+    if not found.shares():
+        raise refuse(f"study {study_id}", "has no finished trial yet.", "Run it, or wait for its first trial.")
+    report = _report(home, store, study_id, study, dataset, split, found)
+    folder = home.studies / study_id
+    write_json(folder / "report.json", report.model_dump(mode="json"))
+    write_bytes(folder / "report.html", html(report).encode())
+    return report
+
+
+def load(home: Home, study_id: str) -> Report:
+    """Returns the report that was written last.
+
+    Raises:
+        Refusal: the study was not judged yet.
+    """
+    path = home.studies / study_id / "report.json"
+    if not re.fullmatch(r"[0-9a-f]{16}", study_id) or not path.is_file():
+        raise refuse(f"study {study_id[:40]!r}", "has no report yet.", "Run it to the end, or judge what is there.")
+    return Report.model_validate_json(path.read_text())
+
+
+def metric_of(study: Study, dataset: Dataset) -> Metric:
+    """The metric that a study is judged by.
+
+    Raises:
+        Refusal: its task has no such metric.
+    """
+    known = {metric.key: metric for metric in tasks()[dataset.task].metrics}
+    key = study.metric or next(iter(known))
+    if key not in known:
+        raise refuse("metric", f"{key!r} is not a metric of {dataset.task}.", f"Choose from {', '.join(known)}.")
+    return known[key]
+
+
+def _report(
+    home: Home, store: Store, study_id: str, study: Study, dataset: Dataset, split: Split, found: Readings
+) -> Report:
+    metric, margin = found.metric, study.margin
+    sizes = _labels(home, dataset, split, found)
+    names = titles(found.cells.values())
+    judged = figures.judge_all(found, margin)
+    arms = figures.arm_rows(found, names, sizes, margin)
+    verdicts = figures.verdict_rows(judged, names, sizes, margin)
+    again = labels.curve_replicates(found)
+    saved = labels.saved_rows(found, again, names, sizes)
+    by_group, few = groups.group_rows(found, datasets.rows(home, dataset.id), study.sensitive, dataset.classes, margin)
+    last = found.shares()[-1]
+    best = max(found.of_kind("transfer", last).values(), key=lambda c: float(c.scores().mean()), default=None)
+    more = labels.more_labels(found, again, best.arm, sizes) if best else None
+    winner = figures.luck(found, judged, last)
+    told = words.sentences(
+        verdicts, arms, saved, metric, margin, (names[best.arm], more) if best and more else None, winner
+    )
+    cards = [card for cell in found.cells.values() for card in cell.cards.values()]
+    return Report(
+        study=study_id,
+        task=dataset.task,
+        metric=metric.key,
+        margin=margin,
+        rows={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        arms=tuple(map(_clean, arms)),
+        verdicts=tuple(map(_clean, verdicts)),
+        labels_saved=tuple(map(_clean, saved)),
+        ranking=tuple(map(_clean, _ranking(store, study, dataset))),
+        groups=tuple(map(_clean, by_group)),
+        cost=_clean(_cost(store, study_id, cards)),
+        problems=(*found.problems, *_problems(home, store, study, dataset, split, found), *few),
+        headline=words.headline(verdicts, arms, metric),
+        sentences=tuple(told),
+        name=study.name or dataset.name,
+        dataset=dataset.model_dump(mode="json"),
+        study_file=studies.dump(study),
+        curves=tuple(map(_clean, _curves(found))),
+        created=datetime.now(UTC),
+        environment={key: str(value) for key, value in (cards[0].get("environment") or {}).items()},
+    )
+
+
+def _labels(home: Home, dataset: Dataset, split: Split, found: Readings) -> dict[Share, int]:
+    pool = np.concatenate([np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)])
+    counts = None
+    if dataset.classes:
+        counts = np.bincount(datasets.target(home, dataset)[pool], minlength=len(dataset.classes))
+    return {share: figures.labels_of(share, len(pool), counts) for share in found.shares()}
+
+
+def _ranking(store: Store, study: Study, dataset: Dataset) -> list[dict[str, Any]]:
+    """The ranking of source models before training, where one was made for this dataset."""
+    keys = ("source", "loo_ridge", "knn", "logme", "h_score", "static", "rank")
+    rows = [fact for fact in store.memories("ranking") if fact.get("dataset") == dataset.id]
+    chosen = [{key: row.get(key) for key in keys} for row in rows]
+    return sorted(chosen, key=lambda row: (row["rank"] is None, row["rank"]))
+
+
+def _cost(store: Store, study_id: str, cards: list[dict[str, Any]]) -> dict[str, Any]:
+    """Estimate beside what it came to."""
+    known = store.recall("estimate", study_id) or {}
+    spent = store.trial_seconds(study_id) or sum(float(card.get("seconds") or 0) for card in cards)
+    peak = max((float(card.get("peak_mb") or 0) for card in cards), default=0.0)
+    return {
+        "estimated_seconds": known.get("estimated_seconds", known.get("seconds")),
+        "actual_seconds": known.get("actual_seconds", spent),
+        "estimated_peak_mb": known.get("estimated_peak_mb", known.get("peak_mb")),
+        "actual_peak_mb": known.get("actual_peak_mb", peak),
+        "prefix_rows_computed": known.get("prefix_rows_computed"),
+        "prefix_rows_naive": known.get("prefix_rows_naive"),
+        "cache_bytes": known.get("cache_bytes"),
+        "trials": len(cards),
+    }
+
+
+def _curves(found: Readings) -> list[dict[str, Any]]:
+    """Learning curves of the first draw of every arm and share that took gradient steps."""
+    made = []
+    for cell in found.cells.values():
+        for draw in cell.draws[:1]:
+            for point in cell.cards[draw].get("curve") or ():
+                known = {key: point.get(key) for key in ("epoch", "train_loss", "validation_loss")}
+                made.append(
+                    {"trial": cell.trials[draw].id, "source": cell.arm.source, "strategy": cell.arm.strategy}
+                    | {"fraction": cell.share.fraction, "per_class": cell.share.per_class_count, **known}
+                )
+    return made
+
+
+def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: Split, found: Readings) -> list[Problem]:
+    """What keeps this report from being the whole truth."""
+    made: list[Problem] = []
+
+    def say(severity: Any, where: str, what: str, remedy: str) -> None:
+        made.append(Problem(severity=severity, where=where, what=what, remedy=remedy))
+
+    cells = list(found.cells.values())
+    missing = sum(cell.asked - len(cell.values) for cell in cells)
+    if missing:
+        named = "; ".join(map(_lacking, [cell for cell in cells if len(cell.values) < cell.asked][:5]))
+        say("warning", "study", f"{missing} of {sum(cell.asked for cell in cells)} trials are not there yet: {named}.",
+            "Run the study on; the report then says more.")  # fmt: skip
+    if not any(cell.arm.kind == "control" and cell.values for cell in cells):
+        say("error", "controls", "no control has finished, so nothing can be said about transfer.",
+            "Keep scratch, random_frozen and classical in the study.")  # fmt: skip
+    few = sorted({cell.arm.strategy for cell in cells if len(cell.values) == 1})
+    if few:
+        say(
+            "warning",
+            ", ".join(few),
+            "one draw cannot be judged: another draw may come out otherwise.",
+            "Run 3 or more.",
+        )
+    if len(split.test) < 200:
+        say("warning", "test part", f"has {len(split.test)} rows: only large gains can be decided.", "Add test rows.")
+    if dataset.classes and len(found.truth):
+        counts = np.bincount(found.truth, minlength=len(dataset.classes))
+        thin = [f"{name} ({n})" for name, n in zip(dataset.classes, counts, strict=True) if n < 5]
+        if thin:
+            say(
+                "warning", "test part", f"few rows of {', '.join(thin[:8])}; their scores are mostly luck.", "Add rows."
+            )
+    reads = store.test_reads(dataset.id)
+    if reads > 500:
+        say("note", "test part", f"was scored by {reads:,} trials so far; what looks best there may be luck.",
+            "Keep some rows apart for a last check.")  # fmt: skip
+    return made
+
+
+def _lacking(cell: Cell) -> str:
+    share = f"{cell.share.size:g} a class" if cell.share.per_class else f"{100 * cell.share.size:g} % of the labels"
+    return f"{cell.arm.strategy} ({cell.arm.source}) at {share} has {len(cell.values)} of {cell.asked}"
+
+
+def _clean(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that JSON can hold: numbers of Python, None for what is no number."""
+
+    def value(v: Any) -> Any:
+        if isinstance(v, np.generic):
+            v = v.item()
+        if isinstance(v, float) and not math.isfinite(v):
+            return None
+        if isinstance(v, list | tuple):
+            return [value(x) for x in v]
+        return {key: value(x) for key, x in v.items()} if isinstance(v, dict) else v
+
+    return {key: value(v) for key, v in row.items()}

@@ -1,0 +1,106 @@
+"""A trial's card, and the model card in Markdown that goes into every export."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tltools.artifacts import sealed
+from tltools.home import Home
+from tltools.records import Report, refuse
+from tltools.reports import words
+from tltools.tasks import Metric, tasks
+
+
+def trial_card(home: Home, trial_id: str) -> dict[str, Any] | None:
+    """The card of a sealed trial, or None when it is not sealed."""
+    folder = home.trials / trial_id
+    if not re.fullmatch(r"[0-9a-f]{16}", trial_id) or not sealed(folder):
+        return None
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text())
+    return card
+
+
+def export_card(report: Report, trial_id: str) -> str:
+    """The model card of one trial of a judged study, in Markdown: the same facts as the report.
+
+    Raises:
+        Refusal: the report does not speak of this trial.
+    """
+    arm = next((row for row in report.arms if trial_id in row.get("trials", ())), None)
+    if arm is None:
+        raise refuse(
+            f"trial {trial_id[:40]}", f"is not in the report of study {report.study}.", "Judge the study again."
+        )
+    metric = next(m for m in tasks()[report.task].metrics if m.key == report.metric)
+    verdict = next((row for row in report.verdicts if _same(row, arm)), None)
+    parts = [f"# {arm['title']}, {arm['n_train']:,} labels", _what(report, arm, metric)]
+    parts.append("## Did transfer help?\n\n" + (words.told(verdict, metric) if verdict else "This arm is a control."))
+    if verdict and verdict["needed"]:
+        parts[-1] += " " + verdict["needed"]
+    parts.append("## Scores on the test part\n\n" + _scores(report, arm, metric))
+    if report.groups:
+        parts.append("## Groups\n\n" + _groups(report, arm))
+    parts.append("## Risks\n\n" + _risks(report, arm))
+    parts.append("## How to reproduce\n\n```yaml\n" + report.study_file.strip() + "\n```\n\n" + _environment(report))
+    return "\n\n".join(parts) + "\n"
+
+
+def _same(row: dict[str, Any], arm: dict[str, Any]) -> bool:
+    return all(row.get(key) == arm.get(key) for key in ("source", "strategy", "knobs", "fraction", "per_class"))
+
+
+def _what(report: Report, arm: dict[str, Any], metric: Metric) -> str:
+    rows = report.rows
+    source = "no source model" if arm["source"] == "none" else f"source model `{arm['source']}`"
+    return (
+        f"Task: {report.task} on **{report.name}** ({rows['train'] + rows['validation']:,} labelled rows to train on, "
+        f"{rows['test']:,} test rows). Strategy: `{arm['strategy']}` with {source}. "
+        f"{arm['trainable_parameters']:,} trained parameters. Judged by {metric.title}."
+    )
+
+
+def _scores(report: Report, arm: dict[str, Any], metric: Metric) -> str:
+    lines = [
+        f"- {metric.title}: {words.score(arm['score'], metric)} ({words.span(arm['low'], arm['high'], metric)}; "
+        f"{arm['draws']} draws)"
+    ]
+    lines += [
+        f"- {one.title}: {words.score(arm['metrics'][one.key], one)}"
+        for one in tasks()[report.task].metrics
+        if one.key in arm["metrics"] and one.key != metric.key
+    ]
+    if arm["ece"] is not None:
+        lines.append(f"- Probabilities are off by {100 * arm['ece']:.1f} points on average (calibration error)")
+    return "\n".join(lines)
+
+
+def _groups(report: Report, arm: dict[str, Any]) -> str:
+    own = [row for row in report.groups if (row["source"], row["strategy"]) == (arm["source"], arm["strategy"])]
+    lines = ["| column | group | metric | value | 95 % interval | rows |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {_cell(row['column'])} | {_cell(row['group']) or row['kind']} | {row['metric']} "
+        f"| {_number(row['score'])} | {_number(row['low'])} to {_number(row['high'])} | {row['n']} |"
+        for row in own
+    ]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _risks(report: Report, arm: dict[str, Any]) -> str:
+    told = [problem.sentence() for problem in report.problems] + words.over_fitted([arm])
+    told.append("Scores hold for rows like the test rows; on other rows the model may be worse.")
+    return "\n".join(f"- {' '.join(one.split())}" for one in told)
+
+
+def _environment(report: Report) -> str:
+    said = ", ".join(f"{key} {value}" for key, value in report.environment.items())
+    return f"Run with `python -m tltools run study.yaml`. Study `{report.study}`. {said}".strip()

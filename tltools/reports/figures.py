@@ -1,0 +1,211 @@
+"""Readings -> the rows of a report: arms and verdicts. Arrays in, plain dicts out; no files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, ways, without_luck
+from tltools.judging.verdict import conclude, measure
+from tltools.records import Verdict
+from tltools.reports.readings import ArmKey, Cell, Readings, Share
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A transfer arm at one share against the best control there."""
+
+    cell: Cell
+    verdict: Verdict
+    found: AgainstBest
+    against: ArmKey
+    alone: Verdict  # the word without the correction for several comparisons
+
+
+def labels_of(share: Share, pool: int, class_counts: Array | None) -> int:
+    """Labelled rows that a share uses, validation included; class_counts (C,): labelled rows of each class."""
+    if not share.per_class:
+        return max(1, round(share.size * pool))
+    counts = np.array([pool]) if class_counts is None else class_counts
+    return int(np.minimum(counts, int(share.size)).sum())
+
+
+def paired(cells: Mapping[ArmKey, Cell]) -> list[int]:
+    """The draws that all these cells have."""
+    draws = [set(cell.draws) for cell in cells.values()]
+    return sorted(set.intersection(*draws)) if draws else []
+
+
+def judge_all(found: Readings, margin: float) -> list[Judged]:
+    """Every transfer arm at every share against the best control there, held back together as one family."""
+    pending: list[tuple[Cell, AgainstBest, ArmKey]] = []
+    for share in found.shares():
+        controls = found.of_kind("control", share)
+        for cell in found.of_kind("transfer", share).values():
+            usable, draws = _together(cell, controls)
+            if not draws:
+                continue
+            names = {_name(arm): arm for arm in usable}
+            scores = {name: controls[arm].scores(draws) for name, arm in names.items()}
+            one = against_best(cell.scores(draws), scores, margin, scale=found.scale)
+            pending.append((cell, one, names[one.against]))
+    verdicts = family([one for _, one, _ in pending], margin)
+    return [
+        Judged(cell, verdict, one, arm, conclude(one.found, margin))
+        for (cell, one, arm), verdict in zip(pending, verdicts, strict=True)
+    ]
+
+
+def _together(cell: Cell, controls: Mapping[ArmKey, Cell]) -> tuple[list[ArmKey], list[int]]:
+    """(controls that can be paired with a cell, the draws they all share); of an unfinished study what leaves two."""
+    usable: list[ArmKey] = []
+    draws = set(cell.draws)
+    for arm in sorted(controls, key=lambda arm: (-len(draws & set(controls[arm].draws)), _name(arm))):
+        left = draws & set(controls[arm].draws)
+        if len(left) >= 2 or (left and not usable):
+            usable, draws = [*usable, arm], left
+    return usable, sorted(draws) if usable else []
+
+
+def _name(arm: ArmKey) -> str:
+    return f"{arm.strategy}|{arm.source}|{arm.knobs}"
+
+
+def arm_rows(
+    found: Readings, titles: Mapping[ArmKey, str], labels: Mapping[Share, int], margin: float
+) -> list[dict[str, Any]]:
+    """One row per arm and share, best set marked."""
+    made = []
+    for share in found.shares():
+        cells = {arm: cell for (arm, at), cell in found.cells.items() if at == share and cell.values}
+        draws = paired(cells)
+        together = {_name(arm): cell.scores(draws) for arm, cell in cells.items()} if draws else {}
+        best = set(best_set(together, margin, scale=found.scale))
+        for arm, cell in cells.items():
+            made.append(_arm_row(found, cell, titles[arm], labels[share]) | {"best_set": _name(arm) in best})
+    return made
+
+
+def _arm_row(found: Readings, cell: Cell, title: str, labels: int) -> dict[str, Any]:
+    scores = cell.scores()
+    mean = measure(scores, np.zeros_like(scores), scale=found.scale)
+    sign = 1.0 if found.metric.higher_is_better else -1.0
+    ends = sorted([sign * mean.bound(0.025), sign * mean.bound(0.975)])
+    if found.metric.unit == "share":
+        ends = [max(ends[0], 0.0) if found.metric.key != "r2" else ends[0], min(ends[1], 1.0)]
+    cards = [cell.cards[draw] for draw in cell.draws]
+    return {
+        **who(cell),
+        "kind": cell.arm.kind,
+        "title": title,
+        "n_train": labels,
+        "score": sign * mean.gain,
+        "low": ends[0],
+        "high": ends[1],
+        "draws": len(cell.draws),
+        "draws_asked": cell.asked,
+        "seconds": _mean(cards, "seconds"),
+        "peak_mb": _most(cards, "peak_mb"),
+        "trainable_parameters": int(_most(cards, "trainable_parameters") or 0),
+        "train_score": _mean(cards, "train_score"),
+        "validation_score": _mean(cards, "validation_score"),
+        "train_gap": train_gap(cell),
+        "ece": float(np.mean(list(cell.ece.values()))) if cell.ece else None,
+        "draw_scores": [sign * float(cell.values[draw].mean()) for draw in cell.draws],
+        "metrics": _metrics(cards),
+        "trials": [cell.trials[draw].id for draw in cell.draws],
+    }
+
+
+def who(cell: Cell) -> dict[str, Any]:
+    return {
+        "source": cell.arm.source,
+        "strategy": cell.arm.strategy,
+        "knobs": json.loads(cell.arm.knobs),
+        "fraction": cell.share.fraction,
+        "per_class": cell.share.per_class_count,
+    }
+
+
+def _numbers(cards: list[dict[str, Any]], key: str) -> list[float]:
+    """A number of the cards, on top or among the facts."""
+    values = [card.get(key, (card.get("facts") or {}).get(key)) for card in cards]
+    return [float(v) for v in values if isinstance(v, int | float) and np.isfinite(v)]
+
+
+def _mean(cards: list[dict[str, Any]], key: str) -> float | None:
+    values = _numbers(cards, key)
+    return float(np.mean(values)) if values else None
+
+
+def _most(cards: list[dict[str, Any]], key: str) -> float | None:
+    values = _numbers(cards, key)
+    return max(values) if values else None
+
+
+def train_gap(cell: Cell) -> list[float] | None:
+    """[mean, low, high] of training score less validation score over the draws; None where it is not known."""
+    gaps = [
+        pair[0][0] - pair[1][0]
+        for card in cell.cards.values()
+        if all(pair := (_numbers([card], "train_score"), _numbers([card], "validation_score")))
+    ]
+    if len(gaps) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(gaps) - 1, 0.975) * np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
+    return [float(np.mean(gaps)), float(np.mean(gaps)) - half, float(np.mean(gaps)) + half]
+
+
+def _metrics(cards: list[dict[str, Any]]) -> dict[str, float]:
+    keys = {key for card in cards for key in (card.get("metrics") or {})}
+    found = {key: _numbers([card.get("metrics") or {} for card in cards], key) for key in sorted(keys)}
+    return {key: float(np.mean(values)) for key, values in found.items() if values}
+
+
+def verdict_rows(
+    judged: list[Judged], titles: Mapping[ArmKey, str], labels: Mapping[Share, int], margin: float
+) -> list[dict[str, Any]]:
+    """One row per transfer arm and share; the best arm of each share also with its gain less the winner's luck."""
+    made = []
+    for one in judged:
+        rows, draws = ways(one.found.found, margin)
+        decided = one.verdict.verdict in {"positive", "negative", "neutral"}
+        made.append(
+            who(one.cell)
+            | {
+                "title": titles[one.cell.arm],
+                "n_train": labels[one.cell.share],
+                "against": one.against.strategy,
+                "against_source": one.against.source,
+                "against_title": titles[one.against],
+                **one.verdict.model_dump(exclude={"margin", "rows"}),
+                "needed_rows": None if decided else rows,
+                "needed_draws": None if decided else draws,
+                "alone": one.alone.verdict,
+            }
+        )
+    return made
+
+
+def luck(found: Readings, judged: list[Judged], share: Share) -> tuple[float, float] | None:
+    """(gain of the best arm at a share as seen, the same less the winner's luck); None with fewer than two arms."""
+    here = [one for one in judged if one.cell.share == share]
+    if len(here) < 2:
+        return None
+    cells = {one.cell.arm: one.cell for one in here} | {
+        one.against: found.cells[one.against, share] for one in here
+    }  # fmt: skip
+    draws = paired(cells)
+    if not draws:
+        return None
+    gains = np.stack([cells[o.cell.arm].scores(draws) - cells[o.against].scores(draws) for o in here])
+    return without_luck(gains)

@@ -1,0 +1,262 @@
+"""The report as one HTML file for a reader who was not there: no script, no network, light and dark, printable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from tltools.records import Report
+from tltools.reports import charts, words
+from tltools.reports.style import STYLE
+from tltools.tasks import Metric, tasks
+
+Row = dict[str, Any]
+
+
+def html(report: Report) -> str:
+    """The whole report as one page."""
+    metric = next(m for m in tasks()[report.task].metrics if m.key == report.metric)
+    title = escape(f"{report.name or report.study}: does transfer learning help?")
+    sections = [
+        _top(report, metric),
+        _verdicts(report, metric),
+        _labels(report, metric),
+        _arms(report, metric),
+        _cost(report, metric),
+        _groups(report),
+        _ranking(report),
+        _risks(report),
+        _method(report, metric),
+        _reproduce(report),
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><main>{''.join(sections)}</main></body></html>"
+    )
+
+
+def _factor(metric: Metric) -> tuple[float, str]:
+    return (100.0, "points") if metric.unit == "share" else (1.0, metric.title)
+
+
+def _chip(word: str) -> str:
+    return f'<span class="chip {word}">{words.MARKS[word]} {words.WORDS[word]}</span>'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """Cells are HTML already; columns in `numbers` are set right."""
+    side = ['class="n"' if k in numbers else "" for k in range(len(head))]
+    top = "".join(f"<th {side[k]}>{escape(text)}</th>" for k, text in enumerate(head))
+    body = "".join(
+        "<tr>" + "".join(f"<td {side[k]}>{cell}</td>" for k, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _top(report: Report, metric: Metric) -> str:
+    rows = report.rows
+    data = (
+        f"{escape(report.name)} · {escape(report.task)} · "
+        f"{rows['train'] + rows['validation']:,} labelled rows to train on · "
+        f"{rows['test']:,} test rows · {escape(metric.title)} · margin {_margin(report, metric)}"
+    )
+    words_counted = {word: sum(row["verdict"] == word for row in report.verdicts) for word in words.WORDS}
+    chips = " ".join(f"{_chip(word)} {count}" for word, count in words_counted.items() if count)
+    told = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.sentences)
+    return (
+        f'<p class="soft">{data}</p><h1>{escape(report.headline)}</h1><p>{chips}</p>'
+        f"{f'<h2>What else to know</h2><ul>{told}</ul>' if told else ''}"
+    )
+
+
+def _margin(report: Report, metric: Metric) -> str:
+    return words.amount(report.margin, metric)
+
+
+def _by_labels(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["n_train"], []).append(row)
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _verdicts(report: Report, metric: Metric) -> str:
+    if not report.verdicts:
+        return ""
+    factor, unit = _factor(metric)
+    parts = ["<h2>Did it help?</h2>"]
+    for labels, rows in _by_labels(report.verdicts).items():
+        rows = sorted(rows, key=lambda row: -float(row["gain"]))
+        drawn = [row | {"mark": words.MARKS[row["verdict"]], "word": words.WORDS[row["verdict"]]} for row in rows]
+        picture = charts.gains(drawn, report.margin, factor, f"gain over the best control, {unit} (band: the margin)")
+        parts.append(f"<h3>With {labels:,} labels</h3><figure>{picture}</figure>")
+        parts.append(
+            _table(
+                ["Arm", "Against", "Gain", "95 % interval", "P(better)", "P(same)", "P(worse)", "Verdict"],
+                [
+                    [
+                        escape(row["title"]),
+                        escape(row["against_title"]),
+                        f"{factor * row['gain']:+.1f}" if factor > 1 else f"{row['gain']:+.3g}",
+                        words.span(row["low"], row["high"], metric).removeprefix("95 % interval "),
+                        f"{row['p_better']:.2f}",
+                        f"{row['p_equivalent']:.2f}",
+                        f"{row['p_worse']:.2f}",
+                        _chip(row["verdict"])
+                        + (f'<br><span class="soft">{escape(row["needed"])}</span>' if row["needed"] else ""),
+                    ]
+                    for row in rows
+                ],
+                numbers=(2, 3, 4, 5, 6),
+            )
+        )
+    return "".join(parts)
+
+
+def _labels(report: Report, metric: Metric) -> str:
+    factor, unit = _factor(metric)
+    series: dict[str, Row] = {}
+    for row in sorted(report.arms, key=lambda row: (row["kind"], row["title"], row["n_train"])):
+        one = series.setdefault(row["title"], {"title": row["title"], "kind": row["kind"], "points": []})
+        one["points"].append((row["n_train"], row["score"], row["low"], row["high"]))
+    picture = charts.lines(list(series.values()), factor, metric.title)
+    parts = [f"<h2>How many labels is it worth?</h2><figure>{picture}</figure>"]
+    if report.labels_saved:
+        parts.append(_table(
+            ["Arm", "Labels used", "Worth", "90 % interval", "Labels saved", ""],
+            [
+                [escape(row["title"]), f"{row['n_train']:,}", *_worth(row), escape(row["because"])]
+                for row in report.labels_saved
+            ],
+            numbers=(1, 2, 3, 4),
+        ))  # fmt: skip
+    return "".join(parts)
+
+
+def _worth(row: Row) -> list[str]:
+    n = row["n_train"]
+    if row["bound"] == "refused":
+        return [f"at most {row['at_most'] * n:,.0f}" if row["at_most"] else "–", "–", "–"]
+    sign = "≥ " if row["bound"] == "at_least" else "≈ "
+    high = f"{row['high'] * n:,.0f}" if row["high"] is not None else "open"
+    return [
+        f"{sign}{row['multiplier'] * n:,.0f}",
+        f"{row['low'] * n:,.0f} to {high}",
+        f"{sign}{row['labels_saved']:,.0f}",
+    ]
+
+
+def _arms(report: Report, metric: Metric) -> str:
+    rows = sorted(
+        report.arms,
+        key=lambda row: (-row["n_train"], -float(row["score"] if metric.higher_is_better else -row["score"])),
+    )
+    return "<h2>All arms</h2>" + _table(
+        ["Arm", "Kind", "Labels", metric.title, "95 % interval", "Draws", "Seconds", "Trained parameters", "Best set"],
+        [
+            [
+                escape(row["title"]),
+                row["kind"],
+                f"{row['n_train']:,}",
+                words.score(row["score"], metric),
+                words.span(row["low"], row["high"], metric).removeprefix("95 % interval "),
+                f"{row['draws']}" if row["draws"] == row["draws_asked"] else f"{row['draws']} of {row['draws_asked']}",
+                "–" if row["seconds"] is None else f"{row['seconds']:.3g}",
+                f"{row['trainable_parameters']:,}",
+                "✓" if row["best_set"] else "",
+            ]
+            for row in rows
+        ],
+        numbers=(2, 3, 4, 5, 6, 7),
+    )
+
+
+def _cost(report: Report, metric: Metric) -> str:
+    if not report.arms:
+        return ""
+    factor, _ = _factor(metric)
+    most = max(row["n_train"] for row in report.arms)
+    here = [row for row in report.arms if row["n_train"] == most]
+    pictures = [
+        charts.scatter([{**row, "x": row[key]} for row in here], factor, metric.title, across)
+        for key, across in (("seconds", "seconds a draw"), ("trainable_parameters", "trained parameters"))
+    ]
+    names = {
+        "estimated_seconds": ("Time estimated", "s"), "actual_seconds": ("Time taken", "s"),
+        "estimated_peak_mb": ("Memory estimated", "MB"), "actual_peak_mb": ("Memory at most", "MB"),
+        "prefix_rows_computed": ("Rows through frozen parts", ""),
+        "prefix_rows_naive": ("The same, one trial at a time", ""),
+    }  # fmt: skip
+    cards = "".join(
+        f"<div><span class='soft'>{name}</span><b>{report.cost[key]:,.0f} {unit}</b></div>"
+        for key, (name, unit) in names.items()
+        if report.cost.get(key) is not None
+    )
+    figures = "".join(f"<figure>{picture}</figure>" for picture in pictures if picture)
+    return (
+        f'<h2>What it cost</h2><div class="facts">{cards}</div><p>With {most:,} labels; hollow: controls.</p>{figures}'
+    )
+
+
+def _groups(report: Report) -> str:
+    if not report.groups:
+        return ""
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    rows = [
+        [
+            escape(row["column"]),
+            escape(row["group"])
+            or {"gap": "largest difference", "moved": "less that of the best control"}[row["kind"]],
+            escape(f"{row['strategy']} ({row['source']})"),
+            escape(row["metric"].replace("_", " ")),
+            number(row["score"]),
+            f"{number(row['low'])} to {number(row['high'])}",
+            f"{row['n']:,}" + (" (too few)" if row.get("too_few") else ""),
+        ]
+        for row in report.groups
+    ]
+    return "<h2>Groups of people</h2>" + _table(
+        ["Column", "Group", "Arm", "Metric", "Value", "95 % interval", "Rows"], rows, numbers=(4, 5, 6)
+    )
+
+
+def _ranking(report: Report) -> str:
+    if not report.ranking:
+        return ""
+    keys = ("loo_ridge", "knn", "logme", "h_score", "static", "rank")
+    rows = [
+        [escape(str(row["source"])), *("–" if row.get(key) is None else f"{row[key]:.3g}" for key in keys)]
+        for row in report.ranking
+    ]
+    head = ["Source", "Leave-one-out ridge", "Neighbours", "LogME", "H-score", "Place by size", "Combined place"]
+    return "<h2>What the ranking said before training</h2>" + _table(head, rows, numbers=(1, 2, 3, 4, 5, 6))
+
+
+def _risks(report: Report) -> str:
+    told = [f"<li><b>{escape(p.where)}</b>: {escape(p.what)} {escape(p.remedy)}</li>" for p in report.problems]
+    told.append("<li>Scores hold for rows like the test rows; on other rows a model may be worse.</li>")
+    return f"<h2>Risks</h2><ul>{''.join(told)}</ul>"
+
+
+def _method(report: Report, metric: Metric) -> str:
+    meaning = "".join(f"<li>{_chip(word)} {escape(text)}</li>" for word, text in words.MEANINGS.items())
+    return (
+        "<h2>How this was judged</h2><p>Arms were compared on the same draws of the training labels and the same test "
+        f"rows, by {escape(metric.title)}. The interval counts both another draw and other test rows. Verdicts hold "
+        "for all arms and numbers of labels together (Holm), against whichever control is best. A gain within "
+        f"{_margin(report, metric)} is one that nobody cares about.</p><ul>{meaning}</ul>"
+    )
+
+
+def _reproduce(report: Report) -> str:
+    made = report.created.strftime("%Y-%m-%d %H:%M UTC") if report.created else ""
+    facts = ", ".join(f"{escape(key)} {escape(value)}" for key, value in report.environment.items())
+    return (
+        "<h2>How to reproduce</h2><p>Save as study.yaml, then run <code>python -m tltools run study.yaml</code>.</p>"
+        f"<pre>{escape(report.study_file)}</pre><p class='soft'>Study {escape(report.study)} · {made} · {facts}</p>"
+    )

@@ -1,0 +1,188 @@
+"""What the judge reads of a study: sealed predictions and cards, as row-wise scores paired by draw and row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+from numpy.typing import NDArray
+
+from tltools.artifacts import sealed
+from tltools.home import Home
+from tltools.judging.calibration import ece
+from tltools.records import Dataset, Problem, Trial
+from tltools.strategies import strategies
+from tltools.tasks import Metric
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ArmKey:
+    """An arm: a source with a strategy and its knobs."""
+
+    kind: str
+    source: str
+    strategy: str
+    knobs: str  # JSON, so that two settings of one strategy are two arms
+
+
+@dataclass(frozen=True, order=True)
+class Share:
+    """How many labels a trial had: a fraction, or a number per class."""
+
+    size: float
+    per_class: bool
+
+    @property
+    def fraction(self) -> float | None:
+        return None if self.per_class else self.size
+
+    @property
+    def per_class_count(self) -> int | None:
+        return int(self.size) if self.per_class else None
+
+
+@dataclass
+class Cell:
+    """One arm at one share: its sealed draws. Arrays are in the order of the test rows."""
+
+    arm: ArmKey
+    share: Share
+    asked: int = 0  # draws that the study asks for
+    trials: dict[int, Trial] = field(default_factory=dict)  # draw -> trial
+    cards: dict[int, dict[str, Any]] = field(default_factory=dict)
+    values: dict[int, Array] = field(default_factory=dict)  # (M,) pseudo-values, higher is better
+    said: dict[int, Array] = field(default_factory=dict)  # (M,) predicted codes, or numbers
+    ece: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def draws(self) -> list[int]:
+        return sorted(self.values)
+
+    def scores(self, draws: Sequence[int] | None = None) -> Array:
+        """(draws, M)."""
+        return np.stack([self.values[draw] for draw in (self.draws if draws is None else draws)])
+
+
+@dataclass
+class Readings:
+    """Everything read: cells by arm and share, the test rows and their truth."""
+
+    metric: Metric
+    rows: Array  # (M,) row numbers of the test part
+    truth: Array  # (M,) codes or numbers
+    scale: float | None  # how far one unseen row could move a score
+    cells: dict[tuple[ArmKey, Share], Cell]
+    problems: list[Problem]
+
+    def of_kind(self, kind: str, share: Share) -> dict[ArmKey, Cell]:
+        """The arms of a kind that have at least one sealed draw at a share."""
+        return {arm: cell for (arm, at), cell in self.cells.items() if at == share and arm.kind == kind and cell.values}
+
+    def shares(self) -> list[Share]:
+        return sorted({share for (_, share), cell in self.cells.items() if cell.values})
+
+
+def read(home: Home, dataset: Dataset, metric: Metric, trials: Iterable[Trial]) -> Readings:
+    """Reads all sealed trials; those that are not sealed are only counted, those that do not fit are named."""
+    found = Readings(metric, np.empty(0, np.int64), np.empty(0), None, {}, [])
+    for trial in sorted(trials, key=lambda t: (t.draw, t.id)):
+        key, share = arm_of(trial), share_of(trial)
+        cell = found.cells.setdefault((key, share), Cell(key, share))
+        cell.asked += 1
+        folder = home.trials / trial.id
+        if sealed(folder):
+            _add(found, cell, trial, folder, dataset)
+    return found
+
+
+def arm_of(trial: Trial) -> ArmKey:
+    return ArmKey(trial.kind, trial.source, trial.strategy, json.dumps(trial.knobs, sort_keys=True))
+
+
+def share_of(trial: Trial) -> Share:
+    if trial.per_class is not None:
+        return Share(float(trial.per_class), True)
+    return Share(float(trial.fraction if trial.fraction is not None else 1.0), False)
+
+
+def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Dataset) -> None:
+    rows, truth, outputs = predictions(folder / "predictions.parquet", dataset.classes)
+    if not len(found.rows):
+        found.rows, found.truth, found.scale = rows, truth, _scale(found.metric, truth, len(dataset.classes))
+    if not np.array_equal(rows, found.rows) or not np.isfinite(outputs).all():
+        what = "its predictions are not finite." if np.array_equal(rows, found.rows) else "it was scored on other rows."
+        where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
+        remedy = "It is left out; lower its learning rate or run the study again."
+        found.problems.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
+        return
+    metric = found.metric
+    values = metric.influence or metric.per_row
+    assert values is not None, f"{metric.key} needs per_row or influence"
+    cell.trials[trial.draw] = trial
+    cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())
+    cell.values[trial.draw] = values(truth, outputs)
+    cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if dataset.classes else outputs[:, 0]
+    if dataset.classes:
+        cell.ece[trial.draw] = ece(outputs, truth)
+
+
+def predictions(path: Path, classes: Sequence[str]) -> tuple[Array, Array, Array]:
+    """(row numbers (M,), truth as codes or numbers (M,), outputs (M, C) or (M, 1)) of a file of predictions."""
+    table = parquet.read_table(path)
+    rows = table["row"].to_numpy().astype(np.int64)
+    if not classes:
+        truth = table["truth"].to_numpy().astype(np.float64)
+        return rows, truth, table["prediction"].to_numpy().astype(np.float64)[:, None]
+    encoded = table["truth"].cast(pa.string()).combine_chunks().dictionary_encode()
+    places = {name: code for code, name in enumerate(classes)}
+    codes = np.array([places[str(name)] for name in encoded.dictionary.to_pylist()], np.int64)
+    outputs = np.stack([table[f"p_{k}"].to_numpy() for k in range(len(classes))], axis=1)
+    return rows, codes[encoded.indices.to_numpy()], outputs
+
+
+def _scale(metric: Metric, truth: Array, classes: int) -> float | None:
+    """How far one unseen test row could move a score of shares: its weight, averaged over the classes."""
+    if metric.unit != "share" or not classes:
+        return None
+    if metric.key == "accuracy":
+        return 1.0
+    counts = np.bincount(truth, minlength=classes)
+    weights = len(truth) / ((counts > 0).sum() * counts[counts > 0])
+    return float(np.sqrt((weights**2).mean()))
+
+
+def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
+    """How arms are called for people: strategy, and the source where it has one; knobs where two would be alike."""
+    found: dict[ArmKey, str] = {}
+    cards = strategies()
+    for cell in cells:
+        card = next(iter(cell.cards.values()), {})
+        source = (card.get("source") or {}).get("name") or cell.arm.source
+        title = cards[cell.arm.strategy].title if cell.arm.strategy in cards else cell.arm.strategy
+        classical = (card.get("facts") or {}).get("method") or (card.get("facts") or {}).get("what")
+        if cell.arm.source == "none":
+            found[cell.arm] = f"{title} ({classical})" if isinstance(classical, str) else title
+        else:
+            found[cell.arm] = f"{title} of {source}"
+    twice = {name for name in found.values() if list(found.values()).count(name) > 1}
+    for arm, name in found.items():
+        if name in twice:
+            knobs = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+                              for key, value in _apart(arm, found, name).items())  # fmt: skip
+            found[arm] = f"{name} ({knobs})" if knobs else name
+    return found
+
+
+def _apart(arm: ArmKey, found: dict[ArmKey, str], name: str) -> dict[str, Any]:
+    """The knobs of an arm in which it differs from its namesakes."""
+    own = json.loads(arm.knobs)
+    others = [json.loads(other.knobs) for other, title in found.items() if title == name and other != arm]
+    return {key: value for key, value in own.items() if any(other.get(key) != value for other in others)}

@@ -1,0 +1,133 @@
+"""What the Compare and Explain screens ask for: tables for charts, confusion, mistakes, trust in probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tltools.artifacts import sealed
+from tltools.home import Home
+from tltools.judging import calibration
+from tltools.records import Report, refuse
+from tltools.reports.cards import trial_card
+from tltools.reports.readings import predictions
+
+Array = NDArray[Any]
+
+
+def scored(home: Home, trial_id: str, part: str = "test") -> tuple[list[str], Array, Array, Array]:
+    """(classes, rows (M,), truth (M,), outputs (M, K)) of a sealed trial's "test" or "validation" rows.
+
+    Raises:
+        Refusal: the trial is not sealed.
+    """
+    card = trial_card(home, trial_id)
+    if card is None:
+        raise refuse(f"trial {trial_id[:40]!r}", "is not finished.", "Choose a finished trial.")
+    classes = [str(name) for name in card["classes"]]
+    path = home.trials / trial_id / ("predictions.parquet" if part == "test" else "validation.parquet")
+    if not path.is_file():
+        width = max(len(classes), 1)
+        return classes, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, width))
+    return classes, *predictions(path, classes)
+
+
+def confusion(home: Home, trial_id: str) -> pd.DataFrame:
+    """Every cell of the confusion matrix: truth, prediction, count, share of the truth's rows, rows (row numbers)."""
+    classes, rows, truth, outputs = scored(home, trial_id)
+    said = outputs.argmax(1)
+    made = []
+    for t, true_name in enumerate(classes):
+        for p, name in enumerate(classes):
+            inside = (truth == t) & (said == p)
+            share = float(inside.sum() / max((truth == t).sum(), 1))
+            made.append((true_name, name, int(inside.sum()), share, rows[inside].tolist()))
+    return pd.DataFrame(made, columns=["truth", "prediction", "count", "share", "rows"])
+
+
+def worst_mistakes(home: Home, trial_id: str, limit: int = 20) -> pd.DataFrame:
+    """The rows a model was most wrong on, worst first.
+
+    Classes: row, truth, prediction, confidence (of the prediction), p_truth. Numbers: row, truth, prediction, error.
+    """
+    classes, rows, truth, outputs = scored(home, trial_id)
+    if not classes:
+        error = outputs[:, 0] - truth
+        order = np.argsort(-np.abs(error), kind="stable")[:limit]
+        values = {"row": rows, "truth": truth, "prediction": outputs[:, 0], "error": error}
+        return pd.DataFrame({key: value[order] for key, value in values.items()})
+    said, at = outputs.argmax(1), np.arange(len(truth))
+    wrong = np.flatnonzero(said != truth)
+    order = wrong[np.argsort(outputs[wrong, truth[wrong]] - outputs[wrong, said[wrong]], kind="stable")][:limit]
+    names = np.array(classes, dtype=object)
+    return pd.DataFrame(
+        {"row": rows[order], "truth": names[truth[order]], "prediction": names[said[order]]}
+        | {"confidence": outputs[at, said][order], "p_truth": outputs[at, truth][order]}
+    )
+
+
+def trust(home: Home, trial_id: str, level: float = 0.9) -> dict[str, Any]:
+    """How far the probabilities of a trial can be trusted.
+
+    {"bins": DataFrame, "ece", "ece_low", "ece_high", "temperature" and "ece_after" (fitted on validation rows; None
+    without them), "abstain": DataFrame of coverage and accuracy,
+    "conformal": {"level", "coverage", "mean_size"} | None}
+    """
+    classes, _, truth, outputs = scored(home, trial_id)
+    if not classes:
+        raise refuse(f"trial {trial_id}", "predicts numbers, which have no probabilities.", "Choose a classification.")
+    _, _, held_truth, held = scored(home, trial_id, "validation")
+    error, low, high = calibration.ece_interval(outputs, truth, replicates=200)
+    at = calibration.temperature(held, held_truth) if len(held) >= 20 else None
+    sets = calibration.conformal(held, held_truth, outputs, truth, level) if len(held) else None
+    curve = pd.DataFrame(calibration.abstain(outputs, truth))
+    return {
+        "bins": pd.DataFrame([vars(one) for one in calibration.reliability(outputs, truth)]),
+        "ece": error,
+        "ece_low": low,
+        "ece_high": high,
+        "temperature": at,
+        "ece_after": None if at is None else calibration.ece(calibration.rescale(outputs, at), truth),
+        "abstain": curve.iloc[np.unique(np.linspace(0, len(curve) - 1, min(200, len(curve))).astype(int))],
+        "conformal": sets and {"level": level, "coverage": sets.coverage, "mean_size": sets.mean_size},
+    }
+
+
+def score_by_labels(report: Report) -> pd.DataFrame:
+    """title, kind, source, strategy, n_train, score, low, high: the curves of score against labels."""
+    keys = ["title", "kind", "source", "strategy", "n_train", "score", "low", "high", "draws"]
+    table = pd.DataFrame([{key: row[key] for key in keys} for row in report.arms], columns=keys)
+    return table.sort_values(["kind", "title", "n_train"], ignore_index=True)
+
+
+def score_by_cost(report: Report) -> pd.DataFrame:
+    """title, kind, n_train, score, seconds, trainable_parameters, peak_mb: what a point of score costs."""
+    keys = ["title", "kind", "source", "strategy", "n_train", "score", "seconds", "trainable_parameters", "peak_mb"]
+    return pd.DataFrame([{key: row[key] for key in keys} for row in report.arms], columns=keys)
+
+
+def learning_curves(report: Report) -> pd.DataFrame:
+    """trial, source, strategy, fraction, per_class, epoch, train_loss, validation_loss of arms that took steps."""
+    keys = ["trial", "source", "strategy", "fraction", "per_class", "epoch", "train_loss", "validation_loss"]
+    return pd.DataFrame([{key: row.get(key) for key in keys} for row in report.curves], columns=keys)
+
+
+def verdict_table(report: Report) -> pd.DataFrame:
+    """The verdicts as a table to sort and download."""
+    keys = ["title", "n_train", "against_title", "gain", "low", "high", "p_better", "p_equivalent", "p_worse", "mde"]
+    keys += ["verdict", "needed", "draws", "source", "strategy", "fraction", "per_class"]
+    return pd.DataFrame([{key: row.get(key) for key in keys} for row in report.verdicts], columns=keys)
+
+
+def draw_zero(report: Report, source: str, strategy: str) -> str | None:
+    """The trial of an arm's first draw at its most labels: the one whose weights are kept."""
+    rows = [row for row in report.arms if (row["source"], row["strategy"]) == (source, strategy) and row["trials"]]
+    return str(max(rows, key=lambda row: int(row["n_train"]))["trials"][0]) if rows else None
+
+
+def sealed_trials(home: Home, report: Report) -> list[str]:
+    """The ids of all trials in a report that are still there."""
+    return [trial for row in report.arms for trial in row["trials"] if sealed(home.trials / trial)]

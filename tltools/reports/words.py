@@ -1,0 +1,215 @@
+"""The sentences of a report: plain words first, numbers with their intervals, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tltools.judging.curves import Advice
+from tltools.tasks import Metric
+
+Row = dict[str, Any]
+
+WORDS = {
+    "positive": "positive",
+    "negative": "negative",
+    "neutral": "neutral",
+    "leaning_positive": "leaning positive",
+    "leaning_negative": "leaning negative",
+    "not_enough_evidence": "not enough evidence",
+}
+MARKS = {
+    "positive": "▲",
+    "negative": "▼",
+    "neutral": "●",
+    "leaning_positive": "△",
+    "leaning_negative": "▽",
+    "not_enough_evidence": "?",
+}
+MEANINGS = {
+    "positive": "better than every control by more than the margin, with at least 95 % probability",
+    "negative": "worse than the best control by more than the margin, with at least 95 % probability",
+    "neutral": "no further from the best control than the margin, with at least 95 % probability",
+    "leaning_positive": "probably better (80 % or more), not sure",
+    "leaning_negative": "probably worse (80 % or more), not sure",
+    "not_enough_evidence": "the data cannot tell; that is an answer, not a failure",
+}
+OVER_FIT = 0.05  # training score less validation score, from which over-fitting is named when its interval is above 0
+OVER_CONFIDENT = 0.10  # expected calibration error from which probabilities are called not to be trusted
+
+
+def amount(value: float, metric: Metric) -> str:
+    """A difference in words: points for shares, three digits otherwise."""
+    if metric.unit == "share":
+        return f"{abs(100 * value):.1f} points"
+    return f"{abs(value):.3g}"
+
+
+def score(value: float, metric: Metric) -> str:
+    """A score in words."""
+    return f"{100 * value:.1f} %" if metric.unit == "share" and metric.key != "r2" else f"{value:.3g}"
+
+
+def span(low: float, high: float, metric: Metric) -> str:
+    """An interval in words."""
+    if metric.unit == "share":
+        return f"95 % interval {100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
+    return f"95 % interval {low:.3g} to {high:.3g}".replace("-", "−")
+
+
+def best_at(verdicts: Sequence[Row], arms: Sequence[Row], labels: int) -> Row | None:
+    """The verdict of the transfer arm with the largest gain at a number of labels."""
+    here = [row for row in verdicts if row["n_train"] == labels]
+    return max(here, key=lambda row: float(row["gain"])) if here else None
+
+
+def headline(verdicts: Sequence[Row], arms: Sequence[Row], metric: Metric) -> str:
+    """One sentence: did it help, by how much, how sure; at the largest number of labels."""
+    if not verdicts:
+        transfer = any(row["kind"] == "transfer" for row in arms)
+        return (
+            "No verdict yet: no arm and control share two finished draws."
+            if transfer
+            else "No verdict yet: no transfer arm has finished."
+        )
+    row = best_at(verdicts, arms, max(row["n_train"] for row in verdicts))
+    assert row is not None
+    return told(row, metric)
+
+
+def told(row: Row, metric: Metric) -> str:
+    """One verdict as a sentence."""
+    gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
+    arm, control, labels = row["title"], row["against_title"], f"{row['n_train']:,} labels"
+    apart = f"{gain} {'above' if row['gain'] >= 0 else 'below'} the best control, {control} ({interval})"
+    return {
+        "positive": f"Transfer helps: with {labels}, {arm} beats the best control ({control}) by {gain} ({interval}).",
+        "negative": f"Transfer hurts: with {labels}, {arm} is {apart}.",
+        "neutral": f"Transfer makes no difference that matters: with {labels}, {arm} is {apart}.",
+        "leaning_positive": f"Transfer probably helps, but it is not sure: with {labels}, {arm} is {apart}.",
+        "leaning_negative": f"Transfer probably hurts, but it is not sure: with {labels}, {arm} is {apart}.",
+        "not_enough_evidence": f"Not enough evidence: with {labels}, {arm} is {apart}, which may be chance.",
+    }[row["verdict"]]
+
+
+def sentences(
+    verdicts: Sequence[Row],
+    arms: Sequence[Row],
+    saved: Sequence[Row],
+    metric: Metric,
+    margin: float,
+    advice: tuple[str, Advice] | None,
+    winner: tuple[float, float] | None,
+) -> list[str]:
+    """What else a reader should know, most important first."""
+    found: list[str] = []
+    counts = sorted({row["n_train"] for row in verdicts})
+    for labels in counts[:-1]:
+        row = best_at(verdicts, arms, labels)
+        if row is not None and row["verdict"] in {"positive", "negative"}:
+            found.append(_short(row, metric))
+    found += _negative(verdicts, metric)
+    if counts:
+        top = best_at(verdicts, arms, counts[-1])
+        if top is not None and top["needed"]:
+            found.append(top["needed"])
+        found += _together(arms, counts[-1])
+    if winner is not None and winner[0] - winner[1] > 0.2 * margin:
+        found.append(
+            f"The best of several arms looks better than it is: without the luck of having been picked, its gain is "
+            f"about {'−' if winner[1] < 0 else ''}{amount(winner[1], metric)} rather than {amount(winner[0], metric)}."
+        )
+    found += _saved(saved)
+    if advice is not None:
+        title, more = advice
+        found.append(
+            f"{more.more:,} more labels would be worth about {amount(more.gain, metric)} to {title} (90 % interval "
+            f"{amount(max(more.low, 0.0), metric)} to {amount(more.high, metric)}), if its curve goes on as it does."
+        )
+    return found + over_fitted(arms) + _over_confident(arms)
+
+
+def _short(row: Row, metric: Metric) -> str:
+    verb = "beats the best control" if row["verdict"] == "positive" else "is worse than the best control"
+    return (
+        f"With {row['n_train']:,} labels, {row['title']} {verb} ({row['against_title']}) by "
+        f"{amount(row['gain'], metric)} ({span(row['low'], row['high'], metric)})."
+    )
+
+
+def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:
+    worse = sorted((row for row in verdicts if row["verdict"] == "negative"), key=lambda row: float(row["gain"]))
+    if not worse:
+        return []
+    named = "; ".join(
+        f"{row['title']} with {row['n_train']:,} labels ({amount(row['gain'], metric)} below {row['against_title']})"
+        for row in worse[:4]
+    )
+    more = f"; and {len(worse) - 4} more" if len(worse) > 4 else ""
+    return [f"Negative transfer: {named}{more}. Here the source does harm; use the control or another source."]
+
+
+def _together(arms: Sequence[Row], labels: int) -> list[str]:
+    """The best set at a number of labels, and the cheapest of it."""
+    best = [row for row in arms if row["n_train"] == labels and row["best_set"]]
+    if len(best) < 2:
+        return []
+    best.sort(key=lambda row: -float(row["score"]))
+    names = ", ".join(row["title"] for row in best[:6])
+    timed = [row for row in best if row["seconds"] is not None]
+    cheap = min(timed, key=lambda row: float(row["seconds"])) if timed else None
+    tail = f" The quickest of them is {cheap['title']} ({cheap['seconds']:.3g} s a draw)." if cheap else ""
+    return [f"With {labels:,} labels these cannot be told apart: {names}.{tail}"]
+
+
+def _saved(saved: Sequence[Row]) -> list[str]:
+    exact = [row for row in saved if row["bound"] == "exact" and row["multiplier"] > 1]
+    beyond = [row for row in saved if row["bound"] == "at_least"]
+    found = []
+    if exact:
+        row = max(exact, key=lambda row: float(row["labels_saved"]))
+        worth, high = row["multiplier"] * row["n_train"], row["high"]
+        top = f"to {high * row['n_train']:,.0f}" if high is not None else "or more"
+        found.append(
+            f"{row['title']} with {row['n_train']:,} labels is worth about {worth:,.0f} labels of the best control "
+            f"(90 % interval {row['low'] * row['n_train']:,.0f} {top})."
+        )
+    if beyond:
+        row = max(beyond, key=lambda row: float(row["multiplier"]))
+        found.append(
+            f"{row['title']} with {row['n_train']:,} labels beats the best control with all "
+            f"{row['multiplier'] * row['n_train']:,.0f}: it saves at least {row['labels_saved']:,.0f} labels."
+        )
+    harm = [row for row in saved if row["bound"] == "exact" and row["high"] is not None and row["high"] < 1]
+    if harm:
+        row = min(harm, key=lambda row: float(row["multiplier"]))
+        worth = row["multiplier"] * row["n_train"]
+        found.append(f"In labels, {row['title']} does harm: {row['n_train']:,} are worth only about {worth:,.0f}.")
+    return found
+
+
+def over_fitted(arms: Sequence[Row]) -> list[str]:
+    """Names the transfer arms that know their training rows much better than others."""
+    bad = [row for row in arms if row["train_gap"] and row["train_gap"][0] > OVER_FIT and row["train_gap"][1] > 0]
+    bad = [row for row in bad if row["kind"] == "transfer"]
+    if not bad:
+        return []
+    row = max(bad, key=lambda row: float(row["train_gap"][0]))
+    mean, low, high = (100 * value for value in row["train_gap"])
+    others = f" {len(bad) - 1} more arms do so too." if len(bad) > 1 else ""
+    return [
+        f"Over-fitting: {row['title']} with {row['n_train']:,} labels scores {mean:.0f} points higher on its training "
+        f"rows than on validation rows (95 % interval {low:.0f} to {high:.0f}). Freeze more, stop earlier or add "
+        f"labels.{others}"
+    ]
+
+
+def _over_confident(arms: Sequence[Row]) -> list[str]:
+    bad = [row for row in arms if row["kind"] == "transfer" and (row["ece"] or 0) > OVER_CONFIDENT and row["best_set"]]
+    if not bad:
+        return []
+    row = max(bad, key=lambda row: float(row["ece"]))
+    return [
+        f"Do not take the probabilities of {row['title']} with {row['n_train']:,} labels at their word: they are off "
+        f"by {100 * row['ece']:.0f} points on average."
+    ]
