@@ -235,10 +235,12 @@ def test_the_job_tells_how_far_it_is_and_stops_when_asked(home: Home, tmp_path: 
     with pytest.raises(Cancelled):
         datasets.ingest_job(Ticket(1), {"path": str(path)})  # type: ignore[arg-type]
     assert datasets.listing(home) == [] and not list((home.root / "drafts").iterdir())
+    assert datasets.ingest_job(Ticket(100), {"path": str(path), "look": True}) == {"ready": True}  # type: ignore[arg-type]
+    assert datasets.listing(home) == []
     patient = Ticket(100)
     result = datasets.ingest_job(patient, {"path": str(path), "name": "Photos"})  # type: ignore[arg-type]
     assert datasets.get(home, result["dataset"]).name == "Photos"
-    assert list(dict.fromkeys(patient.stages)) == ["decoding images", "profiling", "storing"]
+    assert list(dict.fromkeys(patient.stages)) == ["profiling", "storing"]
 
 
 def test_a_second_look_decodes_nothing(home: Home, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from tltools.modalities import modalities, tabular, text
+from tltools.modalities import image, modalities, tabular, text
 from tltools.modalities._near import Links, equal
 from tltools.records import Column
 
@@ -67,7 +67,9 @@ def test_links_join_transitively() -> None:
     assert equal(["a", "b", "a"]).tolist() == [0, 1, 0]
 
 
-def test_pictures_are_known_again_smaller_brighter_and_recompressed(tmp_path: Path) -> None:
+def test_pictures_are_known_again_smaller_brighter_and_recompressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(0)
     names = []
     for i in range(12):
@@ -84,6 +86,8 @@ def test_pictures_are_known_again_smaller_brighter_and_recompressed(tmp_path: Pa
     table = pd.DataFrame({"image": names, "_where": names})
     found = modalities()["image"].clusters(table, ["image"], tmp_path)
     assert found.tolist() == [*range(12), 0, 0, 0, 3]
+    monkeypatch.setattr(image, "NEAR_LIMIT", 3)  # the partial search of large collections
+    assert modalities()["image"].clusters(table, ["image"], tmp_path).tolist() == [*range(12), 0, 0, 0, 3]
 
 
 def test_placeholders_and_flat_images_are_named(tmp_path: Path) -> None:

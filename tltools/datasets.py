@@ -242,13 +242,19 @@ def stored_split(home: Home, id: str) -> Split:
 
 
 def ingest_job(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
-    """The job "ingest": adds what a screen or the terminal named, tells how far it is, and stops when asked."""
+    """The job "ingest": adds what a screen or the terminal named, tells how far it is, and stops when asked.
+
+    With `payload["look"]` the files are only read and decoded, which is kept for a day: `inspect` is quick then, so a
+    screen can show a preview without decoding a stranger's files in its own process.
+    """
 
     def told(stage: str, done: int, total: int) -> None:
         ticket.check()
         ticket.progress(stage, done, total)
 
     asked = {key: payload.get(key) for key in ("test", "target", "inputs", "task", "name")}
+    if payload.get("look"):
+        return {"ready": inspect(ticket.home, payload["path"], told=told, **asked).ready}
     return {"dataset": add(ticket.home, payload["path"], told=told, **asked).id}
 
 

@@ -97,13 +97,14 @@ def _meetings(signature: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.unique(pairs, axis=0)
 
 
-def similar_pictures(hashes: np.ndarray, pictures: np.ndarray, links: Links) -> None:
+def similar_pictures(hashes: np.ndarray, pictures: np.ndarray, links: Links, limit: int) -> None:
     """Links images whose fingerprints nearly agree and whose small pictures do so too.
 
-    `hashes` (N,) uint64; `pictures` (N, P) float32 with mean 0 and norm 1 per row (all zero for flat ones).
+    `hashes` (N,) uint64; `pictures` (N, P) float32 with mean 0 and norm 1 per row (all zero for flat ones). Above
+    `limit` rows only neighbours in the order of each quarter of the fingerprint are compared.
     """
     rows = len(hashes)
-    if rows > 30_000:  # comparing all with all would take minutes: only those that share a quarter of the fingerprint
+    if rows > limit:  # comparing all with all would take minutes: only those that share a quarter of the fingerprint
         for quarter in range(4):
             key = (hashes >> np.uint64(16 * quarter)) & np.uint64(0xFFFF)
             order = np.argsort(key, kind="stable")

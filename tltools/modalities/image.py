@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+NEAR_LIMIT = 30_000  # images up to which each is compared with each
 _SIDE = 32  # pixels of the small grey pictures that are compared
 
 
@@ -55,6 +56,9 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
     if len(flat):
         what = f"{len(flat)} image(s) show one colour and nothing else, the first is {places[flat[0]]}."
         found.append(Problem(severity="warning", where=places[flat[0]], what=what, remedy="Take them out."))
+    if len(set(names_of)) > NEAR_LIMIT:
+        what = f"above {NEAR_LIMIT:,} images near-duplicates are searched in part: most are found, some are not."
+        found.append(Problem(severity="note", where=names[0], what=what, remedy="Nothing needs to be done."))
     if "width" in rows and "height" in rows and len(rows):
         small = int((rows[["width", "height"]].min(axis=1) < 32).sum())
         if small:
@@ -83,7 +87,7 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     pictures = np.where(length > 2.0 * _SIDE, centred / np.maximum(length, 1e-9), 0)
     links = Links(len(first))
-    similar_pictures(_fingerprints(small), pictures, links)
+    similar_pictures(_fingerprints(small), pictures, links, NEAR_LIMIT)
     return np.asarray(first[links.clusters()][np.searchsorted(first, same)])
 
 
