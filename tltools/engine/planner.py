@@ -202,39 +202,39 @@ def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Tria
             continue
         # as the kit does: the word table of a text model stays frozen unless the network starts from nothing
         frozen = max(boundary, int(backbone.reads == "text"))
-        rate, size = _train_rate(backbone, encoded, boundary, frozen, device)
+        rate, size = _train_rate(backbone, encoded, boundary, frozen, setting)
         record["train"][str(boundary)] = rate
         if boundary:
             record["row_bytes"][str(boundary)] = size
     record["rows_per_second_train"] = record["train"].get("0", record["rows_per_second"] / 3.5)
     if backbone.reads == "text" and any(trial.strategy == "scratch" for trial in trials):
-        record["rows_per_second_scratch"] = _train_rate(backbone, encoded, 0, 0, device)[0]
+        record["rows_per_second_scratch"] = _train_rate(backbone, encoded, 0, 0, setting)[0]
     record["train_peak_mb"] = max(peak_mb(device), record["peak_mb"])
     return record
 
 
 def _forward_rate(backbone: Backbone, encoded: Encoded, setting: autotune.Setting, device: torch.device) -> float:
-    """Rows per second over batches as a sweep makes them, longest first."""
-    done, spent = 0, 0.0
+    """Rows per second of a sweep: the median batch, so that a moment in which others compute does not count."""
+    times: list[float] = []
+    started = time.perf_counter()
     with setting.running(device):
-        for i, rows in enumerate(autotune.batches(backbone.reads, encoded.lengths)):
-            started = time.perf_counter()
-            batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
-            backbone(batch).cpu()
-            if i or len(encoded) <= len(rows):  # the first batch warms up
-                done, spent = done + len(rows), spent + time.perf_counter() - started
-            if spent > SECONDS:
-                break
-    return done / max(spent, 1e-9) if done else setting.rows_per_second
+        while len(times) < 3 or time.perf_counter() - started < SECONDS:
+            for rows in autotune.batches(backbone.reads, encoded.lengths):
+                begin = time.perf_counter()
+                batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
+                backbone(batch).cpu()
+                times.append((time.perf_counter() - begin) / len(rows))
+    return 1 / float(np.median(times))
 
 
 def _train_rate(
-    backbone: Backbone, encoded: Encoded, boundary: int, frozen: int, device: torch.device
+    backbone: Backbone, encoded: Encoded, boundary: int, frozen: int, setting: autotune.Setting
 ) -> tuple[float, float]:
     """(rows per second of a training step from a boundary, bytes of one activation there in bf16).
 
     frozen: stages, bottom first, that are not trained.
     """
+    device = autotune.device_of(backbone)
     for i, stage in enumerate(backbone.stages):
         for module in stage.modules:
             module.requires_grad_(i >= frozen)
@@ -243,18 +243,19 @@ def _train_rate(
     optimiser = torch.optim.AdamW([*trained, *head.parameters()], lr=0.0, foreach=True)
     random, size = np.random.default_rng(0), 0.0
     times: list[float] = []
+    half = setting.precision == "bfloat16"
     backbone.train()
     started = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - started < SECONDS and len(times) < 50):
         rows = random.integers(0, len(encoded), BATCH)
-        batch = autotune.to_device(encoded.take(rows), device)
+        batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
         states = None
         if boundary:
-            with torch.no_grad(), best().autocast():
+            with torch.no_grad(), best().autocast(half):
                 states = backbone.states(batch, boundary)
             size = states[0].numel() * 2.0
         begin = time.perf_counter()
-        with best().autocast():
+        with best().autocast(half):
             pooled = backbone(batch) if states is None else backbone.resume(batch, states.clone(), boundary)
             loss = nn.functional.cross_entropy(head(pooled), torch.zeros(len(rows), dtype=torch.long, device=device))
         loss.backward()  # type: ignore[no-untyped-call]
