@@ -27,10 +27,17 @@ SMALL_WEIGHTS = 4 * 2**20  # bytes; backbones up to here are kept for every tria
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
-    """The job "study": payload {"study": id}; runs what is not sealed yet and judges it all."""
+    """The job "study": payload {"study": id, "first": [ids that must be done before]}; see `run_one`."""
     torchvision_operators.ensure()
+    for study_id in payload.get("first", ()):
+        run_one(ticket, study_id)
+    return run_one(ticket, payload["study"])
+
+
+def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
+    """Runs what is not sealed yet of a study and judges it all; returns what it cost."""
     started = time.monotonic()
-    study = studies.load(ticket.home, payload["study"])
+    study = studies.load(ticket.home, study_id)
     dataset, split = studies.split_of(ticket.home, study)
     wanted = studies.expand(ticket.home, study)
     guess = studies.estimate(ticket.home, ticket.store, study)
@@ -46,7 +53,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
             ticket.check()
             ticket.progress(card.title, done, len(wanted), note=group[0].source)
         if time.monotonic() - judged > 10:  # a first verdict within seconds, then it sharpens
-            reports.judge(ticket.home, ticket.store, payload["study"])
+            reports.judge(ticket.home, ticket.store, study_id)
             judged = time.monotonic()
     seconds = time.monotonic() - started
     actual = {
@@ -61,10 +68,10 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         "trials_run": len(todo),
     }
     if todo:
-        ticket.store.remember("estimate", payload["study"], actual)
+        ticket.store.remember("estimate", study_id, actual)
     ticket.progress("judging", len(wanted), len(wanted))
-    reports.judge(ticket.home, ticket.store, payload["study"])
-    return {"study": payload["study"], "trials": len(wanted), **actual}
+    reports.judge(ticket.home, ticket.store, study_id)
+    return {"study": study_id, "trials": len(wanted), **actual}
 
 
 def ordered(todo: Iterable[Trial]) -> list[list[Trial]]:

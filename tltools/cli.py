@@ -1,0 +1,104 @@
+"""The command line: verbs, their arguments, and the exit codes 0 done, 1 the job failed, 2 the request was refused."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tltools import commands
+from tltools.home import open_home
+from tltools.records import Problem, Refusal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; prints results on stdout, everything else on stderr."""
+    options = parser().parse_args(arguments)
+    as_json = bool(getattr(options, "json", False))
+    try:
+        code, answer, lines = options.run(open_home(), options)
+    except Refusal as refusal:
+        return _refused(refusal.problems, as_json)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str))
+    else:
+        for line in lines:
+            print(line)
+    return int(code)
+
+
+def _refused(problems: Sequence[Problem], as_json: bool) -> int:
+    for problem in problems:
+        print(f"{problem.severity}: {problem.sentence()}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"problems": [problem.model_dump() for problem in problems]}, ensure_ascii=False))
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their arguments."""
+    top = _Parser(prog="python -m tltools", description="Judges transfer learning on your data.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, run: Any, help: str, *, json: bool = True) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=help, description=help)
+        made.set_defaults(run=run)
+        if json:
+            made.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        return made
+
+    verb("doctor", commands.doctor, "what this machine can do, and why")
+    demo = verb("demo", commands.demo, "the sample studies, end to end, offline")
+    demo.add_argument("--html", metavar="FILE", help="also write the reports as one HTML page each, beside FILE")
+
+    add = verb("add", commands.add, "add a dataset: a file, folder or zip")
+    add.add_argument("path")
+    add.add_argument("--test", metavar="PATH", help="its own test part")
+    add.add_argument("--target", metavar="COLUMN")
+    add.add_argument("--inputs", metavar="A,B", help="columns that are read")
+    add.add_argument("--task")
+    add.add_argument("--name")
+
+    sources = verb("sources", commands.sources_list, "every source model: fits or why not; rank")
+    sources.add_argument("--dataset", metavar="ID")
+    inner = sources.add_subparsers(dest="action", metavar="add")
+    own = inner.add_parser("add", help="add your own weights: a transformers folder, or safetensors for a timm network")
+    own.set_defaults(run=commands.sources_add)
+    own.add_argument("path")
+    own.add_argument("--architecture", metavar="timm/NAME")
+    own.add_argument("--mean", metavar="R,G,B", help="of pixels scaled to 0..1")
+    own.add_argument("--std", metavar="R,G,B", help="of pixels scaled to 0..1")
+    own.add_argument("--name", required=True)
+    own.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+    plan = verb("plan", commands.plan, "problems, trials, time and memory of a study file")
+    plan.add_argument("study", metavar="STUDY.yaml")
+    run = verb("run", commands.run, "run a study file, follow it, judge it")
+    run.add_argument("study", metavar="STUDY.yaml")
+    report = verb("report", commands.report, "the judged study")
+    report.add_argument("study", metavar="STUDY_ID")
+    report.add_argument("--html", metavar="FILE")
+    predict = verb("predict", commands.predict, "predict a file with a finished trial")
+    predict.add_argument("trial", metavar="TRIAL_ID")
+    predict.add_argument("file", metavar="FILE")
+    predict.add_argument("--out", metavar="FILE", required=True)
+    export = verb("export", commands.export, "take a model home: weights, card, a script that runs without tltools")
+    export.add_argument("trial", metavar="TRIAL_ID")
+    export.add_argument("--to", metavar="FOLDER", required=True)
+    verb("worker", commands.worker, "run jobs until told to stop", json=False)
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments are a refusal like any other: one sentence, exit code 2, JSON when that was asked for."""
+
+    def error(self, message: str) -> Any:
+        if "--json" in sys.argv:
+            problem = Problem(severity="error", where="command line", what=message, remedy=f"See {self.prog} --help.")
+            print(json.dumps({"problems": [problem.model_dump()]}))
+        self.exit(2, f"{self.prog}: {message}\nSee {self.prog} --help.\n")

@@ -1,0 +1,272 @@
+"""What each verb of the command line does: (exit code, JSON answer, lines for people)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from tltools import datasets, first_studies, reports, sources, studies
+from tltools.backends import local
+from tltools.home import Home, write_bytes
+from tltools.records import Job, Refusal, Report, Study, refuse
+from tltools.store import Store, open_store
+
+Answer = tuple[int, dict[str, Any], list[str]]
+MARKS = {
+    "positive": "▲ positive",
+    "negative": "▼ negative",
+    "neutral": "■ neutral",
+    "leaning_positive": "△ leaning positive",
+    "leaning_negative": "▽ leaning negative",
+    "not_enough_evidence": "? not enough evidence",
+}
+
+
+def add(home: Home, options: Namespace) -> Answer:
+    dataset = datasets.add(
+        home,
+        options.path,
+        test=options.test,
+        target=options.target,
+        inputs=options.inputs.split(",") if options.inputs else None,
+        task=options.task,
+        name=options.name,
+    )
+    profile = datasets.profile(home, dataset.id)
+    lines = [
+        f"{dataset.id}  {dataset.name}: {dataset.rows} rows, {dataset.modality}, {dataset.task} of {dataset.target!r}",
+        *profile.inference,
+        *[f"{problem.severity}: {problem.sentence()}" for problem in profile.problems],
+        *[f"skipped: {skipped.where}: {skipped.reason}" for skipped in profile.skipped[:20]],
+    ]
+    answer = {**dataset.model_dump(mode="json"), "profile": profile.model_dump(mode="json")}
+    return 0, answer, lines
+
+
+def sources_list(home: Home, options: Namespace) -> Answer:
+    listed = sources.listing(home)
+    if options.dataset is None:
+        entries = [source.model_dump(mode="json") for source in listed]
+        lines = [
+            f"{s.id:55} {_size(s.parameters):>8}  {'here' if s.installed else 'hub':5} {s.pretraining}" for s in listed
+        ]
+        return 0, {"sources": entries}, lines
+    dataset = datasets.get(home, options.dataset)
+    cards = {source.id: source for source in listed}
+    ranked = open_store(home).recall("ranking", dataset.id) or {}
+    rank = {row["source"]: row.get("rank") for row in ranked.get("ranking", ())}
+    entries, lines = [], []
+    for cell in sources.fits(home, dataset):
+        entries.append(
+            {**cards[cell.source].model_dump(mode="json"), **cell.model_dump(), "rank": rank.get(cell.source)}
+        )
+        said = f"{cell.why}{f' Instead: {cell.instead}.' if cell.instead else ''} {' '.join(cell.warnings)}".strip()
+        lines.append(f"{'fits' if cell.fits else 'no  '}  {cell.source:50} {said}")
+    return 0, {"dataset": dataset.id, "sources": entries}, lines
+
+
+def sources_add(home: Home, options: Namespace) -> Answer:
+    source = sources.add(
+        home,
+        options.path,
+        name=options.name,
+        architecture=options.architecture,
+        mean=_triple("mean", options.mean),
+        std=_triple("std", options.std),
+    )
+    return 0, source.model_dump(mode="json"), [f"{source.id}: {_size(source.parameters)} parameters, checked."]
+
+
+def plan(home: Home, options: Namespace) -> Answer:
+    study = _read(home, options.study)
+    problems = studies.check(home, study)
+    answer: dict[str, Any] = {"study": studies.study_id(study), "problems": [p.model_dump() for p in problems]}
+    lines = [f"{problem.severity}: {problem.sentence()}" for problem in problems]
+    if any(problem.severity == "error" for problem in problems):
+        raise Refusal(*problems)
+    guess = studies.estimate(home, open_store(home), study)
+    answer["estimate"] = guess.model_dump()
+    answer["trials"] = [trial.model_dump(mode="json", exclude={"study"}) for trial in studies.expand(home, study)]
+    lines += [
+        f"{guess.trials} trials, {guess.sealed} of them finished already",
+        f"about {duration(guess.seconds)} ({duration(guess.seconds_low)} to {duration(guess.seconds_high)}), "
+        f"{guess.peak_mb / 1000:.1f} GB memory, {guess.cache_bytes / 1e6:.0f} MB cache",
+        f"{guess.prefix_rows} rows through frozen prefixes; one trial at a time it would be {guess.prefix_rows_naive}",
+        *guess.sentences,
+    ]
+    return 0, answer, lines
+
+
+def run(home: Home, options: Namespace) -> Answer:
+    study = _read(home, options.study)
+    for problem in studies.check(home, study):
+        if problem.severity != "error":
+            print(f"{problem.severity}: {problem.sentence()}", file=sys.stderr)
+    store = open_store(home)
+    job = studies.submit(home, store, study)
+    return finished(home, store, job, studies.study_id(study))
+
+
+def finished(home: Home, store: Store, job: Job, study_id: str) -> Answer:
+    """Follows a study's job to its end and answers with its report."""
+    done = follow(home, store, job)
+    if done.state != "done":
+        return _failed(done)
+    found = reports.load(home, study_id)
+    return 0, found.model_dump(mode="json"), table(found)
+
+
+def report(home: Home, options: Namespace) -> Answer:
+    studies.load(home, options.study)
+    found = reports.load(home, options.study)
+    if options.html:
+        write_bytes(Path(options.html).resolve(), reports.html(found).encode())
+    return 0, found.model_dump(mode="json"), table(found)
+
+
+def predict(home: Home, options: Namespace) -> Answer:
+    file = Path(options.file)
+    if not file.exists():
+        raise refuse(str(file), "does not exist.", "Check the path.")
+    payload = {"trial": options.trial, "file": str(file.resolve()), "out": str(Path(options.out).resolve())}
+    return _job(home, "predict", payload, f"Predict {file.name}", lambda r: [f"{r['rows']} rows written to {r['out']}"])
+
+
+def export(home: Home, options: Namespace) -> Answer:
+    payload = {"trial": options.trial, "to": str(Path(options.to).resolve())}
+
+    def lines(result: dict[str, Any]) -> list[str]:
+        replay = result["replay"]
+        word = "agrees" if replay["agrees"] else "DOES NOT AGREE"
+        return [
+            f"exported to {result['folder']}: {', '.join(result['files'])}",
+            f"replay of {replay['rows']} test rows {word}; largest difference {replay['max_difference']:.2g}",
+        ]
+
+    return _job(home, "export", payload, f"Export {options.trial}", lines)
+
+
+def demo(home: Home, options: Namespace) -> Answer:
+    store, answer, lines = open_store(home), {}, []
+    for key in first_studies.KEYS:
+        study_id, job = first_studies.submit(home, store, key)
+        print(f"{job.title}", file=sys.stderr)
+        code, found, said = finished(home, store, job, study_id)
+        if code:
+            return code, found, said
+        answer[key] = found
+        lines += [found["name"], *said, ""]
+        if options.html:
+            place = Path(options.html).resolve()
+            write_bytes(place.with_stem(f"{place.stem}-{key}"), reports.html(reports.load(home, study_id)).encode())
+    return 0, answer, lines
+
+
+def doctor(home: Home, options: Namespace) -> Answer:
+    from tltools import doctor as examined
+
+    facts = examined.examine(home)
+    return 0, facts, [f"{key}: {value}" for key, value in facts.items()]
+
+
+def worker(home: Home, options: Namespace) -> Answer:
+    from tltools import worker as working
+
+    return working.main(home), {}, []
+
+
+# --- shared ---------------------------------------------------------------------------------------------------------
+
+
+def follow(home: Home, store: Store, job: Job) -> Job:
+    """Waits for a job's end, telling its progress on stderr; Ctrl-C cancels it."""
+    told = ""
+    try:
+        while job.state in {"queued", "running"}:
+            local.ensure_worker(home)
+            now = job.progress
+            text = f"{now.stage} {now.done}/{now.total}" if now.stage else job.state
+            left = f", about {duration(now.eta_seconds)} left" if now.eta_seconds else ""
+            if text != told:
+                print(f"  {text}{left}", file=sys.stderr, flush=True)
+                told = text
+            time.sleep(0.25)  # the store is the only channel between processes, and it is asked, not heard
+            job = store.job(job.id) or job
+    except KeyboardInterrupt:
+        store.cancel(job.id)
+        raise
+    return job
+
+
+def _job(home: Home, kind: str, payload: dict[str, Any], title: str, lines: Any) -> Answer:
+    store = open_store(home)
+    job = store.submit(kind, payload, title=title, key=f"{payload}{time.time_ns()}")
+    done = follow(home, store, job)
+    if done.state != "done" or done.result is None:
+        return _failed(done)
+    return 0, done.result, lines(done.result)
+
+
+def _failed(job: Job) -> Answer:
+    failure = job.failure
+    said = f"{failure.what} {failure.remedy}" if failure else f"The job was {job.state}."
+    print(said, file=sys.stderr)
+    code = 2 if failure and failure.type == "bad_data" else 1
+    answer: dict[str, Any] = {"job": job.id, "state": job.state}
+    answer["failure"] = failure.model_dump() if failure else None
+    if code == 2 and failure:
+        problem = {"severity": "error", "where": job.title, "what": failure.what, "remedy": failure.remedy}
+        answer["problems"] = [problem]
+    return code, answer, []
+
+
+def _read(home: Home, path: str) -> Study:
+    file = Path(path)
+    return studies.settle(home, studies.parse(file), file.resolve().parent)
+
+
+def table(found: Report) -> list[str]:
+    """The verdicts as lines, best first at each share of the labels."""
+    share = found.metric not in {"mae", "rmse", "log_loss"}
+    scale, unit = (100.0, " points") if share else (1.0, "")
+    lines = [found.headline, *found.sentences[:4], ""]
+    for row in found.verdicts:
+        labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['fraction']:g} of the labels"
+        lines.append(
+            f"{MARKS[row['verdict']]:24} {row['strategy']:20} {row['source']:28} {labels:18} "
+            f"{scale * row['gain']:+.3g}{unit} ({scale * row['low']:+.3g} to {scale * row['high']:+.3g}) "
+            f"against {row['against']}"
+        )
+    lines.append(f"study {found.study}")
+    return lines
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: "40 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _size(parameters: int | None) -> str:
+    return "?" if parameters is None else f"{parameters / 1e6:.1f} M"
+
+
+def _triple(name: str, text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3:
+        raise refuse(f"--{name}", f"must be three numbers; got {text!r}.", "Write 0.5,0.5,0.5.")
+    return values[0], values[1], values[2]
