@@ -23,10 +23,11 @@ from tltools.store import Store
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def start(home: Home, **rules: Any) -> subprocess.Popen[str]:
+def start(home: Home, more_environment: dict[str, str] | None = None, **rules: Any) -> subprocess.Popen[str]:
     said = {"lease_seconds": 1.0, "grace_seconds": 2.0, **rules}
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths, "TLTOOLS_HOME": str(home.root)}
+    more = more_environment or {}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), more.get("PYTHONPATH", "")])
+    environment = {**os.environ, **more, "PYTHONPATH": paths, "TLTOOLS_HOME": str(home.root)}
     with open(home.root / "fake-worker.log", "a") as log:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "fake_worker.py"), json.dumps(said)],

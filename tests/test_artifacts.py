@@ -1,0 +1,163 @@
+"""Sealed folders: complete or not there, and a changed byte is noticed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tltools import artifacts
+
+WRITER = """
+import sys
+from pathlib import Path
+from tltools import artifacts
+print("ready", flush=True)
+with artifacts.building(Path(sys.argv[1])) as folder:
+    for number in range(60):
+        (folder / f"{number}.bin").write_bytes(bytes([number]) * 20_000)
+"""
+
+
+def make(final: Path, content: str = "rows") -> None:
+    with artifacts.building(final) as folder:
+        (folder / "media").mkdir()
+        (folder / "media" / "a.txt").write_text("picture")
+        (folder / "rows.txt").write_text(content)
+
+
+def test_a_folder_is_sealed_once_it_is_there(tmp_path: Path) -> None:
+    final = tmp_path / "things" / "one"
+    assert not artifacts.sealed(final)
+    with artifacts.building(final) as folder:
+        (folder / "rows.txt").write_text("rows")
+        assert not final.exists()
+    assert artifacts.sealed(final)
+    assert artifacts.verify(final) == []
+    assert set(json.loads((final / "sealed.json").read_text())["files"]) == {"rows.txt"}
+    assert artifacts.folder_bytes(final) > 4
+
+
+def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), artifacts.building(tmp_path / "one") as folder:
+        (folder / "rows.txt").write_text("rows")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_seals_first_wins(tmp_path: Path) -> None:
+    final = tmp_path / "one"
+    with artifacts.building(final) as folder:
+        (folder / "rows.txt").write_text("second")
+        make(final, "first")
+    assert (final / "rows.txt").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_many_builders_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
+    threads = [threading.Thread(target=make, args=(tmp_path / "one", str(number) * 1000)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert artifacts.verify(tmp_path / "one") == []
+
+
+def test_an_unsealed_rest_in_the_place_is_replaced(tmp_path: Path) -> None:
+    final = tmp_path / "one"
+    final.mkdir()
+    (final / "half.txt").write_text("half")
+    make(final)
+    assert artifacts.verify(final) == []
+    assert not (final / "half.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "media/a.txt", "sealed.json"])
+@pytest.mark.parametrize("how", ["flip", "truncate", "delete"])
+def test_every_damage_is_noticed(tmp_path: Path, name: str, how: str) -> None:
+    """T25 for sealed folders."""
+    final = tmp_path / "one"
+    make(final)
+    path = final / name
+    content = bytearray(path.read_bytes())
+    if how == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif how == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.unlink()
+    problems = artifacts.verify(final)
+    assert problems
+    assert all(str(final) in problem.where and problem.remedy for problem in problems)
+
+
+def test_a_builder_killed_at_any_moment_leaves_a_whole_folder_or_none(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    for number in range(12):
+        final = tmp_path / str(number)
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(final)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.04))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not final.exists() or artifacts.verify(final) == []
+    assert artifacts.sweep_leftovers(tmp_path) == 0, "young leftovers may belong to somebody who is building"
+    artifacts.sweep_leftovers(tmp_path, older_than=-1)
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "replace"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_a_fault_at_the_nth_call_leaves_no_torn_folder_and_a_retry_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
+) -> None:
+    """T10 for sealed folders."""
+    real, calls = getattr(os, call), 0
+
+    def faulty(*args: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise OSError(errno.EIO, "input/output error")
+        return real(*args, **named)
+
+    final = tmp_path / "one"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, faulty)
+        try:
+            make(final)
+        except OSError as error:
+            assert error.errno == errno.EIO
+    assert not final.exists() or artifacts.verify(final) == []
+    make(final)
+    assert artifacts.verify(final) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_full_disk_leaves_nothing_and_goes_on_once_there_is_space(small_disk: Path) -> None:
+    """T11 for sealed folders."""
+    with pytest.raises(OSError, match="No space left") as full, artifacts.building(small_disk / "one") as folder:
+        (folder / "big.bin").write_bytes(b"0" * 20_000_000)
+    assert full.value.errno == errno.ENOSPC
+    assert list(small_disk.iterdir()) == []
+    make(small_disk / "one")
+    assert artifacts.verify(small_disk / "one") == []
+
+
+def test_thousands_of_files_are_sealed_too(tmp_path: Path) -> None:
+    with artifacts.building(tmp_path / "many") as folder:
+        for number in range(700):
+            (folder / f"{number}.txt").write_text(str(number))
+    assert artifacts.verify(tmp_path / "many") == []
