@@ -109,6 +109,24 @@ def test_one_pass_serves_every_kind(home: Home) -> None:
     assert store.rows_computed == 30
 
 
+def test_what_is_expected_is_written_in_the_first_pass(home: Home) -> None:
+    items, backbone = texts(30), FakeBackbone()
+    encoded, keys, rows, store = backbone.encode(items), keys_of(items), np.arange(30), FeatureStore(home)
+    store.expect(backbone, ["layers", 2, 99])
+    store.pooled(backbone, encoded, keys, rows)
+    store.layers(backbone, fail, keys, rows)
+    store.boundary(backbone, fail, keys, rows, 2)
+    assert store.rows_computed == 30
+
+
+def test_what_is_expected_but_does_not_fit_is_let_go(home: Home) -> None:
+    items, backbone = texts(300), FakeBackbone()
+    store = FeatureStore(home, cache_gb=20e-6)
+    store.expect(backbone, [1])
+    assert store.pooled(backbone, backbone.encode(items), keys_of(items), np.arange(300)).shape == (300, 8)
+    assert store.missing(backbone, keys_of(items), np.arange(300), 1) == 300
+
+
 @pytest.mark.parametrize("reads", ["text", "image"])
 @pytest.mark.parametrize("boundary", [1, 2])
 def test_resuming_from_the_boundary_equals_the_whole_pass(home: Home, reads: str, boundary: int) -> None:
@@ -321,3 +339,10 @@ def test_bf16_is_not_tried_where_the_processor_lacks_it(monkeypatch: pytest.Monk
     backbone = FakeBackbone("image")
     setting = autotune.choose(backbone, backbone.encode(texts(8)), None, seconds=0.05)
     assert setting.precision == "float32" and "bf16 " not in setting.reason.split(";")[0]
+
+
+def test_a_sweep_tells_estimates_how_fast_it_was(home: Home) -> None:
+    items, backbone, memory = texts(80), FakeBackbone(), DictMemory()
+    FeatureStore(home, memory=memory).pooled(backbone, backbone.encode(items), keys_of(items), np.arange(80))
+    ((kind, _), value), *rest = memory.items()
+    assert kind == "rate" and value["rows_per_second"] > 0 and not rest

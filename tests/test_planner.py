@@ -141,6 +141,9 @@ def test_a_dry_run_measures_in_a_process_of_its_own_and_plans_by_it(home: Home) 
     made = planner.plan(store, home, trials, counts)
     assert made.rows < made.rows_naive and made.decisions
     assert sum(map(len, made.order)) == len(trials)
+    assert made.wants("bundled/tiny-resnet") >= {"pooled"}
+    probe, block = (next(t for t in trials if t.strategy == key) for key in ("linear_probe", "last_block"))
+    assert made.boundary(block, 5) in (0, 4) and made.boundary(probe, 5) in (0, 4)
 
 
 def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> None:

@@ -51,6 +51,40 @@ class Prefix:
         return self.boundary == self.stages
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A prefix, whether its activations go to the disk, and why."""
+
+    prefix: Prefix
+    keep: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a study will be worked off."""
+
+    order: tuple[tuple[Trial, ...], ...]  # each group goes to its strategy in one call
+    decisions: tuple[Decision, ...]
+    rows: int  # pushed through frozen prefixes
+    rows_naive: int  # that one trial at a time would push
+
+    def boundary(self, trial: Trial, stages: int) -> int:
+        """The deepest boundary kept on disk that serves a trial; 0 when it must read its rows itself."""
+        wanted = depth(trial, stages)
+        kept = [d.prefix.boundary for d in self.decisions if d.keep and d.prefix.source == trial.source]
+        return max((b for b in kept if b <= wanted and b < stages), default=0)
+
+    def wants(self, source: str) -> set[str | int]:
+        """What the first pass of a source (not its random twin) should write: "pooled", "layers", boundaries."""
+        found: set[str | int] = set()
+        for prefix in (d.prefix for d in self.decisions if d.keep and d.prefix.source == source):
+            if prefix.init == "source":
+                found.add("pooled" if prefix.whole else prefix.boundary)
+                found |= {"layers"} if "multilayer_probe" in prefix.strategies else set()
+        return found
+
+
 def layout_of(trial: Trial, stages: int) -> Layout | None:
     """What a trial trains; None for one that needs no source."""
     strategy = strategies()[trial.strategy]

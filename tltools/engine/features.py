@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from tltools import costs
 from tltools.engine import autotune
 from tltools.engine.autotune import Memory, Setting
 from tltools.engine.blocks import FORMAT, Block, block_bytes, evict, lock
@@ -42,6 +43,9 @@ TOLERANCE = {
 }  # of a class probability, cached against fresh, by precision of the pass
 
 
+RATE_ROWS = 64  # a sweep of fewer rows says little about speed
+
+
 class FeatureStore:
     """Features on disk, under a budget. One per job; any number of processes may share the folder.
 
@@ -55,6 +59,7 @@ class FeatureStore:
         self._memory = memory
         self._settings: dict[str, Setting] = {}
         self._open: dict[str, Block] = {}
+        self._expected: dict[str, set[Want]] = {}
         self.rows_computed = 0
         self.rows_found = 0
 
@@ -82,7 +87,7 @@ class FeatureStore:
 
         Raises: Refusal when they do not fit into the budget, or the backbone cannot go on from there.
         """
-        if not (0 < boundary < len(backbone.stages)) or not backbone.resumable[boundary]:
+        if not _resumable(backbone, boundary):
             good = ", ".join(str(i) for i in range(1, len(backbone.stages)) if backbone.resumable[i]) or "none"
             raise refuse("boundary", f"must be one of {good}; got {boundary}.", "Choose another, or train everything.")
         rows = np.asarray(rows, np.int64)
@@ -99,6 +104,11 @@ class FeatureStore:
         before = self.rows_computed
         with self._complete(backbone, encoded, keys, np.asarray(rows, np.int64), tuple(wants), ticket):
             return self.rows_computed - before
+
+    def expect(self, backbone: Backbone, wants: Iterable[Want]) -> None:
+        """Says what will be asked of a backbone later, so that the first pass over its rows writes it as well."""
+        good = {want for want in wants if not isinstance(want, int) or _resumable(backbone, want)}
+        self._expected.setdefault(backbone.fingerprint(len(backbone.stages)), set()).update(good)
 
     def missing(self, backbone: Backbone, keys: Sequence[bytes], rows: Array, want: Want) -> int:
         """How many of the rows' contents a sweep would compute."""
@@ -142,16 +152,26 @@ class FeatureStore:
         unique, first = np.unique(_keys(keys, rows), return_index=True)
         with ExitStack() as stack:
             if not all(self._sound(name, unique).all() for name in names.values()):
+                later = self._expected.get(backbone.fingerprint(len(backbone.stages)), set()) - set(wants)
+                names |= {want: self._name(backbone, want, setting) for want in later}
                 for name in sorted(names.values()):  # one order for everybody, so that no two wait for each other
                     stack.enter_context(_held(lock(self._home.features, name), ticket))
                     self._open.pop(name, None)
                 absent = {want: ~self._sound(name, unique) for want, name in names.items()}
                 if any(mask.any() for mask in absent.values()):
-                    sweep = Sweep(self, backbone, autotune.made(encoded), setting, names, ticket)
+                    sweep = Sweep(self, backbone, autotune.made(encoded), setting, names, ticket, optional=later)
                     self.rows_computed += sweep.run(unique, rows[first], absent)
+                    self._remember_rate(backbone, sweep)
                     for name in names.values():
                         self._open.pop(name, None)
-            yield {want: self._opened(name) for want, name in names.items()}
+            yield {want: self._opened(names[want]) for want in wants}
+
+    def _remember_rate(self, backbone: Backbone, sweep: Sweep) -> None:
+        """Estimates speak of what this machine has done: the rate of a sweep of some length is kept."""
+        if self._memory is not None and sweep.rows >= RATE_ROWS:
+            key = costs.rate_key(backbone.source)
+            known = self._memory.recall("rate", key) or {}
+            self._memory.remember("rate", key, {**known, "rows_per_second": sweep.rows / max(sweep.seconds, 1e-9)})
 
     def _opened(self, name: str) -> Block:
         if name not in self._open:
@@ -240,6 +260,10 @@ def _held(mutex: FileLock, ticket: Ticket | None) -> Iterator[None]:
         yield
     finally:
         mutex.release()
+
+
+def _resumable(backbone: Backbone, boundary: int) -> bool:
+    return 0 < boundary < len(backbone.stages) and backbone.resumable[boundary]
 
 
 def _keys(keys: Sequence[bytes], rows: Array) -> Array:

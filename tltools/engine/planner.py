@@ -6,11 +6,11 @@ with it. `plans.py` has the arithmetic of what is shared, `rates.py` that of the
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from tltools.engine.device import best
 from tltools.engine.features import FeatureStore
 from tltools.engine.rank import some
 from tltools.home import Home, open_home
-from tltools.plans import Counts, Prefix
-from tltools.records import Estimate, Study, Trial, refuse
+from tltools.plans import Counts, Decision, Plan
+from tltools.records import Estimate, Refusal, Study, Trial, refuse
 from tltools.store import Store, open_store
 from tltools.tickets import Ticket
 
@@ -35,31 +35,6 @@ SAMPLE = 256  # rows that are looked at
 SECONDS = 1.5  # for each thing that is measured
 BATCH = 16  # rows of a training step, as strategies have by default
 PATIENCE = 120.0  # seconds after which a child that measures is given up
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A prefix, whether its activations go to the disk, and why."""
-
-    prefix: Prefix
-    keep: bool
-    why: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a study will be worked off."""
-
-    order: tuple[tuple[Trial, ...], ...]  # each group goes to its strategy in one call
-    decisions: tuple[Decision, ...]
-    rows: int  # pushed through frozen prefixes
-    rows_naive: int  # that one trial at a time would push
-
-    def boundary(self, trial: Trial, stages: int) -> int:
-        """The deepest boundary kept on disk that serves a trial; 0 when it must read its rows itself."""
-        wanted = plans.depth(trial, stages)
-        kept = [d.prefix.boundary for d in self.decisions if d.keep and d.prefix.source == trial.source]
-        return max((b for b in kept if b <= wanted and b < stages), default=0)
 
 
 def plan(store: Store, home: Home, trials: Sequence[Trial], counts: Counts, cache_gb: float = 4.0) -> Plan:
@@ -163,8 +138,6 @@ def disk(home: Home, store: Store) -> tuple[float, float]:
 
 
 def _child(pipe: Connection, root: str, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> None:
-    from tltools.records import Refusal
-
     try:
         pipe.send(_measured(open_home(root), source_id, dataset_id, trials))
     except Refusal as refusal:
@@ -218,12 +191,13 @@ def _forward_rate(backbone: Backbone, encoded: Encoded, setting: autotune.Settin
     times: list[float] = []
     started = time.perf_counter()
     with setting.running(device):
-        while len(times) < 3 or time.perf_counter() - started < SECONDS:
-            for rows in autotune.batches(backbone.reads, encoded.lengths):
-                begin = time.perf_counter()
-                batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
-                backbone(batch).cpu()
-                times.append((time.perf_counter() - begin) / len(rows))
+        for rows in itertools.cycle(autotune.batches(backbone.reads, encoded.lengths)):
+            if len(times) >= 3 and time.perf_counter() - started > SECONDS:
+                break
+            begin = time.perf_counter()
+            batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
+            backbone(batch).cpu()
+            times.append((time.perf_counter() - begin) / len(rows))
     return 1 / float(np.median(times))
 
 

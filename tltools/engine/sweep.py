@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tltools.engine import autotune, stages
 from tltools.engine.autotune import Setting
 from tltools.engine.blocks import FORMAT, Writer
+from tltools.records import Refusal
 
 if TYPE_CHECKING:
     from tltools.engine.backbone import Backbone, Encoded
@@ -39,11 +40,14 @@ class Sweep:
 
     def __init__(
         self, store: Room, backbone: Backbone, encoded: Encoded, setting: Setting,
-        names: Mapping[Want, str], ticket: Ticket | None,
+        names: Mapping[Want, str], ticket: Ticket | None, *, optional: Iterable[Want] = (),
     ) -> None:  # fmt: skip
+        """optional: wants that are let go when they do not fit into the budget."""
         self._store, self._backbone, self._encoded = store, backbone, encoded
         self._setting, self._names, self._ticket = setting, names, ticket
         self._writers: dict[Want, Writer] = {}
+        self._optional, self._dropped = set(optional), set[Want]()
+        self.rows, self.seconds = 0, 0.0  # what was computed, and in what time
         self._coming = 0  # bytes that this sweep will have written
 
     def run(self, unique: Array, rows: Array, absent: Mapping[Want, Array]) -> int:
@@ -61,12 +65,13 @@ class Sweep:
                 batch = self._encoded.take(rows[places])
                 with self._setting.running(device):
                     moved = autotune.to_device(batch, device, channels_last=self._setting.channels_last)
-                    outputs = outputs_of(self._backbone, moved, tuple(absent))
+                    outputs = outputs_of(self._backbone, moved, [w for w in absent if w not in self._dropped])
                 for want, output in outputs.items():
                     self._write(want, output, unique, places, absent[want], lengths, part)
                 done += len(part)
+                self.rows, self.seconds = done, time.monotonic() - started
                 if self._ticket:
-                    rate = done / max(time.monotonic() - started, 1e-9)
+                    rate = done / max(self.seconds, 1e-9)
                     self._ticket.progress(
                         "reading features", done, len(todo), note=self._backbone.source.name, rows_per_second=rate
                     )
@@ -86,8 +91,15 @@ class Sweep:
         else:
             stored = output.float().cpu().numpy()
         if want not in self._writers:
-            self._coming += stored[0, :1].nbytes * int(lengths.sum()) if ragged else stored[0].nbytes * len(lengths)
-            self._store.make_room(self._coming, self._names.values(), must=states)
+            coming = stored[0, :1].nbytes * int(lengths.sum()) if ragged else stored[0].nbytes * len(lengths)
+            try:
+                self._store.make_room(self._coming + coming, self._names.values(), must=states)
+            except Refusal:
+                if want not in self._optional:
+                    raise
+                self._dropped.add(want)
+                return
+            self._coming += coming
             self._writers[want] = Writer(
                 self._store.folder(self._names[want]),
                 unit_shape=stored.shape[2:] if ragged else stored.shape[1:],
