@@ -121,12 +121,20 @@ def test_the_estimator_learns_from_what_came_true() -> None:
     assert rates.correction([{"raw_seconds": 0, "actual_seconds": 3}])[0] == 1.0
 
 
-def test_a_dry_run_measures_in_a_process_of_its_own_and_plans_by_it(home: Home) -> None:
-    from tltools import datasets, samples, studies
-    from tltools.engine import planner
+def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tltools import costs, datasets, samples, sources, studies
+    from tltools.engine import autotune, planner
     from tltools.store import open_store
     from tltools.tickets import QuietTicket
 
+    def here(home: Home, store: Any, source: str, dataset: str, trials: Any, check: Any) -> None:
+        store.remember(
+            "rate", costs.rate_key(sources.get(home, source)), planner._measured(home, source, dataset, trials)
+        )
+
+    monkeypatch.setattr(planner, "measure", here)  # the child process has a test of its own
+    monkeypatch.setattr(planner, "SECONDS", 0.1)
+    monkeypatch.setattr(autotune, "SECONDS", 0.1)
     store = open_store(home)
     dataset = samples.add(home, "digits")
     text = f"dataset: {dataset.id}\nsources: [bundled/tiny-resnet]\nstrategies: [linear_probe, last_block]\ndraws: 2\n"

@@ -64,7 +64,7 @@ def choose(
     encoded: Encoded | Callable[[], Encoded] | None,
     memory: Memory | None = None,
     *,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> Setting:
     """The fastest setting for a backbone here: recalled, or measured on `encoded` and remembered.
 
@@ -78,7 +78,7 @@ def choose(
     elif encoded is None or backbone.reads == "tabular":
         return PLAIN
     else:
-        setting = _measure(backbone, made(encoded), device, seconds)
+        setting = _measure(backbone, made(encoded), device, SECONDS if seconds is None else seconds)
         if memory is not None:
             memory.remember("autotune", key, asdict(setting))
     arrange(backbone, setting)
