@@ -1,45 +1,188 @@
-"""Simulates studies whose true gain is known, and prints how often the judge is right: `python -m benchmarks.judge`.
-
-A row is right when a latent number passes a threshold. The number is a sum of normal effects: the row, the draw (shared
-by all arms), the arm's own reading of the row, the arm's own luck in the draw, and the rest. So the true accuracy of an
-arm over all draws and rows is exactly what was asked for.
-"""
+"""How often the judge is right, against simulated studies with known truth: `python -m benchmarks.judge [--quick]`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+import time
+from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
-from scipy.special import ndtri
 
-# variances of (row, arm x row, rest), deviations of (draw, arm x draw), in units of the latent number
-CORRELATIONS = {
-    "low": ((0.40, 0.20, 0.40), (0.05, 0.03)),  # arms trained on other draws read many rows anew; draws matter little
-    "high": ((0.55, 0.30, 0.15), (0.10, 0.10)),  # rows are read alike in every draw; a draw lifts or sinks all of them
-}
+from benchmarks.judge_worlds import METRICS, World, hits
+from tltools.judging.bootstrap import means
+from tltools.judging.curves import control_curve, labels_saved
+from tltools.judging.multiplicity import against_best, family
+from tltools.judging.verdict import compare
 
-
-@dataclass(frozen=True)
-class World:
-    draws: int
-    rows: int
-    accuracy: float  # of the control; the transfer arm has `gain` more
-    correlation: str
+DRAWS, ROWS, ACCURACIES, CORRELATED = (3, 5, 10), (50, 200, 1000, 5000), (0.55, 0.75, 0.9, 0.97), ("low", "high")
+GAIN, MARGIN = 0.01, 0.01
+FAR = {"positive", "negative"}
 
 
-def latent(rng: np.random.Generator, world: World, arms: int) -> tuple[np.ndarray, float]:
-    """(arms, draws, rows) latent numbers around 0, and their standard deviation over everything."""
-    (row, arm_row, rest), (draw, arm_draw) = CORRELATIONS[world.correlation]
-    s, m = world.draws, world.rows
-    z = np.sqrt(rest) * rng.normal(size=(arms, s, m))
-    z += np.sqrt(row) * rng.normal(size=m) + np.sqrt(arm_row) * rng.normal(size=(arms, 1, m))
-    z += draw * rng.normal(size=(s, 1)) + arm_draw * rng.normal(size=(arms, s, 1))
-    return z, float(np.sqrt(row + arm_row + rest + draw**2 + arm_draw**2))
+def coverage(studies: int, seed: int = 0) -> Iterator[tuple[str, World, float, float]]:
+    """(metric, world, share of 95 % intervals that hold the true gain, mean half width) of every cell."""
+    for metric, simulate in METRICS.items():
+        for draws, rows, accuracy, correlation in product(DRAWS, ROWS, ACCURACIES, CORRELATED):
+            if metric == "MAE" and accuracy != ACCURACIES[0]:
+                continue
+            world = World(draws, rows, accuracy, correlation)
+            rng = np.random.default_rng([seed, draws, rows, int(1000 * accuracy)])
+            held, width = 0, 0.0
+            for _ in range(studies):
+                one = simulate(rng, world, GAIN)
+                found = compare(one.scores[0], one.scores[1], MARGIN, scale=one.scale)
+                held += found.low <= one.truth[0] - one.truth[1] <= found.high
+                width += (found.high - found.low) / 2
+            yield metric, world, held / studies, width / studies
 
 
-def hits(rng: np.random.Generator, world: World, gain: float, arms: int = 2) -> np.ndarray:
-    """(arms, draws, rows) 0/1: the first arm has the world's accuracy and `gain` more, all others have the accuracy."""
-    z, deviation = latent(rng, world, arms)
-    shares = np.full(arms, world.accuracy)
-    shares[0] += gain
-    return (z < ndtri(shares)[:, None, None] * deviation).astype(np.float64)
+def words(world: World, gain: float, studies: int, margin: float = MARGIN, seed: int = 1) -> dict[str, float]:
+    """Share of each word among studies of one comparison."""
+    rng, counts = np.random.default_rng(seed), {}
+    for _ in range(studies):
+        word = compare(*hits(rng, world, gain), margin).verdict
+        counts[word] = counts.get(word, 0) + 1
+    return {word: count / studies for word, count in counts.items()}
+
+
+def power(world: World, gain: float, studies: int, seed: int = 2) -> tuple[float, float, float]:
+    """(judge's share of "positive", the oracle's at the judge's own error rate, that error rate).
+
+    The oracle knows the standard error, and sets its threshold so that at a true gain of exactly the margin it errs as
+    often as the judge does in this world.
+    """
+    rng = np.random.default_rng(seed)
+    null = [compare(*hits(rng, world, MARGIN), MARGIN) for _ in range(studies)]
+    found = [compare(*hits(rng, world, gain), MARGIN) for _ in range(studies)]
+    error = np.mean([one.verdict == "positive" for one in null])
+    gains = np.array([one.gain for one in found])
+    threshold = np.quantile([one.gain for one in null], 1 - max(error, 1 / studies))
+    return float(np.mean([one.verdict == "positive" for one in found])), float((gains > threshold).mean()), float(error)
+
+
+def family_wise(studies: int, gain: float = 0.0, controls: int = 3, seed: int = 3) -> tuple[float, float]:
+    """(studies with any false far verdict, true gain over the best control inside the margin) of 8 arms x 4 shares."""
+    rng, false, single = np.random.default_rng(seed), 0, 0
+    for _ in range(studies):
+        found = []
+        for share in range(4):
+            every = hits(rng, World(5, 500, 0.70 + 0.06 * share, "low"), 0.0, arms=8 + controls)
+            known = {str(k): every[8 + k] for k in range(controls)}
+            found += [against_best(arm, known, MARGIN) for arm in every[:8]]
+        false += any(one.verdict in FAR for one in family(found, MARGIN))
+        single += any(compare(one, every[8], MARGIN).verdict in FAR for one in every[:8])
+    return false / studies, single / studies
+
+
+def saved(studies: int, seed: int = 4) -> tuple[float, float, float]:
+    """(share of 90 % intervals of the multiplier that hold it, refused, open above): the source is worth twice."""
+    rng, held, refused, open_above = np.random.default_rng(seed), 0, 0, 0
+    labels = np.array([25.0, 50, 100, 200, 400])
+
+    def accuracy(n: float) -> float:
+        return 0.95 - 1.1 * n**-0.35
+
+    for _ in range(studies):
+        cells = []
+        for n in labels:
+            cells += [hits(rng, World(5, 500, accuracy(n), "low"), accuracy(2 * n) - accuracy(n))]
+        stacked = np.stack(cells)  # (P, 2, S, M)
+        again = means(stacked.reshape(-1, *stacked.shape[2:]), replicates=400, seed=seed).reshape(400, len(labels), 2)
+        score = stacked.mean((2, 3))
+        curve = control_curve(labels, score[:, 1], again[:, :, 1])
+        one = labels_saved(curve, 100.0, float(score[2, 0]), again[:, 2, 0])
+        refused += one.bound == "refused"
+        open_above += one.bound != "refused" and one.high is None
+        held += one.bound != "refused" and one.low <= 2.0 <= (np.inf if one.high is None else one.high)
+    return held / max(studies - refused, 1), refused / studies, open_above / studies
+
+
+def adaptive(studies: int, gain: float = MARGIN, seed: int = 5) -> float:
+    """Share of false "positive" or "negative" when draws are added, 3 to 10, until the judge decides."""
+    rng, false = np.random.default_rng(seed), 0
+    for _ in range(studies):
+        t, c = hits(rng, World(10, 500, 0.8, "low"), gain)
+        word = ""
+        for draws in range(3, 11):
+            word = compare(t[:draws], c[:draws], MARGIN).verdict
+            if word in FAR | {"neutral"}:
+                break
+        false += word in FAR
+    return false / studies
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--quick", action="store_true", help="fewer studies per cell: minutes become seconds")
+    studies = 40 if asked.parse_args().quick else 400
+    print(f"{studies} studies a cell, true gain {GAIN}, margin {MARGIN}.\n")
+    _print_coverage(studies)
+    _print_words(5 * studies if studies > 100 else studies)
+    _print_power(2 * studies)
+    joint, single = family_wise(studies)
+    print(
+        "## Family-wise error\n\n| 8 arms x 4 shares, 3 controls, all equal | studies with a false far verdict |\n|---|---|"
+    )
+    print(f"| best control, Holm | {joint:.3f} |\n| each arm alone against one control, one share | {single:.3f} |\n")
+    held, refused, open_above = saved(studies)
+    print("## Labels saved\n\n| a source worth twice its labels | |\n|---|---|")
+    print(f"| 90 % interval holds it | {held:.3f} |\n| refused | {refused:.3f} |\n| open above | {open_above:.3f} |\n")
+    print("## Adding draws until it is decided\n\n| true gain | false far verdicts |\n|---|---|")
+    for gain in (0.0, MARGIN):
+        print(f"| {gain} | {adaptive(studies, gain):.3f} |")
+    t, c = hits(np.random.default_rng(0), World(10, 5000, 0.8, "low"), 0.02)
+    started = time.perf_counter()
+    for _ in range(20):
+        compare(t, c)
+    print(f"\n`compare` on (10, 5000): {(time.perf_counter() - started) / 20 * 1000:.1f} ms")
+
+
+def _print_coverage(studies: int) -> None:
+    cells = list(coverage(studies))
+    head = " | ".join(f"{rows} rows" for rows in ROWS)
+    print("## Coverage of the 95 % interval: lowest over accuracies and correlations (mean)\n")
+    print(f"| metric | draws | {head} |\n|---|---|{'---|' * len(ROWS)}")
+    for metric, draws in product(METRICS, DRAWS):
+        line = []
+        for rows in ROWS:
+            held = [c for m, w, c, _ in cells if (m, w.draws, w.rows) == (metric, draws, rows)]
+            line.append(f"{min(held):.3f} ({np.mean(held):.3f})")
+        print(f"| {metric} | {draws} | {' | '.join(line)} |")
+    low = [(m, w, c) for m, w, c, _ in cells if c < 0.93]
+    print(f"\n{len(cells)} cells, {len(low)} below 0.93 ({len(low) / len(cells):.1%}):\n")
+    for metric, world, held in low:
+        print(f"- {metric}, {world.draws} draws, {world.rows} rows, {world.accuracy}, {world.correlation}: {held:.3f}")
+    print()
+
+
+def _print_words(studies: int) -> None:
+    print(
+        "## Words, one comparison\n\n| world | true gain | false far verdict | neutral | undecided |\n|---|---|---|---|---|"
+    )
+    for draws, rows, correlation in product((3, 5, 10), (50, 500, 5000), CORRELATED):
+        for gain in (0.0, MARGIN):
+            said = words(World(draws, rows, 0.8, correlation), gain, studies)
+            far, neutral = sum(said.get(word, 0.0) for word in FAR), said.get("neutral", 0.0)
+            where = f"{draws} draws, {rows} rows, {correlation}"
+            print(f"| {where} | {gain} | {far:.3f} | {neutral:.3f} | {1 - far - neutral:.3f} |")
+    said = words(World(5, 50, 0.85, "low"), 0.02, studies)
+    unsure = 1 - sum(said.get(word, 0.0) for word in (*FAR, "neutral"))
+    print(f"\n50 rows, true gain 0.02: undecided {unsure:.3f}, negative {said.get('negative', 0.0):.3f}")
+    said = words(World(5, 5000, 0.9, "low"), 0.015, studies)
+    print(f"Equivalence error: 5000 rows, true gain 0.015 called neutral {said.get('neutral', 0.0):.3f}\n")
+
+
+def _print_power(studies: int) -> None:
+    print("## Power, 5 draws, 500 rows: share of studies called positive\n")
+    print("| correlation | accuracy | true gain | judge | oracle at the same error rate | ratio | error rate |")
+    print("|---|---|---|---|---|---|---|")
+    for correlation, accuracy, gain in product(CORRELATED, (0.55, 0.75, 0.88), (0.03, 0.05, 0.10)):
+        judge, oracle, error = power(World(5, 500, accuracy, correlation), gain, studies)
+        ratio = judge / max(oracle, 1e-9)
+        print(f"| {correlation} | {accuracy} | {gain} | {judge:.3f} | {oracle:.3f} | {ratio:.2f} | {error:.3f} |")
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmarks.judge import World, hits
+from benchmarks.judge_worlds import World, hits
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, holm, without_luck
 from tltools.judging.verdict import claims, compare, correlated, detectable, measure, needed_draws, needed_rows
 from tltools.records import Refusal

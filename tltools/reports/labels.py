@@ -58,7 +58,7 @@ def saved_rows(
             | {"high": one.high, "bound": one.bound, "labels_saved": one.labels_saved, "because": one.because}
             | {"at_most": one.at_most}
         )
-    return made
+    return sorted(made, key=lambda row: (row["title"], row["n_train"]))
 
 
 def more_labels(found: Readings, again: Replicates, arm: ArmKey, labels: Mapping[Share, int]) -> curves.Advice | None:

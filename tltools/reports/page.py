@@ -42,7 +42,7 @@ def _factor(metric: Metric) -> tuple[float, str]:
 
 
 def _chip(word: str) -> str:
-    return f'<span class="chip {word}">{words.MARKS[word]} {words.WORDS[word]}</span>'
+    return f'<span class="chip {word}">{words.MARKS[word]} <span>{words.WORDS[word]}</span></span>'
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:

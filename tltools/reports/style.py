@@ -4,11 +4,11 @@ from __future__ import annotations
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6470;--paper:#fff;--line:#d9dee4;--card:#f6f8fa;--accent:#0b5c8a;
---positive:#007f5f;--negative:#b84a00;--neutral:#5b6470}
+--positive:#009e73;--negative:#d55e00;--neutral:#5b6470}
 @media (prefers-color-scheme:dark){:root{--ink:#e8ebee;--soft:#a4adb8;--paper:#14181d;--line:#333b45;--card:#1c2229;
 --accent:#6db8e3;--positive:#2fc79a;--negative:#f0854a;--neutral:#a4adb8}}
 *{box-sizing:border-box}body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:0}
-main{max-width:860px;margin:0 auto;padding:32px 20px 64px}h1{font-size:1.75rem;line-height:1.25;margin:.2em 0 .5em}
+main{max-width:960px;margin:0 auto;padding:32px 20px 64px}h1{font-size:1.75rem;line-height:1.25;margin:.2em 0 .5em}
 h2{font-size:1.25rem;margin:2.2em 0 .6em}p,li{max-width:70ch}.soft,figcaption,.tick{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:6px 10px;border-bottom:1px solid var(--line);vertical-align:top}th{color:var(--soft);
@@ -16,6 +16,7 @@ font-weight:600}td.n,th.n{text-align:right}.scroll{overflow-x:auto}svg{width:100
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick{font-size:12px;fill:var(--soft)}
 .chip{display:inline-block;border:1px solid currentColor;border-radius:999px;padding:1px 10px;font-size:.85rem;
 white-space:nowrap}
+.chip span{color:var(--ink)}td:first-child{min-width:150px}
 .positive,.leaning_positive{color:var(--positive)}.negative,.leaning_negative{color:var(--negative)}
 .neutral,.not_enough_evidence{color:var(--neutral)}.not_enough_evidence.chip{border-style:dashed}
 svg line.positive,svg line.leaning_positive{stroke:var(--positive)}
@@ -25,9 +26,6 @@ svg line{stroke-width:2}svg circle.positive,svg circle.leaning_positive{fill:var
 svg circle.negative,svg circle.leaning_negative{fill:var(--negative);stroke:var(--negative)}
 svg circle.neutral,svg circle.not_enough_evidence{fill:var(--neutral);stroke:var(--neutral)}
 svg circle.dot{fill:var(--accent);stroke:var(--accent)}svg circle.hollow{fill:var(--paper);stroke-width:2}
-svg text.word.positive,svg text.word.leaning_positive{fill:var(--positive)}
-svg text.word.negative,svg text.word.leaning_negative{fill:var(--negative)}
-svg text.word.neutral,svg text.word.not_enough_evidence{fill:var(--neutral)}
 svg .band{fill:var(--line);opacity:.6}svg .zero,svg .grid{stroke:var(--line);stroke-width:1}
 svg .line{fill:none;stroke-width:2}svg circle.line{stroke-width:2}svg .thin{stroke-width:1;opacity:.6}
 svg .control{stroke-dasharray:5 4}svg circle.control{stroke-dasharray:none}
