@@ -121,9 +121,8 @@ def main() -> None:
     _print_words(5 * studies if studies > 100 else studies)
     _print_power(2 * studies)
     joint, single = family_wise(studies)
-    print(
-        "## Family-wise error\n\n| 8 arms x 4 shares, 3 controls, all equal | studies with a false far verdict |\n|---|---|"
-    )
+    print("## Family-wise error\n\n| 8 arms x 4 shares, 3 controls, all equal | studies with a false far verdict |")
+    print("|---|---|")
     print(f"| best control, Holm | {joint:.3f} |\n| each arm alone against one control, one share | {single:.3f} |\n")
     held, refused, open_above = saved(studies)
     print("## Labels saved\n\n| a source worth twice its labels | |\n|---|---|")
@@ -157,9 +156,8 @@ def _print_coverage(studies: int) -> None:
 
 
 def _print_words(studies: int) -> None:
-    print(
-        "## Words, one comparison\n\n| world | true gain | false far verdict | neutral | undecided |\n|---|---|---|---|---|"
-    )
+    print("## Words, one comparison\n\n| world | true gain | false far verdict | neutral | undecided |")
+    print("|---|---|---|---|---|")
     for draws, rows, correlation in product((3, 5, 10), (50, 500, 5000), CORRELATED):
         for gain in (0.0, MARGIN):
             said = words(World(draws, rows, 0.8, correlation), gain, studies)
