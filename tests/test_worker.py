@@ -172,7 +172,6 @@ def test_every_kind_of_job_has_a_function() -> None:
 
 def test_ten_pages_at_once_start_one_worker(home: Home, store: Store) -> None:
     """Real `python -m tltools worker`, detached; it survives whoever started it."""
-    pytest.importorskip("tltools.__main__", reason="the command line is not there yet")
     code = "from tltools import home; from tltools.backends import local; print(local.ensure_worker(home.open_home()))"
     pages = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(10)]
     said = sorted(page.communicate()[0].strip() for page in pages)

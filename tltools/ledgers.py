@@ -68,16 +68,16 @@ class Ledgers:
     # --- trials ---------------------------------------------------------------------------------------------------
 
     def trials(self, study: str) -> list[Trial]:
-        """The sealed trials of a study, in the order in which they were sealed."""
+        """The trials that a study's own jobs sealed, in that order; it may use earlier studies' beside them."""
         t = schema.trials.c
         query = sa.select(t.record).where(t.study == study).order_by(t.sealed, t.trial)
         with self.reader.connect() as connection:
             return [Trial.model_validate_json(record) for record in connection.execute(query).scalars()]
 
     def trial_seconds(self, study: str) -> float:
-        """Seconds that a study's own trials took; those taken over from an earlier study count nothing."""
+        """Seconds that the trials took which a study's own jobs sealed."""
         t = schema.trials.c
-        query = sa.select(sa.func.coalesce(sa.func.sum(t.seconds), 0.0)).where(t.study == study, t.reused.is_(False))
+        query = sa.select(sa.func.coalesce(sa.func.sum(t.seconds), 0.0)).where(t.study == study)
         with self.reader.connect() as connection:
             return float(connection.execute(query).scalar_one())
 

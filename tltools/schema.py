@@ -46,14 +46,13 @@ jobs = sa.Table(
     ),
     sa.Index("by_state", "state", "lane", "created"),
 )
-trials = sa.Table(  # which sealed trial folders belong to a study; the folders hold the numbers
+trials = sa.Table(  # what the jobs of a study sealed themselves; the folders hold the numbers
     "trials",
     tables,
     sa.Column("study", sa.String, primary_key=True),
     sa.Column("trial", sa.String, primary_key=True),
     sa.Column("record", sa.Text, nullable=False),  # JSON of Trial
     sa.Column("seconds", sa.Float, nullable=False),
-    sa.Column("reused", sa.Boolean, nullable=False),  # sealed by an earlier study
     sa.Column("sealed", sa.Float, nullable=False),  # wall clock
 )
 workers = sa.Table(  # one row a machine: who works there, last heard of when

@@ -152,13 +152,13 @@ class Store(Ledgers):
         """Notes which process runs a job, so that whoever reclaims it can end that process first."""
         return self._move(job, process=process.model_dump_json())
 
-    def seal_trial(self, job: Job | None, trial: Trial, seconds: float, *, reused: bool = False) -> bool:
+    def seal_trial(self, job: Job | None, trial: Trial, seconds: float) -> bool:
         """Notes that a trial of a job's study is complete on disk; False means "you lost".
 
         A job that gets on is not a job that only crashes: its abnormal ends are forgiven.
         """
         t = schema.trials
-        row = {"record": trial.model_dump_json(), "seconds": seconds, "reused": reused, "sealed": time.time()}
+        row = {"record": trial.model_dump_json(), "seconds": seconds, "sealed": time.time()}
         key = {"study": trial.study, "trial": trial.id}
         with self.engine.begin() as connection:
             if job is not None and not connection.execute(_mine(job).values(crashes=0)).rowcount:

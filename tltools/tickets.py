@@ -48,7 +48,7 @@ class Ticket(Protocol):
     def check(self) -> None:
         """Raises Cancelled, Interrupted or LeaseLost when the job must stop."""
 
-    def seal_trial(self, trial: Trial, seconds: float, *, reused: bool = False) -> None:
+    def seal_trial(self, trial: Trial, seconds: float) -> None:
         """Notes in the store that a trial's folder is complete; raises LeaseLost."""
 
 
@@ -101,8 +101,8 @@ class JobTicket:
         if self.stopping:
             raise Interrupted
 
-    def seal_trial(self, trial: Trial, seconds: float, *, reused: bool = False) -> None:
-        if not self.store.seal_trial(self._job, trial, seconds, reused=reused):
+    def seal_trial(self, trial: Trial, seconds: float) -> None:
+        if not self.store.seal_trial(self._job, trial, seconds):
             raise LeaseLost
 
     def _seconds_left(self, total: int) -> float | None:
@@ -130,8 +130,8 @@ class QuietTicket:
     def check(self) -> None:
         return None
 
-    def seal_trial(self, trial: Trial, seconds: float, *, reused: bool = False) -> None:
-        self.store.seal_trial(None, trial, seconds, reused=reused)
+    def seal_trial(self, trial: Trial, seconds: float) -> None:
+        self.store.seal_trial(None, trial, seconds)
 
 
 def read_events(home: Home, job_id: str) -> list[Event]:

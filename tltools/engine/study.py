@@ -125,6 +125,7 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
                 {name: np.ascontiguousarray(value) for name, value in weights.items()}, folder / "model.safetensors"
             )
         write_json(folder / "card.json", plain(facts))
+    kit.ticket.seal_trial(trial, outcome.seconds)  # also forgives the job its earlier crashes
     kit.ticket.store.count_test_read(kit.dataset.id, trial.id)
     for k in range(3):
         Checkpoint(home.jobs / "checkpoints" / f"{trial.id}-{k}").clear()
