@@ -162,16 +162,15 @@ def _scale(metric: Metric, truth: Array, classes: int) -> float | None:
 def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
     """How arms are called for people: strategy, and the source where it has one; knobs where two would be alike."""
     found: dict[ArmKey, str] = {}
-    cards = strategies()
-    for cell in cells:
+    known = strategies()
+    for cell in sorted(cells, key=lambda cell: cell.share):
         card = next(iter(cell.cards.values()), {})
-        source = (card.get("source") or {}).get("name") or cell.arm.source
-        title = cards[cell.arm.strategy].title if cell.arm.strategy in cards else cell.arm.strategy
-        classical = (card.get("facts") or {}).get("method") or (card.get("facts") or {}).get("what")
+        title = known[cell.arm.strategy].title if cell.arm.strategy in known else cell.arm.strategy
         if cell.arm.source == "none":
-            found[cell.arm] = f"{title} ({classical})" if isinstance(classical, str) else title
+            method = card.get("method")
+            found[cell.arm] = f"{method[0].upper()}{method[1:]}" if isinstance(method, str) and method else title
         else:
-            found[cell.arm] = f"{title} of {source}"
+            found[cell.arm] = f"{title} of {(card.get('source') or {}).get('name') or cell.arm.source}"
     twice = {name for name in found.values() if list(found.values()).count(name) > 1}
     for arm, name in found.items():
         if name in twice:
