@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tltools import artifacts, readings, splits
-from tltools.drafts import Draft, as_dataset, inspect
+from tltools.drafts import Draft, as_dataset, as_json, inspect
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
 from tltools.records import Dataset, Problem, Profile, Refusal, Split, refuse
@@ -244,8 +244,9 @@ def stored_split(home: Home, id: str) -> Split:
 def ingest_job(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     """The job "ingest": adds what a screen or the terminal named, tells how far it is, and stops when asked.
 
-    With `payload["look"]` the files are only read and decoded, which is kept for a day: `inspect` is quick then, so a
-    screen can show a preview without decoding a stranger's files in its own process.
+    With `payload["look"]` the files are only read and decoded, which is kept for a day, and `jobs/<id>/draft.json` says
+    what was found: a screen shows a preview without decoding a stranger's files in its own process. With
+    `payload["sample"]` a sample is added.
     """
 
     def told(stage: str, done: int, total: int) -> None:
@@ -253,8 +254,15 @@ def ingest_job(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         ticket.progress(stage, done, total)
 
     asked = {key: payload.get(key) for key in ("test", "target", "inputs", "task", "name")}
+    if payload.get("sample"):
+        from tltools import samples
+
+        return {"dataset": samples.add(ticket.home, payload["sample"], told).id}
     if payload.get("look"):
-        return {"ready": inspect(ticket.home, payload["path"], told=told, **asked).ready}
+        draft = inspect(ticket.home, payload["path"], told=told, **asked)
+        if ticket.job is not None:
+            write_json(ticket.home.jobs / ticket.job.id / "draft.json", as_json(draft))
+        return {"ready": draft.ready}
     return {"dataset": add(ticket.home, payload["path"], told=told, **asked).id}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,27 @@ def as_dataset(draft: Draft, hashed: bool = True) -> Dataset:
         origin=draft.origin,
         created=datetime.now(UTC),
     )
+
+
+def as_json(draft: Draft) -> dict[str, Any]:
+    """What a screen shows of a draft before anything is stored; `head` holds its first rows as texts."""
+    head = draft.head[[name for name in draft.head if not str(name).startswith("_")]]
+    shown = head.iloc[:, :60].astype("object").where(head.iloc[:, :60].notna(), None)
+    return {
+        "name": draft.name,
+        "modality": draft.modality,
+        "task": draft.task,
+        "target": draft.target,
+        "inputs": list(draft.inputs),
+        "classes": list(draft.classes),
+        "rows": draft.rows,
+        "parts": draft.parts,
+        "ready": draft.ready,
+        "media": None if draft.media is None else str(draft.media),
+        "profile": draft.profile.model_dump(mode="json"),
+        "head": [[None if cell is None else str(cell)[:300] for cell in row] for row in shown.to_numpy().tolist()],
+        "columns": [str(name) for name in shown.columns],
+    }
 
 
 def _fingerprint(draft: Draft) -> str:

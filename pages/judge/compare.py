@@ -1,0 +1,5 @@
+"""judge/compare."""
+
+import streamlit as st
+
+st.title("judge/compare")

@@ -1,0 +1,5 @@
+"""judge/explain."""
+
+import streamlit as st
+
+st.title("judge/explain")

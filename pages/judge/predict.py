@@ -1,0 +1,5 @@
+"""judge/predict."""
+
+import streamlit as st
+
+st.title("judge/predict")

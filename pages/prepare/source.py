@@ -1,0 +1,5 @@
+"""prepare/source."""
+
+import streamlit as st
+
+st.title("prepare/source")

@@ -1,0 +1,5 @@
+"""train/runs."""
+
+import streamlit as st
+
+st.title("train/runs")

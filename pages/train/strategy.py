@@ -1,0 +1,5 @@
+"""train/strategy."""
+
+import streamlit as st
+
+st.title("train/strategy")

@@ -1,0 +1,24 @@
+"""The frame of every page: page settings, the menu, the worker. `streamlit run tltools/ui/server.py` starts it hardened."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tltools.backends import local  # noqa: E402
+from tltools.home import open_home  # noqa: E402
+from tltools.store import open_store  # noqa: E402
+from tltools.ui import frame  # noqa: E402
+
+st.set_page_config(page_title="tltools", page_icon=":material/transition_push:", layout="wide")
+home = open_home()
+page = st.navigation(frame.pages(ROOT / "pages"))
+local.ensure_worker(home)
+frame.draw(home, lambda: local.worker_state(home, open_store(home)))
+page.run()

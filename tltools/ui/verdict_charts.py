@@ -1,0 +1,179 @@
+"""The pictures of the verdict: gains with the margin band, score against labels and cost, learning curves, confusion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from tltools.tasks import Metric
+from tltools.ui import charts
+from tltools.ui.charts import CONTROL_DASH, Palette, figure, plain, verdict_colour
+from tltools.ui.words import VERDICTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Mapping[str, Any]
+
+
+def gains(rows: Sequence[Row], margin: float, metric: Metric, colours: Palette) -> go.Figure:
+    """Gain over the best control of each arm with its 95 % interval; the band is the margin, the word stands right."""
+    scale, unit = (100.0, "points") if metric.unit == "share" else (1.0, metric.title)
+    ordered = sorted(rows, key=lambda row: float(row["gain"]))
+    names = charts.axis_titles([str(row["title"]) for row in ordered])
+    chart = figure(colours, 90 + 44 * len(rows), x=f"gain over the best control, {unit} (band: margin ±{scale * margin:g})")
+    chart.add_vrect(-scale * margin, scale * margin, fillcolor=colours.band, line_width=0, layer="below")
+    chart.add_vline(0, line_color=colours.soft, line_width=1)
+    for name, row in zip(names, ordered, strict=True):
+        word = str(row["verdict"])
+        colour, look = verdict_colour(word, colours), VERDICTS[word]
+        hollow = word.startswith("leaning") or word == "not_enough_evidence"
+        low, gain, high = (scale * float(row[key]) for key in ("low", "gain", "high"))
+        hover = (
+            f"<b>{plain(str(row['title']))}</b><br>{look.mark} {look.word}<br>{gain:+.3g} ({low:+.3g} to {high:+.3g})"
+            f"<br>against {plain(str(row['against_title']))}<extra></extra>"
+        )
+        chart.add_trace(
+            go.Scatter(
+                x=[low, high], y=[name, name], mode="lines", hoverinfo="skip", showlegend=False,
+                line={"color": colour, "width": 2.5, "dash": "dot" if word == "not_enough_evidence" else "solid"},
+            )
+        )  # fmt: skip
+        chart.add_trace(
+            go.Scatter(
+                x=[gain], y=[name], mode="markers", showlegend=False, hovertemplate=hover,
+                marker={
+                    "size": 12, "color": colours.paper if hollow else colour,
+                    "line": {"color": colour, "width": 2.5},
+                },
+            )
+        )  # fmt: skip
+        chart.add_annotation(
+            x=1.0, xref="paper", y=name, text=f"{look.mark} {look.word}", showarrow=False, xanchor="left",
+            font={"color": colours.ink, "size": 12.5}, xshift=8,
+        )  # fmt: skip
+    chart.update_layout(margin_r=150)
+    chart.update_yaxes(gridcolor=colours.line, tickfont={"color": colours.ink, "size": 13})
+    return chart
+
+
+def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.Figure:
+    """Score against the number of labels, one line an arm with its interval; controls dashed and grey."""
+    scale = 100.0 if metric.unit == "share" else 1.0
+    unit = " (%)" if metric.unit == "share" else ""
+    chart = figure(colours, 400, x="labels used for training", y=f"{metric.title}{unit}")
+    for name, dash, colour, line in _arms(table, colours):
+        line = line.sort_values("n_train")
+        x, y = line["n_train"], scale * line["score"]
+        low, high = scale * line["low"], scale * line["high"]
+        chart.add_trace(
+            go.Scatter(
+                x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=_faint(colour), mode="lines",
+                line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=name,
+            )
+        )  # fmt: skip
+        chart.add_trace(
+            go.Scatter(
+                x=x, y=y, mode="lines+markers", name=plain(name), legendgroup=name,
+                line={"color": colour, "width": 2, "dash": dash}, marker={"size": 7, "color": colour},
+                hovertemplate=f"<b>{plain(name)}</b><br>%{{x:,}} labels<br>%{{y:.4g}}<extra></extra>",
+            )
+        )  # fmt: skip
+    counts = sorted({int(n) for n in table["n_train"]})
+    chart.update_xaxes(type="log", tickvals=counts, ticktext=[f"{n:,}" for n in counts], minor_ticks="")
+    return chart
+
+
+def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, colours: Palette) -> go.Figure:
+    """Score against seconds a trial, or trained parameters, at the largest number of labels."""
+    scale = 100.0 if metric.unit == "share" else 1.0
+    unit = " (%)" if metric.unit == "share" else ""
+    chart = figure(colours, 330, x=x_title, y=f"{metric.title}{unit}")
+    here = table[table["n_train"] == table["n_train"].max()].dropna(subset=[what])
+    here = here[here[what] > 0]
+    for name, _, colour, line in _arms(here, colours):
+        kind = line["kind"].iloc[0]
+        chart.add_trace(
+            go.Scatter(
+                x=line[what], y=scale * line["score"], mode="markers+text", name=plain(name), text=[plain(name)],
+                textposition="top center", textfont={"size": 11, "color": colours.soft}, showlegend=False,
+                marker={"size": 11, "color": colour, "symbol": "circle" if kind == "transfer" else "diamond-open"},
+                hovertemplate=f"<b>{plain(name)}</b><br>%{{x:,.3g}}<br>%{{y:.4g}}<extra></extra>",
+            )
+        )  # fmt: skip
+    low, high = here[what].min(), here[what].max()
+    wide = math.log10(high) - math.log10(low) if len(here) else 0
+    chart.update_xaxes(type="log", showgrid=True, nticks=6)
+    if len(here):
+        chart.update_xaxes(range=[math.log10(low) - 0.25 - 0.1 * wide, math.log10(high) + 0.25 + 0.1 * wide])
+        spread = max(scale * (here["score"].max() - here["score"].min()), 1e-6)
+        chart.update_yaxes(
+            range=[scale * here["score"].min() - 0.12 * spread, scale * here["score"].max() + 0.2 * spread]
+        )
+    return chart
+
+
+def learning(table: pd.DataFrame, colours: Palette) -> go.Figure:
+    """Training (dotted) and validation loss by epoch of the trials given; table: name, epoch, train_loss, ..."""
+    chart = figure(colours, 330, x="epoch", y="loss")
+    for k, (name, line) in enumerate(table.groupby("name", sort=False)):
+        colour = colours.series[k % len(colours.series)]
+        for column, dash, word in (("validation_loss", "solid", "validation"), ("train_loss", "dot", "training")):
+            chart.add_trace(
+                go.Scatter(
+                    x=line["epoch"], y=line[column], mode="lines", legendgroup=str(name), name=plain(str(name)),
+                    showlegend=column == "validation_loss", line={"color": colour, "width": 2, "dash": dash},
+                    hovertemplate=f"{plain(str(name))}, {word}<br>epoch %{{x}}: %{{y:.3g}}<extra></extra>",
+                )
+            )  # fmt: skip
+    return chart
+
+
+def confusion(table: pd.DataFrame, classes: Sequence[str], colours: Palette) -> go.Figure:
+    """Truth down, prediction across; a cell's shade is the share of its truth's rows, its number the count."""
+    chart = figure(colours, min(110 + 46 * len(classes), 640), x="predicted", y="true")
+    names = charts.axis_titles([str(name) for name in classes], 16)
+    name_of = dict(zip(classes, names, strict=True))
+    dark = colours.paper == "#12181b"
+    strong = "#07232c" if dark else "#ffffff"
+    size = max(14, min(40, 420 // max(len(classes), 1)))
+    x, y = [name_of[p] for p in table["prediction"]], [name_of[t] for t in table["truth"]]
+    chart.add_trace(
+        go.Heatmap(
+            x=x, y=y, z=table["share"], zmin=0, zmax=1, xgap=2, ygap=2, showscale=False, hoverinfo="skip",
+            colorscale=[list(step) for step in colours.scale],
+        )
+    )  # fmt: skip
+    chart.add_trace(  # a heat map cannot be clicked here; these marks can, and carry the numbers
+        go.Scatter(
+            x=x, y=y, mode="markers+text", text=[str(n) if n else "" for n in table["count"]],
+            textfont={"color": [strong if share > 0.55 else colours.ink for share in table["share"]], "size": 13},
+            marker={"symbol": "square", "size": size, "color": "rgba(0,0,0,0)"},
+            customdata=table[["truth", "prediction"]].to_numpy(), showlegend=False,
+            hovertemplate="true %{y}<br>predicted %{x}<br>%{text} rows<extra></extra>",
+        )
+    )  # fmt: skip
+    chart.update_xaxes(categoryorder="array", categoryarray=names, side="bottom")
+    chart.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
+    return chart
+
+
+def _arms(table: pd.DataFrame, colours: Palette) -> list[tuple[str, str, str, pd.DataFrame]]:
+    """(name, dash, colour, rows) per arm: controls first, so that transfer arms are drawn over them."""
+    found = []
+    for kind in ("control", "transfer"):
+        here = table[table["kind"] == kind]
+        for k, (name, line) in enumerate(here.groupby("title", sort=True)):
+            if kind == "control":
+                found.append((str(name), CONTROL_DASH[k % 3], colours.gray, line))
+            else:
+                found.append((str(name), "solid", colours.series[k % len(colours.series)], line))
+    return found
+
+
+def _faint(colour: str) -> str:
+    r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({r},{g},{b},.08)"
