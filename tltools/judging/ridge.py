@@ -56,7 +56,11 @@ class Problem:
 
 
 def standardise(features: Array, weights: Array) -> tuple[Array, Array]:
-    """Weighted mean and deviation (D,) of the rows, in float64; the deviation of a constant column is set to 1.
+    """Weighted mean and deviation (D,) of the rows, in float64.
+
+    A column that is constant, or nearly so beside the others (below a hundredth of the median deviation), gets the
+    median instead: divided by its own deviation its rounding noise would count as much as any feature, and would
+    explode once a fine-tuned backbone lets the column vary.
 
     Raises: ValueError when there is no row or a value is not finite.
     """
@@ -68,7 +72,9 @@ def standardise(features: Array, weights: Array) -> tuple[Array, Array]:
         raise ValueError("features must be finite numbers; got NaN or infinity")
     variance = sum(weights[p] @ (np.asarray(features[p], np.float64) - mean) ** 2 for p in parts) / total
     scale = np.sqrt(variance)
-    return mean, np.where(scale > 1e-6 * np.abs(mean) + 1e-30, scale, 1.0)
+    varies = scale > 1e-6 * np.abs(mean) + 1e-30
+    median = float(np.median(scale[varies])) if varies.any() else 1.0
+    return mean, np.where(varies & (scale > 0.01 * median), scale, median)
 
 
 def _parts(n: int) -> list[slice]:
