@@ -207,6 +207,21 @@ def test_a_negative_margin_is_refused() -> None:
         compare(np.ones((3, 9)), np.zeros((3, 9)), -0.1)
 
 
+def test_with_classes_the_mean_over_classes_is_judged_and_a_classes_share_is_no_error() -> None:
+    rng = np.random.default_rng(11)
+    classes = np.repeat([0, 1], [360, 40])
+    control = (rng.random((5, 400)) < np.where(classes == 0, 0.95, 0.55)).astype(float)
+    transfer = (rng.random((5, 400)) < np.where(classes == 0, 0.95, 0.85)).astype(float)
+    found = compare(transfer, control, classes=classes)
+    per_class = [(transfer - control)[:, classes == k].mean() for k in (0, 1)]
+    assert found.gain == pytest.approx(np.mean(per_class)) and found.verdict == "positive"
+    shuffled = rng.permutation(400)
+    assert compare(transfer[:, shuffled], control[:, shuffled], classes=classes[shuffled]).low == pytest.approx(
+        found.low
+    )
+    assert compare(control, control, classes=classes).high > compare(control, control).high
+
+
 # --- planning ---------------------------------------------------------------------------------------------------
 
 

@@ -55,17 +55,41 @@ class Gain:
         return self.error * float(stdtrit(self.df, 0.975) + stdtrit(self.df, POWER))
 
 
-def compare(transfer: Array, control: Array, margin: float = 0.01, *, scale: float | None = None) -> Verdict:
+def compare(
+    transfer: Array,
+    control: Array,
+    margin: float = 0.01,
+    *,
+    scale: float | None = None,
+    classes: Array | None = None,
+) -> Verdict:
     """Judges a transfer arm against a control from per-row scores of the same draws and the same test rows.
 
     transfer, control: (draws, rows), higher is better; row means are the metric (hits for accuracy, weighted hits for
     balanced accuracy, negated absolute errors, or pseudo-values of a metric that is no mean).
     margin: the gain below which nobody cares, >= 0, in the unit of the scores.
     scale: how far one unseen row could move a score, see `measure`; None: read off the scores.
+    classes: (rows,) class codes; the metric then is the mean over the classes of their mean scores (balanced accuracy).
 
     Raises: Refusal when shapes differ, a score is no finite number, or there are fewer than 1 draw and 2 rows.
     """
+    if classes is not None:
+        t, c = checked(transfer, control)
+        counts = np.bincount(np.unique(classes, return_inverse=True)[1])
+        scale = float(np.sqrt(((t.shape[1] / (len(counts) * counts)) ** 2).mean())) if scale is None else scale
+        return conclude(measure(by_class(t, classes), by_class(c, classes), scale=scale), margin)
     return conclude(measure(transfer, control, scale=scale), margin)
+
+
+def by_class(scores: Array, classes: Array) -> Array:
+    """(draws, rows) scores -> pseudo-values of the mean over classes; a class's share of the rows counts as fixed."""
+    codes = np.unique(classes, return_inverse=True)[1]
+    counts = np.bincount(codes)
+    member = np.eye(len(counts))[codes] / counts  # (rows, C)
+    means = scores @ member  # (draws, C)
+    widen = np.sqrt(counts / np.maximum(counts - 1, 1)) * scores.shape[1] / (len(counts) * counts)
+    values: Array = means.mean(1, keepdims=True) + widen[codes] * (scores - means[:, codes])
+    return values
 
 
 def measure(transfer: Array, control: Array, *, scale: float | None = None) -> Gain:
