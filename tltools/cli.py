@@ -73,6 +73,10 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--architecture", metavar="timm/NAME")
     own.add_argument("--mean", metavar="R,G,B", help="of pixels scaled to 0..1")
     own.add_argument("--std", metavar="R,G,B", help="of pixels scaled to 0..1")
+    own.add_argument("--size", type=int, metavar="PIXELS", help="input size; default: the architecture's")
+    own.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="for timm's builder, e.g. pad_type=same"
+    )
     own.add_argument("--name", required=True)
     own.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 

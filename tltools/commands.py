@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tltools import datasets, first_studies, reports, sources, studies
 from tltools.backends import local
@@ -76,6 +79,8 @@ def sources_add(home: Home, options: Namespace) -> Answer:
         architecture=options.architecture,
         mean=_triple("mean", options.mean),
         std=_triple("std", options.std),
+        image_size=options.size,
+        options=_builder_options(options.option),
     )
     return 0, source.model_dump(mode="json"), [f"{source.id}: {_size(source.parameters)} parameters, checked."]
 
@@ -258,6 +263,20 @@ def duration(seconds: float | None) -> str:
 
 def _size(parameters: int | None) -> str:
     return "?" if parameters is None else f"{parameters / 1e6:.1f} M"
+
+
+def _builder_options(pairs: list[str]) -> dict[str, str | float | int | bool]:
+    found: dict[str, str | float | int | bool] = {}
+    for pair in pairs:
+        name, mark, text = pair.partition("=")
+        if not mark or not name.isidentifier():
+            raise refuse("--option", f"must be NAME=VALUE; got {pair!r}.", "Write pad_type=same.")
+        value = yaml.safe_load(text)
+        number = float(text) if isinstance(value, str) and re.fullmatch(r"[\d.]+e-?\d+", text) else value
+        if not isinstance(number, str | float | int | bool):
+            raise refuse("--option", f"{name} must be a word or a number; got {text!r}.", "Write bn_eps=0.001.")
+        found[name] = number
+    return found
 
 
 def _triple(name: str, text: str | None) -> tuple[float, float, float] | None:

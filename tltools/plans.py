@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tltools.records import Trial
 from tltools.strategies import Layout, strategies
@@ -75,9 +75,9 @@ class Plan:
         kept = [d.prefix.boundary for d in self.decisions if d.keep and d.prefix.source == trial.source]
         return max((b for b in kept if b <= wanted and b < stages), default=0)
 
-    def wants(self, source: str) -> set[str | int]:
+    def wants(self, source: str) -> set[Literal["pooled", "layers"] | int]:
         """What the first pass of a source (not its random twin) should write: "pooled", "layers", boundaries."""
-        found: set[str | int] = set()
+        found: set[Literal["pooled", "layers"] | int] = set()
         for prefix in (d.prefix for d in self.decisions if d.keep and d.prefix.source == source):
             if prefix.init == "source":
                 found.add("pooled" if prefix.whole else prefix.boundary)

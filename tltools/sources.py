@@ -205,10 +205,12 @@ def add(
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
     image_size: int | None = None,
+    options: dict[str, str | float | int | bool] | None = None,
 ) -> Source:
     """Adds the user's own weights as `local/<name>`: a transformers folder, or a safetensors file for a timm network.
 
-    `mean` and `std` are per channel, of pixels scaled to 0..1. The weights are tried on the architecture in a process
+    `mean` and `std` are per channel, of pixels scaled to 0..1; `options` go to timm's builder (`pad_type`, `bn_eps`),
+    for weights that came from another framework. The weights are tried on the architecture in a process
     of their own before anything is kept.
 
     Raises:
@@ -224,6 +226,7 @@ def add(
     if sealed(final):
         raise refuse("name", f"local/{slug} exists already.", "Give another name.")
     source = _described(path, f"local/{slug}", name, architecture, mean, std, image_size)
+    source = source.model_copy(update={"options": dict(options or {})})
     with building(final) as part:
         for file in _files(path):
             _copy(file, part / ("model.safetensors" if path.is_file() else file.name))

@@ -21,7 +21,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, the libr
 
 
 class Pixels:
-    """Images decoded once, resized and cropped to one square size, uint8 (N, H, W, 3)."""
+    """Images decoded once, resized to one square size, uint8 (N, H, W, 3)."""
 
     def __init__(self, pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> None:
         self.pixels = pixels
@@ -45,18 +45,17 @@ class Pixels:
 
 
 def decode(path: str, size: int) -> np.ndarray:
-    """One image as (size, size, 3) uint8: shorter side resized (bicubic), centre cropped; the whole image is kept
-    when it is smaller than the size (then it is enlarged)."""
+    """One image as (size, size, 3) uint8, the whole of it squeezed into the square.
+
+    Nothing at the edges is cut away: what is to be recognised may lie there, and networks that were pre-trained on
+    random crops of changing aspect know squeezed pictures (big_vision's evaluators resize the same way).
+    """
     with Image.open(path) as image:
         image.draft("RGB", (2 * size, 2 * size))  # JPEG decodes at a fraction of its size, several times faster
         picture = image.convert("RGB")
-    width, height = picture.size
-    scale = size / min(width, height)
-    wanted = (max(size, round(width * scale)), max(size, round(height * scale)))
-    if wanted != picture.size:
-        picture = picture.resize(wanted, Image.Resampling.BICUBIC)
-    left, top = (wanted[0] - size) // 2, (wanted[1] - size) // 2
-    return np.asarray(picture.crop((left, top, left + size, top + size)))
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
 
 
 class ImageBackbone(Backbone):
@@ -65,7 +64,7 @@ class ImageBackbone(Backbone):
     reads = "image"
 
     def __init__(self, source: Source, core: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__(source, core, f"image|{size}|{tuple(mean)}|{tuple(std)}|bicubic-centre")
+        super().__init__(source, core, f"image|{size}|{tuple(mean)}|{tuple(std)}|bicubic-whole")
         self.size, self.mean, self.std = size, tuple(mean), tuple(std)
         self.has_class_token = any("cls_token" in name for name, _ in core.named_parameters())
 

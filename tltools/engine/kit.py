@@ -20,6 +20,7 @@ from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.features import BoundaryReader, FeatureStore
 from tltools.engine.feeds import Feed
+from tltools.plans import Plan
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Outcome, Recipe
 from tltools.tasks import Task, tasks
@@ -46,6 +47,11 @@ class EngineKit:
         self._backbones: dict[tuple[str, Init], Backbone] = {}
         self._encoded: dict[str, Encoded] = {}
         self._views: dict[str, Any] = {}
+        self._plan: Plan | None = None
+
+    def follow(self, plan: Plan) -> None:
+        """Takes a plan's word for which activations are kept; without one all that can be are."""
+        self._plan = plan
 
     # --- what a strategy calls --------------------------------------------------------------------------------------
 
@@ -86,7 +92,7 @@ class EngineKit:
         train_rows, validation_rows = self.draw(trial)
         frozen = 1 if base.reads == "text" and len(train_rows) < RARE_ROWS and recipe.init == "source" else 0
         deepest = min(layout.boundary for layout in recipe.phases)
-        boundary = deepest if deepest > frozen and not recipe.augmentation_on else 0
+        boundary = self._kept(trial, deepest, base) if deepest > frozen and not recipe.augmentation_on else 0
         encoded = self.encoded(base)
         reader = self._reader(base, boundary) if boundary else None
         boundary = boundary if reader is not None else 0
@@ -161,6 +167,8 @@ class EngineKit:
             made.to(self.device.name)
             if seed:
                 return made
+            if init == "source" and self._plan is not None:
+                self.store.expect(made, self._plan.wants(source_id))
             self._backbones[key] = made
         return self._backbones[key]
 
@@ -188,6 +196,10 @@ class EngineKit:
         if kind == "pooled":
             return self.store.pooled(backbone, encoded, self.keys, self._rows(), self.ticket)
         return self.store.layers(backbone, encoded, self.keys, self._rows(), self.ticket)[0]
+
+    def _kept(self, trial: Trial, deepest: int, base: Backbone) -> int:
+        """The boundary whose activations the plan keeps for a trial; 0 when it reads its rows itself."""
+        return deepest if self._plan is None else min(deepest, self._plan.boundary(trial, len(base.stages)))
 
     def _reader(self, base: Backbone, boundary: int) -> BoundaryReader | None:
         """Cached activations of the study's rows; None where they cannot be kept, so that all stages are computed."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +14,12 @@ from safetensors.numpy import save_file
 
 from tltools import __version__, reports, studies
 from tltools.artifacts import building, sealed
-from tltools.engine import torchvision_operators
+from tltools.engine import planner, torchvision_operators
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.kit import EngineKit
 from tltools.home import write_json
-from tltools.records import Source, Trial
+from tltools.plans import Counts
+from tltools.records import Trial
 from tltools.strategies import Outcome, strategies
 from tltools.tickets import Ticket
 
@@ -43,8 +43,11 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     guess = studies.estimate(ticket.home, ticket.store, study)
     todo = [trial for trial in wanted if not sealed(ticket.home.trials / trial.id)]
     kit = EngineKit(ticket, study, dataset, split)
+    counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
+    work = planner.plan(ticket.store, ticket.home, todo, counts, study.budget.cache_gb)
+    kit.follow(work)
     done, judged = len(wanted) - len(todo), 0.0
-    for group in ordered(todo):
+    for group in map(list, work.order):
         card = strategies()[group[0].strategy]
         ticket.progress(card.title, done, len(wanted), note=group[0].source)
         for outcome in card.run(kit, group):
@@ -60,6 +63,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
         "actual_seconds": seconds,
         "actual_peak_mb": max((peak_of(ticket.home, trial) for trial in todo), default=0.0),
         "raw_seconds": guess.seconds,
+        "raw_peak_mb": guess.peak_mb,
         "estimated_seconds": guess.seconds,
         "estimated_peak_mb": guess.peak_mb,
         "prefix_rows_computed": kit.store.rows_computed,
@@ -72,19 +76,6 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     ticket.progress("judging", len(wanted), len(wanted))
     reports.judge(ticket.home, ticket.store, study_id)
     return {"study": study_id, "trials": len(wanted), **actual}
-
-
-def ordered(todo: Iterable[Trial]) -> list[list[Trial]]:
-    """Groups that share work (a strategy on a source), cheap ones first; small shares of the labels before large."""
-    groups: dict[tuple[int, str, str], list[Trial]] = defaultdict(list)
-    for trial in todo:
-        card = strategies()[trial.strategy]
-        closed = card.layout(4, trial.knobs).head == 0.0
-        cheap = card.order % 20 + (0 if closed else 100)  # controls come among their likes, not at the end
-        groups[cheap, trial.strategy, trial.source].append(trial)
-    for group in groups.values():
-        group.sort(key=lambda trial: (trial.draw, trial.per_class or 0, trial.fraction or 0.0))
-    return [groups[key] for key in sorted(groups)]
 
 
 def seal(kit: EngineKit, outcome: Outcome) -> None:
@@ -101,7 +92,7 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
         "task": kit.dataset.task,
         "inputs": list(kit.dataset.inputs),
         "target": kit.dataset.target,
-        "source": None if source is None else base_of(kit, source).model_dump(mode="json"),
+        "source": None if source is None else source.model_dump(mode="json"),
         "classes": list(kit.dataset.classes),
         "weights": kept,
         **card,
@@ -131,12 +122,6 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
         Checkpoint(home.jobs / "checkpoints" / f"{trial.id}-{k}").clear()
     score = facts["metrics"][kit.study.metric or kit.task.metrics[0].key]
     kit.ticket.event("trial_sealed", trial=trial.id, note=trial.strategy, score=score, seconds=outcome.seconds)
-
-
-def base_of(kit: EngineKit, source: Source) -> Source:
-    """The source that a trial's tensors are to be put on. For an own source that is the source itself: its folder
-    holds what it changed, and the chain is followed when it is loaded."""
-    return source
 
 
 def kept_weights(trial: Trial, weights: Mapping[str, Any], is_largest: bool) -> tuple[dict[str, Any], str]:
