@@ -1,4 +1,4 @@
-"""The frame of every page: page settings, the menu, the worker. `streamlit run tltools/ui/server.py` starts it hardened."""
+"""The frame of every page: settings, menu, worker. `streamlit run tltools/ui/server.py` starts it hardened."""
 
 from __future__ import annotations
 

@@ -1,5 +1,96 @@
-"""judge/compare."""
+"""Compare: the sentence first, then the gains, what labels are worth, what it costs, and the rows behind it."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.title("judge/compare")
+from tltools import reports, studies
+from tltools.records import Refusal
+from tltools.ui import arm_views, live, recent, row_views, state, stepper, widgets
+from tltools.ui import verdict_views as views
+
+home, store = state.home(), state.store()
+
+study = state.study()
+if study is None:
+    stepper.draw("verdict")
+    widgets.title("Did it help?")
+    judged = [known for known in recent.listing(home, store, 12) if known.report is not None]
+    if not judged:
+        widgets.empty("No study has been judged yet.", "pages/prepare/home.py", "Try the sample study")
+    st.markdown("Choose a study.")
+    for start in range(0, len(judged), 3):
+        for column, one in zip(st.columns(3), judged[start : start + 3], strict=False):
+            with column:
+                recent.card(one)
+    st.stop()
+
+stepper.draw("verdict")
+study_id = str(state.get("study"))
+report = recent.report(home, study_id)
+job = recent.job_by_study(store).get(study_id)
+busy = job is not None and job.state in live.LIVE
+if report is None:
+    widgets.title("No verdict yet")
+    if job is not None and busy:
+        live.follow(job)
+        live.cancel_button(job)
+        st.caption("A first verdict comes as soon as one arm and one control are finished.")
+        st.stop()
+    if job is not None:
+        live.failure(job)
+    if studies.progress(home, study)[0] and st.button("Judge what is finished", type="primary"):
+        try:
+            reports.judge(home, store, study_id)
+            st.rerun()
+        except Refusal as refusal:
+            widgets.problems(refusal.problems)
+    widgets.empty("This study has not run to a verdict.", "pages/train/strategy.py", "Open its strategy")
+    st.stop()
+
+dataset = state.dataset()
+shown = views.short_titles(report)
+st.caption(views.under(report))
+if busy and job is not None:
+    live.follow(job)
+    st.caption("This is the verdict so far; it sharpens while the study runs.")
+views.sentence(report)
+views.cards(shown)
+with st.container(horizontal=True):
+    if st.button("Take the model home", type="primary", icon=":material/arrow_forward:"):
+        st.switch_page("pages/judge/predict.py")
+    if st.button("See its worst mistakes", icon=":material/troubleshoot:"):
+        st.switch_page("pages/judge/explain.py")
+left, right = st.columns(2, gap="large")
+with left:
+    if shown.verdicts:
+        views.gains(shown)
+with right:
+    views.curves(shown)
+
+names = ["All arms", "Cost", "Learning curves", "Groups", "Confusion", "Problems"]
+opened = dict(zip(names, st.tabs(names, key="compare_tab", on_change="rerun"), strict=True))
+with opened["All arms"]:
+    if opened["All arms"].open:
+        arm_views.arms(shown)
+with opened["Cost"]:
+    if opened["Cost"].open:
+        arm_views.cost(shown)
+with opened["Learning curves"]:
+    if opened["Learning curves"].open:
+        arm_views.learning(shown)
+with opened["Groups"]:
+    if opened["Groups"].open:
+        arm_views.groups(report)
+with opened["Confusion"]:
+    if opened["Confusion"].open and dataset is not None:
+        if not dataset.classes:
+            st.markdown("The study predicts numbers, so nothing is confused; the worst mistakes are under Explain.")
+        elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
+            row_views.confusion(home, dataset, picked[0])
+with opened["Problems"]:
+    if opened["Problems"].open:
+        if not report.problems:
+            st.markdown(":green[:material/check_circle:] Nothing keeps this report from being the whole truth.")
+        widgets.problems(report.problems, most=20)
+views.downloads(report)

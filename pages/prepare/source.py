@@ -1,5 +1,86 @@
-"""prepare/source."""
+"""Source model: ranked cards that fit this dataset, why others do not, and adding one's own."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.title("prepare/source")
+from tltools import sources
+from tltools.ui import live, state, stepper, widgets
+from tltools.ui import source_views as views
+from tltools.ui.words import esc
+
+home, store = state.home(), state.store()
+SHOWN = 9
+
+stepper.draw("source")
+dataset = state.dataset()
+if dataset is None:
+    widgets.title("Which source model?")
+    widgets.empty("First the data: which models fit depends on it.", "pages/prepare/dataset.py", "Choose data")
+    st.stop()
+
+widgets.title(
+    "Which source model?",
+    f"These fit **{esc(dataset.name)}**. Bigger is not always better: rank them on your rows, it takes one pass each.",
+)
+cells = sources.fits(home, dataset)
+cards = {source.id: source for source in sources.listing(home)}
+chosen = state.sources()
+for extra in chosen:  # found by searching the hub
+    if extra not in cards:
+        cards[extra] = sources.get(home, extra)
+        cells.insert(0, sources.fit(home, cards[extra], dataset))
+ranks = views.ranking(store, dataset)
+fitting = views.ordered(cells, cards, ranks)
+static = {id: place for place, id in enumerate(sources.static_order([cards[cell.source] for cell in fitting]), 1)}
+if not chosen and "source_default" not in st.session_state and fitting:
+    first = next((cell.source for cell in fitting if cards[cell.source].installed), None)
+    chosen = [first] if first else []
+    st.session_state["source_default"] = True
+
+actions = st.container(horizontal=True, vertical_alignment="center")
+jobs = [job for job in store.jobs(kinds=("rank",), limit=20) if job.payload.get("dataset") == dataset.id]
+busy = bool(jobs) and jobs[0].state in live.LIVE
+
+everything = len(fitting) <= SHOWN or st.session_state.get("all_sources", False)
+visible = [cell for k, cell in enumerate(fitting) if everything or k < SHOWN or cell.source in chosen]
+picked: list[str] = []
+for start in range(0, len(visible), 3):
+    for column, cell in zip(st.columns(3), visible[start : start + 3], strict=False):
+        with column:
+            source = cards[cell.source]
+            rank = ranks.get(source.id)
+            if views.card(store, source, cell, rank, static.get(source.id), source.id in chosen):
+                picked.append(source.id)
+if not everything:
+    st.toggle(f"Show all {len(fitting)}", key="all_sources")
+if not fitting:
+    st.warning("No source model fits this dataset. Below stands why, and how to add your own.")
+if picked != state.sources():
+    state.put(source=",".join(picked) or None, study=None)
+
+with actions:
+    if st.button("Choose a strategy", type="primary", icon=":material/arrow_forward:", disabled=not picked):
+        st.switch_page("pages/train/strategy.py")
+    ready = [cell.source for cell in fitting if cards[cell.source].installed or cell.source in picked]
+    if st.button("Rank them on my rows", icon=":material/trophy:", disabled=busy or not ready):
+        store.submit("rank", {"dataset": dataset.id, "sources": ready}, title=f"Rank sources for {dataset.name}",
+                     key=f"{dataset.id}:{','.join(ready)}")  # fmt: skip
+        st.rerun()
+    if picked:
+        st.caption(f"{len(picked)} chosen")
+if busy:
+    with st.container(border=True):
+        live.follow(jobs[0])
+        live.cancel_button(jobs[0])
+elif jobs and jobs[0].state == "failed":
+    live.failure(jobs[0])
+elif jobs and jobs[0].result:
+    views.depth(jobs[0].result.get("depth") or {})
+
+views.why_not(cells, cards)
+views.add_own(home)
+if not home.offline:
+    views.search(home, dataset)
+else:
+    st.caption("Offline: the hub is not asked. Unset TLTOOLS_OFFLINE to search and download.")

@@ -1,5 +1,90 @@
-"""train/strategy."""
+"""Strategy: what is trained, how, on how many labels; what it costs; the study file; run."""
+
+from __future__ import annotations
 
 import streamlit as st
 
-st.title("train/strategy")
+from tltools import datasets, studies
+from tltools.records import Refusal
+from tltools.ui import dataset_views, state, stepper, strips, study_draft, widgets
+from tltools.ui import strategy_views as views
+from tltools.ui.words import esc
+
+home, store = state.home(), state.store()
+
+stepper.draw("strategy")
+opened = state.study()
+dataset = state.dataset()
+if dataset is None:
+    widgets.title("What should be trained?")
+    widgets.empty("First the data.", "pages/prepare/dataset.py", "Choose data")
+    st.stop()
+picked, unknown = study_draft.chosen(home, state.sources())
+if not picked:
+    widgets.title("What should be trained?")
+    widgets.problems(unknown)
+    widgets.empty("First a source model to transfer from.", "pages/prepare/source.py", "Choose a source model")
+
+names = ", ".join(esc(source.name) for source in picked[:3])
+widgets.title(
+    "What should be trained?", f"**{esc(dataset.name)}**, from {names}. Each card shows the blocks of the model."
+)
+widgets.problems(unknown)
+begin = study_draft.start(home, store, dataset, picked, opened)
+try:
+    on = views.given(begin, "strategies")
+    chosen = views.cards(store, picked, on, dataset.modality)
+except Refusal as refusal:
+    widgets.problems(refusal.problems)
+    st.stop()
+strips.key()
+controls = views.controls(views.given(begin, "controls"))
+if dataset.modality == "image":
+    folder, table = datasets.media(home, dataset.id), dataset_views.sample_of(home, dataset)
+    views.augmentation(chosen, [folder / str(name) for name in table[dataset.inputs[0]].head(4)])
+
+st.subheader("How much evidence", anchor=False)
+fields = views.design(dataset, begin)
+keep_share = begin.per_class is not None and st.toggle(
+    f"Keep the study's labels per class: {', '.join(map(str, begin.per_class or ()))}", value=True, key="keep_per_class"
+)
+study = begin.model_copy(
+    update={
+        "dataset": dataset.id,
+        "sources": tuple(source.id for source in picked),
+        "strategies": views.entries(chosen),
+        "controls": views.entries(controls),
+        "per_class": begin.per_class if keep_share else None,
+        **fields,
+    }
+)
+study_draft.keep(store, study)
+problems = studies.check(home, study)
+errors = [problem for problem in problems if problem.severity == "error"]
+left, right = st.columns([2, 1], gap="large")
+with right, st.container(border=True):
+    if not errors:
+        study_draft.cost(studies.estimate(home, store, study))
+    go = st.button(
+        "Run the study", type="primary", icon=":material/play_arrow:", disabled=bool(errors), width="stretch",
+        shortcut="Mod+Enter", key="run_study",
+    )  # fmt: skip
+    st.caption("The same as `python -m tltools run study.yaml`")
+with left:
+    if problems:
+        widgets.problems(problems)
+    else:
+        st.markdown(":green[:material/check_circle:] Nothing stands in the way.")
+    study_draft.file(study)
+    given = study_draft.upload(home)
+if given is not None:
+    state.open_study(studies.save(home, given))
+    st.rerun()
+if go:
+    try:
+        job = studies.submit(home, store, study)
+    except Refusal as refusal:
+        widgets.problems(refusal.problems)
+    else:
+        state.put(study=str(job.payload["study"]), trial=None)
+        st.switch_page("pages/train/runs.py")

@@ -19,7 +19,9 @@ from tltools.ui.words import esc, short
 
 MODALITY_WORDS = {"text": "texts", "image": "images", "tabular": "table rows", "audio": "sounds"}
 _NUMBER_WORDS = {
-    "words_median": "words a text, median", "words_max": "words, longest", "characters_median": "characters, median",
+    "words_median": "words a text, median", "words_max": "words, longest",
+    "characters_median": "characters, median", "characters_max": "characters, longest",
+    "number_columns": "number columns", "category_columns": "category columns", "near_duplicates": "near duplicates",
     "width_median": "pixels wide, median", "height_median": "pixels high, median", "duplicates": "exact duplicates",
 }  # fmt: skip
 
@@ -83,7 +85,7 @@ def sizes(profile: Profile) -> None:
     """The facts of the profile in one line."""
     said = []
     for key, value in profile.numbers.items():
-        if key.startswith("target_"):
+        if key.startswith("target_") or key in {"missing_share", "words_95"}:
             continue
         words = _NUMBER_WORDS.get(key, key.replace("_", " "))
         said.append(f"{value:,.0f} {words}" if value >= 10 or value == int(value) else f"{value:.3g} {words}")

@@ -38,8 +38,7 @@ def drop_zone(home: Home, store: Store) -> None:
     st.caption(LIMITS)
     if main is None:
         return
-    waits = st.checkbox("A test file comes too", key=f"upload_waits_{turn}") if test is None else False
-    if not waits and st.button("Read it", type="primary", icon=":material/arrow_forward:", key=f"upload_go_{turn}"):
+    if st.button("Read it", type="primary", icon=":material/arrow_forward:", key=f"upload_go_{turn}"):
         path = uploads.keep(home, main.name, main)
         second = uploads.keep(home, test.name, test) if test is not None else None
         asked: dict[str, Any] = {"path": str(path), "name": uploads.shown_name(main.name), "look": True}
@@ -95,9 +94,7 @@ def _draft(store: Store, job: Job, found: dict[str, Any]) -> None:
     profile = Profile.model_validate(found["profile"])
     widgets.title("Is this right?", "Nothing is stored yet. Change what was inferred, then add it.")
     classes = len(found["classes"])
-    st.markdown(
-        views.facts(found["name"], found["rows"], found["modality"], found["task"], found["target"], classes)
-    )
+    st.markdown(views.facts(found["name"], found["rows"], found["modality"], found["task"], found["target"], classes))
     asked = _choices(job, found, profile)
     changed = asked is not None
     with st.container(horizontal=True):
@@ -131,9 +128,7 @@ def _choices(job: Job, found: dict[str, Any], profile: Profile) -> dict[str, Any
     with middle:
         known = list(tasks())
         at = known.index(found["task"]) if found["task"] in known else None
-        task = st.selectbox(
-            "Task", known, index=at, key=f"task_{job.id}", format_func=lambda key: tasks()[key].title
-        )
+        task = st.selectbox("Task", known, index=at, key=f"task_{job.id}", format_func=lambda key: tasks()[key].title)
     with right:
         free = [name for name in names if name != target]
         most = len(found["inputs"]) > 12  # a field with hundreds of chips helps nobody

@@ -94,7 +94,7 @@ def refuse_open_doors() -> None:
     if address not in _LOOPBACK and not guarded and os.environ.get("TLTOOLS_OPEN") != "1":
         raise SystemExit(
             f"The address {address} can be reached from other machines, and there is no sign-in. Set up [auth], put a "
-            "proxy in front, or set TLTOOLS_OPEN=1 if the network itself is guarded (a container published on loopback)."
+            "proxy in front, or set TLTOOLS_OPEN=1 if the network is guarded (a container published on loopback)."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the browser remembers: ids only, in the session and in the URL, so that a refresh or a second browser finds them."""
+"""What the browser remembers: ids only, in the session and in the URL, so that a refresh finds them."""
 
 from __future__ import annotations
 

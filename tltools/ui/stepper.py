@@ -30,7 +30,8 @@ def draw(here: Step) -> None:
         for column, (key, title, page) in zip(columns, _STEPS, strict=True):
             done = bool(said[key])
             icon = ":material/check_circle:" if done else ":material/radio_button_unchecked:"
-            with column:
+            look = "here" if key == here else "done" if done else "open"
+            with column, st.container(key=f"step_{look}_{key}", gap=None):
                 name = f"**{title}**" if key == here else title
                 st.page_link(page, label=name, icon=":material/arrow_circle_right:" if key == here else icon)
                 st.caption(said[key] or ("now" if key == here else "to do"))

@@ -28,7 +28,7 @@ def keep(home: Home, name: str, content: BinaryIO) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """"../../Évil Data (1).CSV" -> "vil-data-1.csv"."""
+    """ "../../Évil Data (1).CSV" -> "vil-data-1.csv"."""
     last = re.split(r"[\\/]", name)[-1]
     stem, dot, extension = last.rpartition(".")
     if not dot:

@@ -1,4 +1,4 @@
-"""The pictures of the verdict: gains with the margin band, score against labels and cost, learning curves, confusion."""
+"""The pictures of the verdict: gains with the margin band, score against labels and cost, curves, confusion."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ Row = Mapping[str, Any]
 
 
 def gains(rows: Sequence[Row], margin: float, metric: Metric, colours: Palette) -> go.Figure:
-    """Gain over the best control of each arm with its 95 % interval; the band is the margin, the word stands right."""
+    """Gain of each arm over the best control with its 95 % interval; band: the margin; the word stands at the name."""
     scale, unit = (100.0, "points") if metric.unit == "share" else (1.0, metric.title)
     ordered = sorted(rows, key=lambda row: float(row["gain"]))
+    looks = [VERDICTS[str(row["verdict"])] for row in ordered]
     names = charts.axis_titles([str(row["title"]) for row in ordered])
-    chart = figure(colours, 90 + 44 * len(rows), x=f"gain over the best control, {unit} (band: margin ±{scale * margin:g})")
+    names = [f"<b>{name}</b><br>{look.mark} {look.word}" for name, look in zip(names, looks, strict=True)]
+    chart = figure(
+        colours, 100 + 58 * len(rows), x=f"gain over the best control, {unit} (band: margin ±{scale * margin:g})"
+    )
     chart.add_vrect(-scale * margin, scale * margin, fillcolor=colours.band, line_width=0, layer="below")
     chart.add_vline(0, line_color=colours.soft, line_width=1)
     for name, row in zip(names, ordered, strict=True):
@@ -51,11 +55,6 @@ def gains(rows: Sequence[Row], margin: float, metric: Metric, colours: Palette) 
                 },
             )
         )  # fmt: skip
-        chart.add_annotation(
-            x=1.0, xref="paper", y=name, text=f"{look.mark} {look.word}", showarrow=False, xanchor="left",
-            font={"color": colours.ink, "size": 12.5}, xshift=8,
-        )  # fmt: skip
-    chart.update_layout(margin_r=150)
     chart.update_yaxes(gridcolor=colours.line, tickfont={"color": colours.ink, "size": 13})
     return chart
 
@@ -69,8 +68,10 @@ def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.
         line = line.sort_values("n_train")
         x, y = line["n_train"], scale * line["score"]
         low, high = scale * line["low"], scale * line["high"]
+        sure = bool((line["draws"] >= 3).all())  # an interval of two draws fills the whole chart and says nothing
         chart.add_trace(
             go.Scatter(
+                visible=sure,
                 x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=_faint(colour), mode="lines",
                 line={"width": 0}, hoverinfo="skip", showlegend=False, legendgroup=name,
             )
@@ -83,6 +84,9 @@ def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.
             )
         )  # fmt: skip
     counts = sorted({int(n) for n in table["n_train"]})
+    least, most = scale * table["score"].min(), scale * table["score"].max()
+    room = 0.35 * (most - least) or 1.0
+    chart.update_yaxes(range=[least - room, most + room])
     chart.update_xaxes(type="log", tickvals=counts, ticktext=[f"{n:,}" for n in counts], minor_ticks="")
     return chart
 

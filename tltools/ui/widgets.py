@@ -116,9 +116,7 @@ def _knob(key: str, knob: Knob, value: Any) -> Any:
 def _number(key: str, knob: Number, value: Any) -> int | float:
     said = f"{knob.help} From {knob.low:g} to {knob.high:g}."
     if knob.integer:
-        return int(
-            st.number_input(knob.title, int(knob.low), int(knob.high), int(value), step=1, key=key, help=said)
-        )
+        return int(st.number_input(knob.title, int(knob.low), int(knob.high), int(value), step=1, key=key, help=said))
     small = knob.logarithmic or knob.high <= 1
     step = float(value) / 2 if knob.logarithmic else 0.05 if knob.high <= 1 else 1.0
     form = "%.2e" if knob.logarithmic and knob.low < 1e-3 else "%.3f" if small else "%.1f"

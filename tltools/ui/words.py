@@ -139,3 +139,11 @@ def state_badge(job: Job) -> str:
 def labels(row: dict[str, object]) -> str:
     """How many labels a row of a report stands for."""
     return f"{row['n_train']:,} labels"
+
+
+def brief(titles: dict[str, str]) -> dict[str, str]:
+    """Arm titles without " of <source>" where all transfer arms share one source; source by title comes in."""
+    named = {source for source in titles.values() if source != "none"}
+    if len(named) != 1:
+        return {title: title for title in titles}
+    return {title: title.rsplit(" of ", 1)[0] if source != "none" else title for title, source in titles.items()}

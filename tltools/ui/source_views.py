@@ -1,0 +1,207 @@
+"""Source models on screen: ranked cards that fit, why others do not, the depth probe, and adding one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from tltools import costs, sources
+from tltools.home import Home
+from tltools.records import Dataset, Fit, Refusal, Source
+from tltools.store import Store
+from tltools.ui import charts, state, uploads, widgets
+from tltools.ui.words import duration, esc, parameters, short, size
+
+Row = Mapping[str, Any]
+
+
+def ranking(store: Store, dataset: Dataset) -> dict[str, Row]:
+    """What the last ranking of this dataset said, by source."""
+    found = [fact for fact in store.memories("ranking") if fact.get("dataset") == dataset.id]
+    return {str(row["source"]): row for row in found}
+
+
+def ordered(cells: Sequence[Fit], cards: Mapping[str, Source], ranks: Mapping[str, Row]) -> list[Fit]:
+    """Ranked ones first by rank; then what lies here, trained before untrained, small before large."""
+
+    def place(cell: Fit) -> tuple[Any, ...]:
+        card, rank = cards[cell.source], ranks.get(cell.source, {}).get("rank")
+        own = card.provider != "own"  # one's own trained networks come before the untrained one
+        return (rank is None, rank or 0, not card.installed, not card.pretrained, own, card.parameters or 0)
+
+    return sorted((cell for cell in cells if cell.fits), key=place)
+
+
+def card(store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, chosen: bool) -> bool:
+    """One source; returns whether it is chosen."""
+    with st.container(border=True, height="stretch", key=f"card_{source.id.replace('/', '_').replace('.', '_')}"):
+        picked = st.toggle(f"**{esc(short(source.name, 46))}**", value=chosen, key=f"pick_{source.id}")
+        chips = [f":green-badge[:material/trophy: rank {rank['rank']}]"] if rank and rank.get("rank") else []
+        if not source.pretrained:
+            chips.append(":gray-badge[untrained]")
+        chips.append(":green-badge[:material/check: here]" if source.installed else ":gray-badge[to download]")
+        if static is not None and source.pretrained:
+            chips.append(f":gray-badge[by size: {static}]")
+        st.markdown(" ".join(chips))
+        st.caption(" · ".join(_facts(source)))
+        said = short(source.pretraining, 110)
+        st.caption(esc(said[:1].upper() + said[1:]))
+        rate, known = costs.forward_rate(store, source)
+        if known:
+            st.caption(f":material/speed: {rate:,.0f} rows a second, measured here")
+        for warning in cell.warnings:
+            st.markdown(f":orange[:material/warning:] {esc(warning)}")
+        with st.popover("More", type="tertiary"):
+            _more(source, rank)
+    return bool(picked)
+
+
+def _facts(source: Source) -> list[str]:
+    said = [parameters(source.parameters)]
+    if source.megabytes:
+        said.append(size(source.megabytes * 1e6))
+    if source.image_size:
+        said.append(f"{source.image_size} px")
+    if source.max_length:
+        said.append(f"{source.max_length} tokens")
+    said.append(esc(source.licence))
+    return said
+
+
+def _more(source: Source, rank: Row | None) -> None:
+    st.markdown(f"**{esc(source.id)}** reads {source.reads}; architecture {esc(source.architecture)}.")
+    st.markdown(f"**Known bias.** {esc(source.bias)}")
+    if source.languages:
+        st.markdown(f"**Languages.** {esc(', '.join(source.languages[:12]))}")
+    if source.released:
+        st.markdown(f"**Released** {source.released}.")
+    if rank:
+        names = {
+            "loo_ridge": "leave-one-out ridge",
+            "knn": "nearest neighbours",
+            "logme": "LogME",
+            "h_score": "H-score",
+        }
+        said = ", ".join(f"{word} {rank[key]:.3f}" for key, word in names.items() if rank.get(key) is not None)
+        st.markdown(f"**Scores on your rows.** {said}; one pass took {duration(rank.get('seconds'))}.")
+
+
+def why_not(cells: Sequence[Fit], cards: Mapping[str, Source]) -> None:
+    """Those that do not fit, the reason, and the nearest that does."""
+    others = [cell for cell in cells if not cell.fits]
+    if not others:
+        return
+    with st.expander(f"{len(others)} that do not fit, and why"):
+        frame = pd.DataFrame(
+            [
+                {
+                    "source": cell.source,
+                    "why not": cell.why,
+                    "instead": cell.instead or "",
+                    "reads": cards[cell.source].reads,
+                }
+                for cell in others
+            ]
+        )
+        widgets.table(frame, "Source models that do not fit, with reasons", "why_not")
+
+
+def depth(found: Mapping[str, Any]) -> None:
+    """How good each depth of a source is for this dataset, from the depth probe of the ranking."""
+    lines = {key: value for key, value in found.items() if value.get("stages")}
+    if not lines:
+        return
+    st.subheader("Where to cut", anchor=False)
+    st.caption("How well a linear layer on each block separates your classes: a peak before the top says, freeze less.")
+    colours = charts.palette()
+    chart = charts.figure(colours, 300, x="block, from the input up", y="leave-one-out score")
+    rows = []
+    for k, (source, value) in enumerate(lines.items()):
+        names = [str(stage["name"]) for stage in value["stages"]]
+        scores = [stage["score"] for stage in value["stages"]]
+        colour = colours.series[k % len(colours.series)]
+        chart.add_trace(
+            go.Scatter(x=list(range(len(scores))), y=scores, mode="lines+markers", name=source, line={"color": colour},
+                       text=names, hovertemplate="%{text}: %{y:.3f}<extra></extra>", showlegend=len(lines) > 1)
+        )  # fmt: skip
+        if value.get("sentence"):
+            st.markdown(f"**{esc(source.split('/')[-1])}.** {esc(value['sentence'])}")
+        rows += [{"source": source, "block": n, "score": s} for n, s in zip(names, scores, strict=True)]
+    charts.show(chart, "Score of a linear layer on each block of each source", "depth", pd.DataFrame(rows))
+
+
+def search(home: Home, dataset: Dataset) -> None:
+    """Free search on the hub, beyond the list."""
+    with st.expander("Search the hub for more"):
+        query = st.text_input("Name or part of it", key="hub_query", max_chars=80, placeholder="convnext, multilingual")
+        if not query.strip():
+            return
+        try:
+            found = sources.search(home, query.strip())
+        except Refusal as refusal:
+            widgets.problems(refusal.problems)
+            return
+        if not found:
+            st.markdown("The hub knows nothing under that name.")
+        for source in found[:20]:
+            cell = sources.fit(home, source, dataset)
+            left, right = st.columns([3, 1], vertical_alignment="center")
+            left.markdown(f"**{esc(source.id)}** · {esc(cell.why)}")
+            if right.button("Take it", key=f"take_{source.id}", disabled=not cell.fits):
+                state.put(source=",".join(dict.fromkeys([*state.sources(), source.id])))
+                st.rerun()
+
+
+def add_own(home: Home) -> None:
+    """One's own weights: a safetensors file with the architecture it was made for."""
+    with st.expander("Add my own"):
+        st.markdown(
+            "A **safetensors** file for a timm architecture. A Hugging Face model folder is added in the terminal: "
+            "`python -m tltools sources add FOLDER --name NAME`. Pickle files are refused: they can run code."
+        )
+        with st.form("own_source", border=False):
+            file = st.file_uploader("Weights (.safetensors)", type=["safetensors"], key="own_file")
+            left, right = st.columns(2)
+            name = left.text_input("Name", max_chars=64, key="own_name")
+            architecture = right.text_input("timm architecture", key="own_architecture", placeholder="resnet18")
+            mean = left.text_input("Mean per channel", key="own_mean", placeholder="0.485, 0.456, 0.406")
+            std = right.text_input("Spread per channel", key="own_std", placeholder="0.229, 0.224, 0.225")
+            sent = st.form_submit_button("Check and add", icon=":material/check:")
+        if not sent or file is None:
+            return
+        path = uploads.keep(home, file.name, file)
+        try:
+            with st.spinner("Trying the weights on the architecture, in a process of their own."):
+                made = sources.add(
+                    home, path, name=name, architecture=architecture or None, mean=triple(mean), std=triple(std)
+                )
+        except Refusal as refusal:
+            widgets.problems(refusal.problems, most=20)
+            return
+        finally:
+            path.unlink(missing_ok=True)
+        state.put(source=",".join(dict.fromkeys([*state.sources(), made.id])))
+        st.rerun()
+
+
+def triple(text: str) -> tuple[float, float, float] | None:
+    """ "0.5, 0.5, 0.5" -> three numbers; None for nothing.
+
+    Raises:
+        Refusal: something else.
+    """
+    from tltools.records import refuse
+
+    if not text.strip():
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3:
+        raise refuse("mean and spread", f"must be three numbers; got {text[:40]!r}.", "Write 0.5, 0.5, 0.5.")
+    return values[0], values[1], values[2]

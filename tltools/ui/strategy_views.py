@@ -1,0 +1,189 @@
+"""Strategies on screen: cards with the picture of what is trained, knobs, the augmentation preview."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from tltools import costs, plans
+from tltools.records import Dataset, Source, Study
+from tltools.store import Store
+from tltools.strategies import Strategy, strategies
+from tltools.study_files import arm
+from tltools.tasks import tasks
+from tltools.trials import usable
+from tltools.ui import strips, widgets
+from tltools.ui.words import esc
+
+AUGMENTATION = ("flip", "rotate", "scale", "crop", "colour")
+Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
+
+
+def stages(store: Store, source: Source | None) -> int:
+    """Blocks of a backbone: as it was measured here, else a usual number."""
+    known = store.recall("rate", costs.rate_key(source)) if source else None
+    return int(known["stages"]) if known and "stages" in known else plans.STAGES
+
+
+def given(study: Study, which: str) -> Chosen:
+    """The strategies or controls of a study with the knobs that it sets."""
+    return dict(arm(entry) for entry in getattr(study, which))
+
+
+def entries(chosen: Chosen) -> tuple[str | dict[str, dict[str, Any]], ...]:
+    """Back to how a study file says it."""
+    return tuple({key: knobs} if knobs else key for key, knobs in chosen.items())
+
+
+def cards(store: Store, chosen_sources: Sequence[Source], start: Chosen, modality: str) -> Chosen:
+    """Transfer strategies as cards, three in a row; returns those that are on, with their knobs."""
+    transfer = [one for one in strategies().values() if one.kind == "transfer"]
+    count = stages(store, chosen_sources[0] if chosen_sources else None)
+    found: Chosen = {}
+    for at in range(0, len(transfer), 3):
+        for column, strategy in zip(st.columns(3), transfer[at : at + 3], strict=False):
+            with column:
+                knobs = _card(strategy, chosen_sources, start, count, modality)
+                if knobs is not None:
+                    found[strategy.key] = knobs
+    return found
+
+
+def _card(
+    strategy: Strategy, chosen_sources: Sequence[Source], start: Chosen, count: int, modality: str
+) -> dict[str, Any] | None:
+    fits = any(usable(strategy, source) for source in chosen_sources)
+    with st.container(border=True, height="stretch", key=f"strategy_{strategy.key}"):
+        on = st.toggle(
+            f"**{strategy.title}**", value=fits and strategy.key in start, key=f"on_{strategy.key}", disabled=not fits
+        )
+        drawn = st.container()
+        st.caption(strategy.what if fits else f"Not for this source. {strategy.what}")
+        st.caption(f"_{strategy.when}_")
+        known = [knob for knob in strategy.knobs if modality == "image" or knob.key not in AUGMENTATION]
+        knobs = dict(start.get(strategy.key, {}))
+        if known and fits:
+            with st.popover("Knobs", icon=":material/tune:", type="tertiary"):
+                knobs = widgets.knobs(strategy.key, known, knobs)
+        complete = {knob.key: knob.default for knob in strategy.knobs} | knobs
+        with drawn:
+            strips.draw(strategy.layout(count, complete))
+    return knobs if on and fits else None
+
+
+def controls(start: Chosen) -> Chosen:
+    """Controls always run; their knobs may be turned. Returns all of the usual ones that the study keeps."""
+    known = [one for one in strategies().values() if one.kind == "control"]
+    st.markdown(
+        ":material/lock: **Controls always run**, so that a gain means something: "
+        + "; ".join(f"**{one.title.lower()}**" for one in known)
+        + "."
+    )
+    with st.expander("What the controls do"):
+        for one in known:
+            st.markdown(f"**{one.title}.** {one.what} {one.when}")
+    return {key: start.get(key, {}) for key in start} or {one.key: {} for one in known}
+
+
+def design(dataset: Dataset, proposed: Study) -> dict[str, Any]:
+    """Shares of the labels, draws, metric, margin and the rarer settings; returns fields of the study."""
+    usual = [f"{fraction:g}" for fraction in proposed.fractions]
+    left, right = st.columns(2, gap="large")
+    with left:
+        steps = sorted({0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, *proposed.fractions})
+        options = [f"{step:g}" for step in steps]
+        picked = st.pills(
+            "Shares of the labels", options, selection_mode="multi", default=usual, key="fractions",
+            format_func=lambda text: f"{100 * float(text):g} %",
+            help="Each arm is trained at each share, so that the report can say what labels are worth.",
+        )  # fmt: skip
+        fractions = tuple(sorted(float(text) for text in picked)) or (1.0,)
+    with right:
+        draws = st.slider(
+            "Draws", 2, 20, proposed.draws, key="draws",
+            help="How often each share is drawn anew, with another seed: luck is measured, not guessed.",
+        )  # fmt: skip
+    fields: dict[str, Any] = {"fractions": fractions, "draws": int(draws)}
+    with st.expander("Metric, margin, groups"):
+        fields |= _rarer(dataset, proposed)
+    return fields
+
+
+def _rarer(dataset: Dataset, proposed: Study) -> dict[str, Any]:
+    metrics = {metric.key: metric.title for metric in tasks()[dataset.task].metrics}
+    columns = [name for name in dataset.inputs if dataset.modality == "tabular"]
+    left, right = st.columns(2, gap="large")
+    with left:
+        keys = list(metrics)
+        at = keys.index(proposed.metric) if proposed.metric in keys else 0
+        metric = st.selectbox("Metric", keys, index=at, format_func=lambda key: metrics[key], key="metric")
+        shares = tasks()[dataset.task].metrics[keys.index(metric)].unit == "share"
+        margin = st.number_input(
+            "Margin: the gain below which nobody cares" + (" (0.01 = one point)" if shares else ""),
+            0.0, 1e9, float(proposed.margin), step=0.005 if shares else float(proposed.margin or 0.1),
+            format="%.3f" if shares else "%.4g", key="margin",
+        )  # fmt: skip
+    with right:
+        sensitive = st.multiselect(
+            "Groups to report on", columns, [name for name in proposed.sensitive if name in columns],
+            key="sensitive", format_func=esc, disabled=not columns,
+            help="Scores per group, and how each arm moved the gap between groups.",
+        )  # fmt: skip
+        group = st.selectbox(
+            "Rows that belong together (patient, shop)", [None, *columns], key="group", disabled=not columns,
+            format_func=lambda name: "near-duplicates only" if name is None else esc(name),
+            help="Such rows are never split between training and test.",
+        )  # fmt: skip
+        seed = st.number_input("Seed", 0, 2**31 - 1, proposed.seed, key="seed")
+    return {
+        "metric": metric, "margin": float(margin), "sensitive": tuple(sensitive), "group": group, "seed": int(seed),
+    }  # fmt: skip
+
+
+def augmentation(chosen: Chosen, pictures: Sequence[Path]) -> None:
+    """The user's own images as the strategies that augment will see them."""
+    settings = next((knobs for knobs in chosen.values() if any(knobs.get(key) for key in AUGMENTATION)), None)
+    if not pictures or settings is None:
+        return
+    st.subheader("Augmentation, on your images", anchor=False)
+    with st.container(horizontal=True, gap="small"):
+        for k, path in enumerate(pictures[:4]):
+            if path.is_file():
+                st.image(str(path), caption="as it is", width=96, alt="An image of the dataset")
+                for turn in range(2):
+                    st.image(augmented(path, settings, 10 * k + turn), width=96, alt="The same image, augmented")
+
+
+def augmented(path: Path, settings: Mapping[str, Any], seed: int) -> Any:
+    """One picture, changed at random within the settings as training does it."""
+    import numpy as np
+    from PIL import Image, ImageEnhance, ImageOps
+
+    random = np.random.default_rng(seed)
+
+    def spread(key: str) -> float:
+        return float(random.uniform(-1, 1) * float(settings.get(key, 0) or 0))
+
+    with Image.open(path, formats=("PNG", "JPEG")) as opened:
+        picture = opened.convert("RGB").resize((128, 128))
+    if settings.get("flip") and random.random() < 0.5:
+        picture = ImageOps.mirror(picture)
+    cut = float(random.uniform(0, 1) * float(settings.get("crop", 0) or 0))
+    zoom = 128 * (1 + spread("scale")) * (1 - cut)
+    x, y = (64 + 64 * float(random.uniform(-1, 1)) * cut for _ in range(2))
+    wide = ImageOps.expand(picture, 128)
+    wide.paste(ImageOps.mirror(picture), (0, 128))
+    wide.paste(ImageOps.mirror(picture), (256, 128))
+    wide.paste(ImageOps.flip(picture), (128, 0))
+    wide.paste(ImageOps.flip(picture), (128, 256))
+    turned = wide.rotate(spread("rotate"), center=(192, 192), resample=Image.Resampling.BILINEAR)
+    box = tuple(map(round, (128 + x - zoom / 2, 128 + y - zoom / 2, 128 + x + zoom / 2, 128 + y + zoom / 2)))
+    seen = turned.crop((box[0], box[1], box[2], box[3])).resize((128, 128))
+    light = float(settings.get("colour", 0) or 0)
+    if light:
+        seen = ImageEnhance.Brightness(seen).enhance(1 + spread("colour"))
+        seen = ImageEnhance.Contrast(seen).enhance(1 + spread("colour"))
+    return seen

@@ -1,0 +1,88 @@
+"""The study as it is being put together: where it starts, what it costs, and the file that says it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tltools import sources, studies
+from tltools.home import Home
+from tltools.records import Dataset, Estimate, Problem, Refusal, Source, Study
+from tltools.store import Store
+from tltools.ui import widgets
+from tltools.ui.words import about, esc, size
+
+
+def chosen(home: Home, ids: list[str]) -> tuple[list[Source], list[Problem]]:
+    """The cards of the chosen sources, and what is wrong with ids that are not known."""
+    found: list[Source] = []
+    problems: list[Problem] = []
+    for id in ids:
+        try:
+            found.append(sources.get(home, id))
+        except Refusal as refusal:
+            problems += refusal.problems
+    return found, problems
+
+
+def start(home: Home, store: Store, dataset: Dataset, picked: list[Source], opened: Study | None) -> Study:
+    """The study to begin from: the one in the URL, else the last draft for this dataset, else a sensible proposal."""
+    ids = tuple(source.id for source in picked)
+    if opened is not None and opened.dataset == dataset.id:
+        return opened.model_copy(update={"sources": ids})
+    kept = store.recall("draft", dataset.id)
+    if kept:
+        try:
+            study = studies.parse(str(kept["yaml"]))
+            return study.model_copy(update={"sources": ids})
+        except (Refusal, KeyError):
+            pass  # written by an older version: the proposal serves as well
+    return studies.propose(home, dataset, picked)
+
+
+def keep(store: Store, study: Study) -> None:
+    """Remembers the draft, so that a refresh or another browser goes on with it."""
+    text = studies.dump(study)
+    if (store.recall("draft", study.dataset) or {}).get("yaml") != text:
+        store.remember("draft", study.dataset, {"yaml": text})
+
+
+def cost(guess: Estimate) -> None:
+    """Time, memory and disk before anything runs, and the evidence it buys."""
+    low, high = about(guess.seconds_low), about(guess.seconds_high)
+    st.markdown(
+        f"**About {about(guess.seconds)}** ({low} to {high}) · **{guess.peak_mb / 1000:.1f} GB** memory · "
+        f"{size(guess.cache_bytes)} cache"
+    )
+    if guess.prefix_rows and guess.prefix_rows_naive > guess.prefix_rows:
+        st.caption(
+            f"{guess.trials} trials, {guess.sealed} of them finished already. {guess.prefix_rows:,} rows go through "
+            f"the frozen part instead of {guess.prefix_rows_naive:,}."
+        )
+    for sentence in guess.sentences:
+        if "trials" not in sentence:
+            st.caption(esc(sentence))
+
+
+def file(study: Study) -> None:
+    """The study file, and the command that does the same in a terminal."""
+    text = studies.dump(study)
+    with st.expander("The study file, and the same in a terminal"):
+        st.code(text, language="yaml")
+        st.code("python -m tltools run study.yaml", language="bash")
+        st.download_button(
+            "Download study.yaml", text, "study.yaml", "application/yaml", icon=":material/download:",
+            on_click="ignore", key="study_yaml",
+        )  # fmt: skip
+
+
+def upload(home: Home) -> Study | None:
+    """A study file from elsewhere, read and checked."""
+    with st.expander("Open a study file"):
+        given = st.file_uploader("study.yaml", type=["yaml", "yml"], key="study_file")
+        if given is None or not st.button("Open it", key="study_open"):
+            return None
+        try:
+            return studies.settle(home, studies.parse(given.getvalue().decode("utf-8", "replace") + "\n"))
+        except Refusal as refusal:
+            widgets.problems(refusal.problems)
+            return None

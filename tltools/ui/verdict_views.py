@@ -1,0 +1,210 @@
+"""The verdict on screen: the sentence first, the cards, then the pictures, each with its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from tltools import reports
+from tltools.records import Report
+from tltools.reports import views as tables
+from tltools.tasks import Metric, tasks
+from tltools.ui import charts, verdict_charts, widgets
+from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, verdict_badge
+
+Row = Mapping[str, Any]
+_TITLES = {
+    "positive": "Transfer helps: {gain} over the best control.",
+    "leaning_positive": "Transfer probably helps: {gain}, but it is not sure.",
+    "neutral": "Transfer makes no difference that matters.",
+    "not_enough_evidence": "Not enough evidence: {gain} may be chance.",
+    "leaning_negative": "Transfer probably hurts: {gain}, but it is not sure.",
+    "negative": "Transfer hurts: {gain} against the best control.",
+}
+_COLOURS: dict[str, Literal["green", "orange", "gray"]] = {"green": "green", "orange": "orange", "gray": "gray"}
+_OPEN = {"not_enough_evidence", "leaning_positive", "leaning_negative"}
+
+
+def metric_of(report: Report) -> Metric:
+    """The metric that a report is about."""
+    return next(metric for metric in tasks()[report.task].metrics if metric.key == report.metric)
+
+
+def best(report: Report) -> Row | None:
+    """The verdict that the headline speaks of: the largest gain at the most labels."""
+    if not report.verdicts:
+        return None
+    most = max(row["n_train"] for row in report.verdicts)
+    return max((row for row in report.verdicts if row["n_train"] == most), key=lambda row: float(row["gain"]))
+
+
+def short_titles(report: Report) -> Report:
+    """The report with arm titles that leave out the source where there is only one: charts breathe."""
+    known = brief({str(row["title"]): str(row["source"]) for row in report.arms})
+    rows = {
+        field: tuple({**row, **{key: known.get(row[key], row[key]) for key in ("title", "against_title") if key in row}}
+                     for row in getattr(report, field))
+        for field in ("arms", "verdicts", "labels_saved")
+    }  # fmt: skip
+    return report.model_copy(update=rows)
+
+
+def sentence(report: Report) -> None:
+    """Did it help, by how much, how sure: a title, then the numbers behind it, then what else matters."""
+    metric, row = metric_of(report), best(report)
+    if row is None:
+        widgets.title("No verdict yet", esc(report.headline))
+        return
+    widgets.title(_TITLES[row["verdict"]].format(gain=gain(row["gain"], metric)))
+    st.markdown(f"{verdict_badge(row['verdict'])} {_behind(report, row, metric)}")
+    for said in report.sentences[:2]:
+        st.markdown(esc(said))
+    if len(report.sentences) > 2:
+        with st.expander("What else to know"):
+            for said in report.sentences[2:]:
+                st.markdown(f"- {esc(said)}")
+
+
+def _behind(report: Report, row: Row, metric: Metric) -> str:
+    arm = _arm(report, row["source"], row["strategy"], row["n_train"])
+    against = _arm(report, row["against_source"], row["against"], row["n_train"])
+    interval = f"{gain(row['low'], metric)} to {gain(row['high'], metric)}"
+    if metric.unit == "share":
+        interval = interval.replace(" points to", " to")
+    ours, theirs = (score(one["score"] if one else None, metric) for one in (arm, against))
+    scores = f"**{ours}** against **{theirs}**"
+    return (
+        f"With {labels(dict(row))}, **{esc(row['title'])}**: {scores} for {esc(row['against_title'])}, the best arm "
+        f"without a source. 95 % interval **{interval}**."
+    )
+
+
+def _arm(report: Report, source: str, strategy: str, n_train: int) -> Row | None:
+    same = [
+        row for row in report.arms if (row["source"], row["strategy"], row["n_train"]) == (source, strategy, n_train)
+    ]
+    return same[0] if same else None
+
+
+def cards(report: Report) -> None:
+    """Four numbers: the gain, the labels it is worth, the time, what stayed open."""
+    metric, row = metric_of(report), best(report)
+    first, second, third, fourth = st.columns(4)
+    with first:
+        if row is not None:
+            look = VERDICTS[row["verdict"]]
+            value, colour = gain(row["gain"], metric).replace("points", "pts"), _COLOURS[look.colour]
+            st.metric("Gain, best strategy", value, f"{look.mark} {look.word}", delta_color=colour,
+                      delta_arrow="off", border=True, height="stretch")  # fmt: skip
+    with second:
+        label, value, under = _saved(report)
+        st.metric(label, value, under, delta_color="off", delta_arrow="off", border=True, height="stretch")
+    with third:
+        trials = sum(int(arm["draws"]) for arm in report.arms)
+        guess = report.cost.get("estimated_seconds")
+        under = f"estimated {duration(guess)}" if guess else "measured"
+        st.metric(f"Time, all {trials} trials", duration(report.cost.get("actual_seconds")), under,
+                  delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
+    with fourth:
+        undecided = [one for one in report.verdicts if one["verdict"] in _OPEN]
+        rows = [int(one["needed_rows"]) for one in undecided if one.get("needed_rows")]
+        under = (
+            f"{min(rows):,} more test rows would help" if rows else "all are decided" if not undecided else "see below"
+        )
+        st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
+                  delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
+
+
+def _saved(report: Report) -> tuple[str, str, str]:
+    rows = [row for row in report.labels_saved if row.get("multiplier")]
+    exact = [row for row in rows if row["bound"] == "exact"]
+    if exact:
+        row = max(exact, key=lambda row: float(row["multiplier"]) * row["n_train"])
+        count, worth = row["n_train"], row["multiplier"]
+        high = f"{row['high'] * count:,.0f}" if row["high"] is not None else "more"
+        low = f"{row['low'] * count:,.0f}" if row["low"] is not None else "fewer"
+        return f"{count:,} labels are worth", f"≈ {worth * count:,.0f}", f"{low} to {high} (90 %)"
+    if rows:
+        row = max(rows, key=lambda row: float(row["multiplier"]))
+        return (
+            f"{row['n_train']:,} labels are worth",
+            f"> {row['multiplier'] * row['n_train']:,.0f}",
+            "all the control had",
+        )
+    return "Labels saved", "–", "the control's curve is flat"
+
+
+def gains(report: Report) -> None:
+    """The gain plot at one number of labels."""
+    metric = metric_of(report)
+    counts = sorted({int(row["n_train"]) for row in report.verdicts})
+    st.header("Did it help?", anchor=False)
+    at = counts[-1]
+    if len(counts) > 1:
+        picked = st.pills("At so many labels", counts, default=at, key="gain_at", format_func=lambda n: f"{n:,}")
+        at = int(picked or at)
+    rows = [row for row in report.verdicts if row["n_train"] == at]
+    said = "; ".join(f"{row['title']} {gain(row['gain'], metric)}, {VERDICTS[row['verdict']].word}" for row in rows)
+    frame = pd.DataFrame([_verdict_row(row, metric) for row in sorted(rows, key=lambda row: -float(row["gain"]))])
+    chart = verdict_charts.gains(rows, report.margin, metric, charts.palette())
+    charts.show(chart, f"Gain over the best control at {at:,} labels: {said}", "gains", frame)
+
+
+def _verdict_row(row: Row, metric: Metric) -> dict[str, Any]:
+    return {
+        "arm": row["title"],
+        "verdict": f"{VERDICTS[row['verdict']].mark} {VERDICTS[row['verdict']].word}",
+        "gain": gain(row["gain"], metric),
+        "95 % interval": f"{gain(row['low'], metric)} to {gain(row['high'], metric)}",
+        "against": row["against_title"],
+        "P(better)": f"{100 * row['p_better']:.0f} %",
+        "P(no difference)": f"{100 * row['p_equivalent']:.0f} %",
+        "P(worse)": f"{100 * row['p_worse']:.0f} %",
+        "can tell apart": gain(row["mde"], metric).lstrip("+"),
+        "what it would take": row["needed"],
+        "draws": row["draws"],
+    }
+
+
+def curves(report: Report) -> None:
+    """Score against labels, all arms."""
+    table = tables.score_by_labels(report)
+    st.header("How many labels is it worth?", anchor=False)
+    if table["n_train"].nunique() < 2:
+        st.markdown("The study has one share of the labels. Run it with more to see what labels are worth.")
+        return
+    metric = metric_of(report)
+    alt = f"{metric.title} against labels for {', '.join(sorted(set(table['title'])))}"
+    charts.show(verdict_charts.against_labels(table, metric, charts.palette()), alt, "score_by_labels", table)
+
+
+def downloads(report: Report) -> None:
+    """The whole report as one file, and the study file in it."""
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report (HTML)", lambda: reports.html(report), f"report-{report.study}.html", "text/html",
+            icon=":material/download:", on_click="ignore", key="report_html",
+        )  # fmt: skip
+        st.download_button(
+            "Numbers (JSON)", lambda: report.model_dump_json(indent=1), f"report-{report.study}.json",
+            "application/json", icon=":material/data_object:", on_click="ignore", key="report_json", type="tertiary",
+        )  # fmt: skip
+        st.download_button(
+            "Study file", report.study_file, "study.yaml", "application/yaml",
+            icon=":material/description:", on_click="ignore", key="report_yaml", type="tertiary",
+        )  # fmt: skip
+
+
+def under(report: Report) -> str:
+    """One line on what was judged."""
+    rows, metric = report.rows, metric_of(report)
+    pool = rows.get("train", 0) + rows.get("validation", 0)
+    sources: Sequence[str] = sorted({str(row["source"]) for row in report.verdicts})
+    named = ", ".join(esc(one) for one in sources[:3])
+    return minus(
+        f"{esc(report.name)} · {pool:,} labelled rows · {rows.get('test', 0):,} test rows, read once a trial · source "
+        f"{named} · {metric.title.lower()}"
+    )
