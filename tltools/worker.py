@@ -60,6 +60,9 @@ def main(
     if lock is None:
         log.info("a worker is running already (%s); this one ends", local.who_holds(home))
         return 0
+    # threads that wait must sleep, not spin: with a second job or a browser on the same cores, spinning made a
+    # training step ten times slower, and it gains nothing alone; read when torch is first loaded, so set before
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with lock:
         local.sign_lock(lock)
         try:
