@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -25,7 +26,7 @@ from workers import wait_end, wait_for
 from tltools import artifacts
 from tltools import store as stores
 from tltools.holders import this_process
-from tltools.home import Home
+from tltools.home import Home, open_home
 from tltools.records import Job
 from tltools.store import Store
 
@@ -313,3 +314,28 @@ def test_a_damaged_store_file_is_never_read_as_something_else(home: Home, store:
         else:
             assert worker.wait(20) == 1
             assert "estore it from a backup" in (home.root / "fake-worker.log").read_text()
+
+
+def test_a_disk_that_fills_up_below_a_running_job(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T11: the worker outlives it, the job ends in words or goes on once there is space, and the store is sound."""
+    monkeypatch.setenv("TLTOOLS_HOME", str(small_disk / "home"))
+    home = open_home()
+    store = Store(home)
+    job = submit(store, steps=400)
+    with workers.running(home) as worker:
+        wait_for(lambda: workers.job_process(home, job))
+        filler = small_disk / "filler"
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 4096)
+        time.sleep(2.0)  # two lease times without a byte to write
+        assert worker.poll() is None
+        filler.unlink()
+        now = wait_end(store, job)
+        if now.state == "failed":
+            assert now.failure is not None
+            assert now.failure.type == "disk_full"
+            assert now.failure.what == "The disk is full."
+            job = submit(store, steps=400)
+        check_published_once(home, store, job, 400)
+    assert stores.health(home)["integrity"] == "ok"
