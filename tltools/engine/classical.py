@@ -33,20 +33,35 @@ def pick(items: Any, rows: np.ndarray) -> Any:
 def fit_items(
     dataset: Dataset, task: Task, train: Any, targets: np.ndarray, wanted: Any, *, seed: int
 ) -> tuple[np.ndarray, str]:
-    """As `fit_predict`, on items that are already picked; this is how a sealed control predicts new rows."""
-    classes = task.closed_form == "classes"
-    width = task.width(dataset)
-    if classes and len(np.unique(targets)) < 2:
-        outputs = np.zeros((len(wanted), width), np.float32)
-        outputs[:, int(targets[0])] = 1.0
-        return outputs, "the only class it saw"
-    model, method = _pipeline(dataset.modality, len(targets), classes, seed)
-    model.fit(train, targets)
-    if not classes:
-        return np.asarray(model.predict(wanted), np.float32).reshape(-1, 1), method
-    outputs = np.zeros((len(wanted), width), np.float32)
-    outputs[:, model.classes_] = model.predict_proba(wanted)
-    return outputs, method
+    """As `fit_predict`, on items that are already picked."""
+    fitted = Control(dataset, task, train, targets, seed=seed)
+    return fitted.outputs(wanted), fitted.method
+
+
+class Control:
+    """A fitted control. `model` is a scikit-learn pipeline; None where all training rows are of one class."""
+
+    def __init__(self, dataset: Dataset, task: Task, train: Any, targets: np.ndarray, *, seed: int) -> None:
+        self.classes = task.closed_form == "classes"
+        self.width = task.width(dataset)
+        self.model: Any = None
+        self.method, self.only = "the only class it saw", 0
+        if self.classes and len(np.unique(targets)) < 2:
+            self.only = int(targets[0])
+            return
+        self.model, self.method = _pipeline(dataset.modality, len(targets), self.classes, seed)
+        self.model.fit(train, targets)
+
+    def outputs(self, wanted: Any) -> np.ndarray:
+        """Outputs (len(wanted), K) float32, as the task stores them."""
+        if self.model is not None and not self.classes:
+            return np.asarray(self.model.predict(wanted), np.float32).reshape(-1, 1)
+        outputs = np.zeros((len(wanted), self.width), np.float32)
+        if self.model is None:
+            outputs[:, self.only] = 1.0
+        else:
+            outputs[:, self.model.classes_] = self.model.predict_proba(wanted)
+        return outputs
 
 
 def _pipeline(modality: str, rows: int, classes: bool, seed: int) -> tuple[Any, str]:

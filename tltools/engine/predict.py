@@ -1,0 +1,150 @@
+"""The job "predict": new rows through a finished trial, with probabilities, into a file or back to the screen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tltools import datasets
+from tltools.engine import trial_model
+from tltools.engine.trial_model import TrialModel
+from tltools.home import Home, write_bytes
+from tltools.records import Dataset, Skipped, refuse
+from tltools.tickets import Ticket
+
+SHOWN = 100  # predictions in the answer; all of them are in the file
+KINDS = (".csv", ".parquet", ".jsonl")
+
+
+def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
+    """Predicts a file or some items: {"trial", "file" | "items", "out"} -> {"out", "rows", "predictions", "skipped"}.
+
+    An item is a text, the path of an image, or the cells of a row by column name.
+
+    Raises:
+        Refusal: no such trial, no weights, a missing column, an unknown kind of output file.
+    """
+    out = Path(payload["out"]) if payload.get("out") else None
+    if out is not None and out.suffix.lower() not in KINDS:
+        raise refuse(str(out), f"must end in {', '.join(KINDS)}; got {out.suffix!r}.", "Write predictions.csv.")
+    ticket.progress("loading the model", 0, 1)
+    model = trial_model.load(ticket.home, payload["trial"])
+    if payload.get("file"):
+        table, media, profile = datasets.read_like(ticket.home, model.dataset, payload["file"])
+        skipped, problems = list(profile.skipped), list(profile.problems)
+    elif payload.get("items"):
+        table, media, skipped = from_items(ticket.home, model.dataset, payload["items"])
+        problems = []
+    else:
+        raise refuse("predict", "needs a file or items.", "Give one of them.")
+    outputs = model.outputs(datasets.view(model.dataset, table, media, model.reads), ticket)
+    ticket.check()
+    if out is not None:
+        write(out, joined(model, table, outputs))
+    return {
+        "out": None if out is None else str(out),
+        "rows": len(table),
+        "predictions": predictions(model, outputs[:SHOWN]),
+        "skipped": [one.model_dump() for one in skipped],
+        "problems": [one.model_dump() for one in problems],
+    }
+
+
+def from_items(
+    home: Home, dataset: Dataset, items: Sequence[str | Mapping[str, Any]]
+) -> tuple[pd.DataFrame, Path, list[Skipped]]:
+    """(table, media folder, skipped) of single items, read as a file of them would be.
+
+    Raises:
+        Refusal: a column is missing, a number column holds no number, or an image cannot be read.
+    """
+    if dataset.modality == "image":
+        return _images(home, dataset, [str(item) for item in items])
+    rows = [item if isinstance(item, Mapping) else {dataset.inputs[0]: item} for item in items]
+    own = datasets.rows(home, dataset.id).head(1)
+    missing = [name for name in dataset.inputs if any(name not in row for row in rows)]
+    if missing:
+        what = f"the column(s) {', '.join(missing[:8])} are missing, which {dataset.name} has as inputs."
+        raise refuse("items", what, "Give a value for each of them; an empty one is read as missing.")
+    columns: dict[str, Any] = {}
+    for name in dataset.inputs:
+        cells = [None if row[name] is None or row[name] == "" else row[name] for row in rows]
+        if own[name].dtype == float:
+            columns[name] = [_number(name, cell) for cell in cells]
+        else:
+            columns[name] = pd.array([None if cell is None else str(cell) for cell in cells], dtype="str")
+    table = pd.DataFrame(columns).assign(_where=[f"item {k}" for k in range(1, len(rows) + 1)])
+    return table, datasets.media(home, dataset.id), []
+
+
+def _images(home: Home, dataset: Dataset, paths: list[str]) -> tuple[pd.DataFrame, Path, list[Skipped]]:
+    """Pictures by path, decoded as they were for training; the table names the decoded ones absolutely."""
+    tables, skipped = [], []
+    for path in paths:
+        table, media, profile = datasets.read_like(home, dataset, path)
+        column = dataset.inputs[0]
+        tables.append(table.assign(**{column: [str(media.resolve() / name) for name in table[column]]}))
+        skipped += list(profile.skipped)
+    return pd.concat(tables, ignore_index=True), Path("/"), skipped
+
+
+def _number(name: str, cell: Any) -> float:
+    try:
+        return float("nan") if cell is None else float(cell)
+    except (TypeError, ValueError):
+        raise refuse(f'column "{name}"', f"must hold numbers; got {str(cell)[:40]!r}.", "Write 3.5.") from None
+
+
+def predictions(model: TrialModel, outputs: np.ndarray) -> list[dict[str, Any]]:
+    """Outputs (N, K) as rows for people: {"row", "prediction", "probabilities": {class: share}}."""
+    classes = model.dataset.classes
+    if not classes:
+        return [{"row": row, "prediction": float(value)} for row, value in enumerate(outputs[:, 0])]
+    return [
+        {
+            "row": row,
+            "prediction": classes[int(found.argmax())],
+            "probabilities": {name: float(share) for name, share in zip(classes, found, strict=True)},
+        }
+        for row, found in enumerate(outputs)
+    ]
+
+
+def joined(model: TrialModel, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
+    """The rows with what is predicted of them: `prediction`, and `p_<class>` for classes."""
+    classes = model.dataset.classes
+    own = table.drop(columns="_part", errors="ignore").rename(columns={"_where": "where"})
+    if model.dataset.modality == "image":
+        own = own[["where"]]
+    found: dict[str, Any] = {"prediction": outputs[:, 0].astype(np.float64)}
+    if classes:
+        found["prediction"] = [classes[code] for code in outputs.argmax(1)]
+        found |= {f"p_{name}": outputs[:, k].astype(np.float64).round(6) for k, name in enumerate(classes)}
+    taken = set(map(str, own.columns))
+    made = {f"{name} (tltools)" if name in taken else name: values for name, values in found.items()}
+    return pd.concat([own, pd.DataFrame(made, index=own.index)], axis=1)
+
+
+def write(out: Path, frame: pd.DataFrame) -> None:
+    """Writes a table by its file's ending, whole or not at all; in CSV no text can be taken for a formula."""
+    kind = out.suffix.lower()
+    if kind == ".parquet":
+        held = io.BytesIO()
+        frame.to_parquet(held, index=False)
+        write_bytes(out, held.getvalue())
+    elif kind == ".jsonl":
+        write_bytes(out, frame.to_json(orient="records", lines=True, force_ascii=False).encode())
+    else:
+        from defusedcsv import csv
+
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow([str(name) for name in frame.columns])
+        plain = frame.astype(object).where(frame.notna(), "")
+        writer.writerows(plain.itertuples(index=False, name=None))
+        write_bytes(out, text.getvalue().encode("utf-8"))

@@ -1,0 +1,214 @@
+"""A sealed trial made a model again: the backbone with what the trial changed, its head, and predictions for items."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tltools import datasets
+from tltools.artifacts import sealed
+from tltools.engine import classical, kit, torchvision_operators
+from tltools.engine import device as devices
+from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
+from tltools.home import Home
+from tltools.records import Dataset, Source, Trial, refuse
+from tltools.tasks import Task, tasks
+from tltools.tickets import Ticket
+
+CHUNK = 10_000  # items encoded at a time: bounded memory, also for a million rows
+BATCH = 64
+
+
+class TrialModel:
+    """What both kinds share: the trial's card, its dataset and task. `reads` is how it wants its items."""
+
+    def __init__(self, home: Home, card: dict[str, Any]) -> None:
+        self.home, self.card = home, card
+        self.trial = Trial.model_validate(card["trial"])
+        self.dataset: Dataset = datasets.get(home, self.trial.dataset)
+        self.task: Task = tasks()[self.dataset.task]
+        self.reads = self.dataset.modality
+
+    def outputs(self, items: Any, ticket: Ticket | None = None) -> np.ndarray:
+        """Class probabilities (N, C) or numbers (N, 1), float32, for items as `datasets.view` gives them."""
+        parts = []
+        for start in range(0, len(items), CHUNK):
+            part = (
+                items.iloc[start : start + CHUNK] if isinstance(items, pd.DataFrame) else items[start : start + CHUNK]
+            )
+            parts.append(self._outputs(part, ticket, start, len(items)))
+        return np.concatenate(parts) if parts else np.zeros((0, self.task.width(self.dataset)), np.float32)
+
+    def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def rows(self) -> np.ndarray:
+        """Row numbers that the trial learnt from, validation rows included, ascending."""
+        split = datasets.stored_split(self.home, self.trial.split)
+        targets = datasets.target(self.home, self.dataset)
+        drawn = datasets.draw(
+            split, targets, fraction=self.trial.fraction, per_class=self.trial.per_class, draw=self.trial.draw,
+            seed=self.trial.seed,
+        )  # fmt: skip
+        return np.sort(np.concatenate(drawn))
+
+    def stored(self) -> pd.DataFrame:
+        """The predictions of the test rows that were made when the trial was sealed."""
+        return pd.read_parquet(folder_of(self.home, self.trial.id) / "predictions.parquet")
+
+
+class ClassicalModel(TrialModel):
+    """A classical control, fitted again on the rows of its trial: the same rows and seed give the same model."""
+
+    def __init__(self, home: Home, card: dict[str, Any]) -> None:
+        super().__init__(home, card)
+        items = datasets.items(home, self.dataset, self.reads)
+        rows, targets = self.rows(), datasets.target(home, self.dataset)
+        seed = kit._seed(self.trial)
+        self.control = classical.Control(self.dataset, self.task, classical.pick(items, rows), targets[rows], seed=seed)
+
+    def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
+        found = self.control.outputs(items)
+        _tell(ticket, done + len(items), total)
+        return found
+
+
+class NeuralModel(TrialModel):
+    """A backbone and a linear head on standardised features, of the last layer or of all layers."""
+
+    def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
+        super().__init__(home, card)
+        self.backbone, self.head = backbone, head
+        self.reads = backbone.reads
+        self.all_layers = card.get("features") == "layers"
+        self.device = devices.best()
+        backbone.to(self.device.name)
+        backbone.eval()
+
+    def features(self, items: Any, ticket: Ticket | None = None, done: int = 0, total: int = 0) -> np.ndarray:
+        """(N, D) float32: what the head reads, before it is standardised."""
+        encoded = self.backbone.encode(items)
+        return self.features_of(encoded, np.arange(len(encoded)), ticket, done, total or len(encoded))
+
+    def features_of(
+        self, encoded: Encoded, rows: np.ndarray, ticket: Ticket | None = None, done: int = 0, total: int = 0
+    ) -> np.ndarray:
+        """(len(rows), D) float32 of rows that are encoded already."""
+        order = np.argsort(encoded.lengths[rows], kind="stable")
+        found = np.zeros((len(rows), len(self.head["head.mean"])), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                place = order[start : start + BATCH]
+                batch = {k: v.to(self.device.name) for k, v in encoded.take(rows[place]).items()}
+                read = torch.cat(self.backbone.forward_stages(batch), 1) if self.all_layers else self.backbone(batch)
+                found[place] = read.float().cpu().numpy()
+                _tell(ticket, done + start + len(place), total)
+        return found
+
+    def standardised(self, features: np.ndarray) -> np.ndarray:
+        """(N, D) features as the head weighs them."""
+        return (features - self.head["head.mean"].numpy()) / self.head["head.scale"].numpy()
+
+    def decide(self, features: np.ndarray) -> np.ndarray:
+        """(N, D) features -> outputs (N, K) float32."""
+        raw = self.standardised(features) @ self.head["head.weight"].numpy().T + self.head["head.bias"].numpy()
+        if self.task.closed_form == "classes":
+            raw = raw / self.head["head.temperature"].numpy()
+        return np.asarray(self.task.decode(raw), np.float32)
+
+    def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
+        return self.decide(self.features(items, ticket, done, total))
+
+
+def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel:
+    """Rebuilds the model of a sealed trial.
+
+    Raises:
+        Refusal: there is no such trial, its weights were not kept, or its dataset or source is gone.
+    """
+    torchvision_operators.ensure()
+    card = card_of(home, trial_id)
+    trial = Trial.model_validate(card["trial"])
+    if trial.source == "none":
+        return ClassicalModel(home, card)
+    path = folder_of(home, trial_id) / "model.safetensors"
+    tensors = load_file(path) if path.is_file() else {}
+    head = {name: value.float() for name, value in tensors.items() if name.startswith("head.")}
+    source = Source.model_validate(card["source"])
+    needs_backbone = bool(card.get("backbone_trained")) or source.family == "tabular"
+    if not head or (needs_backbone and str(card.get("weights", "")).startswith("not kept")):
+        raise _not_kept(home, card)
+    changes = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
+    return NeuralModel(home, card, _backbone(home, card, trial, source, changes), head)
+
+
+def start_of(home: Home, card: dict[str, Any]) -> Backbone:
+    """The backbone that a trial started from, in eval mode; for tables with the trial's own columns."""
+    trial, source = Trial.model_validate(card["trial"]), Source.model_validate(card["source"])
+    return _backbone(home, card, trial, source, {})
+
+
+def _backbone(home: Home, card: dict[str, Any], trial: Trial, source: Source, changes: dict[str, Tensor]) -> Backbone:
+    init = str(card.get("init", "source"))
+    seed = int(card.get("init_seed") or trial.seed) if init == "random" else trial.seed
+    backbone = load_backbone(home, source, init=init, seed=seed)
+    if backbone.reads == "tabular":
+        known = card["columns"]
+        empty: dict[str, Any] = {name: np.zeros(0, np.float64) for name in known["numbers"]}
+        empty |= {name: np.zeros(0, object) for name in known["categories"]}
+        with devices.seeded(seed):
+            backbone.fit_items(pd.DataFrame(empty), np.zeros(0, np.int64))
+    load_changes(backbone, changes)
+    return backbone.eval()
+
+
+def folder_of(home: Home, trial_id: str) -> Path:
+    """The folder of a sealed trial.
+
+    Raises:
+        Refusal: there is none with this id.
+    """
+    folder = home.trials / trial_id
+    if not re.fullmatch(r"[0-9a-f]{16}", trial_id) or not sealed(folder):
+        raise refuse(f"trial {trial_id[:40]!r}", "is not a finished trial.", "Take an id from a study's report.")
+    return folder
+
+
+def card_of(home: Home, trial_id: str) -> dict[str, Any]:
+    """The card of a sealed trial; see `folder_of`."""
+    card: dict[str, Any] = json.loads((folder_of(home, trial_id) / "card.json").read_text())
+    return card
+
+
+def _not_kept(home: Home, card: dict[str, Any]) -> Exception:
+    """The refusal of a trial without weights, which names the trials of the same arm that have them."""
+    trial = card["trial"]
+    same = ("dataset", "source", "strategy", "knobs", "seed")
+    found = []
+    for path in sorted(home.trials.glob("*/sealed.json")):
+        other = json.loads((path.parent / "card.json").read_text())
+        if other.get("weights") == "kept" and all(other["trial"][key] == trial[key] for key in same):
+            found.append(other["trial"]["id"])
+    kept = f"Take trial {' or '.join(found[:3])}: the same strategy and source, with weights." if found else ""
+    what = "has no weights: of large backbones only draw 0 at the largest share of the labels is kept."
+    return refuse(f"trial {trial['id']}", what, kept or "Run a study that has this arm at its largest share.")
+
+
+def _tell(ticket: Ticket | None, done: int, total: int) -> None:
+    if ticket is not None:
+        ticket.check()
+        ticket.progress("predicting", done, total)
+
+
+def picked(items: Sequence[Any] | pd.DataFrame, rows: Sequence[int] | np.ndarray) -> Any:
+    """The items of some rows, in the form that they came in."""
+    return classical.pick(items, np.asarray(rows, np.int64))
