@@ -261,9 +261,6 @@ class Estimate(Record):
     sentences: tuple[str, ...] = ()
 
 
-# --- jobs -------------------------------------------------------------------------------------------------------
-
-
 class Failure(Record):
     type: FailureType
     what: str  # one sentence
@@ -304,9 +301,6 @@ class Event(Record):
     trial: str | None = None
     numbers: dict[str, float] = {}
     note: str = ""
-
-
-# --- the judgement ----------------------------------------------------------------------------------------------
 
 
 class Verdict(Record):
