@@ -19,71 +19,75 @@ from torch import Tensor, nn
 from tltools.home import write_bytes
 
 KEPT = 2  # the older one is there in case the newer is damaged
+SHARE = 0.05  # of the time at most goes into writing checkpoints
 
 
 @dataclass
 class Saved:
-    """A checkpoint that was read back."""
+    """A checkpoint that was read back: the loop's own facts, and all tensors."""
 
-    epoch: int
     fitted: dict[str, Any]
-    waited: int
     tensors: dict[str, Tensor]
 
-    def restore(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, fitted: Any
-    ) -> tuple[Any, dict[str, Tensor], int]:
-        """Puts model, optimiser and random state back; returns (fitted, best weights, evaluations waited)."""
-        model.load_state_dict(self._part("model."), strict=False)
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
+        """Puts model, random state and, where it still is the same one, the optimiser back."""
+        model.load_state_dict(self.part("model."), strict=False)
+        parameters = [p for group in optimiser.param_groups for p in group["params"]] if optimiser else []
         for i, parameter in enumerate(parameters):
-            state = self._part(f"optimiser.{i}.")
-            if state:
-                optimiser.state[parameter] = state
+            state = self.part(f"optimiser.{i}.")
+            if optimiser and state:
+                optimiser.state[parameter] = {
+                    key: value.to(value.device if key == "step" and not parameter.is_cuda else parameter.device)
+                    for key, value in state.items()
+                }
         torch.set_rng_state(self.tensors["random"])
-        return fitted, self._part("best."), self.waited
+        if "random_cuda" in self.tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.tensors["random_cuda"])
 
-    def _part(self, prefix: str) -> dict[str, Tensor]:
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with a prefix, without it."""
         return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
 
 
 class Checkpoint:
-    """Where one trial's checkpoints lie. `every` seconds at least pass between two saves."""
+    """Where one trial's checkpoints lie. `every` seconds at least pass between two saves that are due."""
 
     def __init__(self, folder: Path, every: float = 10.0) -> None:
         self.folder, self.every = folder, every
         self._last = time.monotonic()
+        self._cost = 0.0  # seconds that the last save took
+
+    def due(self) -> bool:
+        """Whether it is time for another one; large ones are written less often."""
+        return time.monotonic() - self._last >= max(self.every, self._cost / SHARE)
 
     def save(
         self,
-        epoch: int,
-        model: nn.Module,
+        state: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
-        fitted: Mapping[str, Any],
         best: Mapping[str, Tensor],
-        waited: int,
+        fitted: Mapping[str, Any],
+        step: int,
     ) -> None:
-        """Writes a checkpoint when enough time has passed since the last."""
-        if time.monotonic() - self._last < self.every:
-            return
-        open_names = {name for name, p in model.named_parameters() if p.requires_grad}
-        state = {
-            n: v for n, v in model.state_dict().items() if n in open_names or "running_" in n or "num_batches" in n
-        }
+        """Writes what is needed to go on from after `step` steps."""
+        started = time.monotonic()
         tensors = {f"model.{name}": value for name, value in state.items()}
         tensors |= {f"best.{name}": value for name, value in best.items()}
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         for i, parameter in enumerate(parameters):
             tensors |= {f"optimiser.{i}.{key}": value for key, value in optimiser.state.get(parameter, {}).items()}
         tensors["random"] = torch.get_rng_state()
+        if any(parameter.is_cuda for parameter in parameters):
+            tensors["random_cuda"] = torch.cuda.get_rng_state()
         body = save({key: value.detach().contiguous().clone() for key, value in tensors.items()})
-        facts = {"epoch": epoch, "fitted": _plain(fitted), "waited": waited, "sha256": hashlib.sha256(body).hexdigest()}
-        write_bytes(self.folder / f"{epoch:06d}.safetensors", body)
-        write_bytes(self.folder / f"{epoch:06d}.json", json.dumps(facts).encode())
+        facts = {"fitted": _plain(fitted), "sha256": hashlib.sha256(body).hexdigest()}
+        write_bytes(self.folder / f"{step:09d}.safetensors", body)
+        write_bytes(self.folder / f"{step:09d}.json", json.dumps(facts).encode())
         for old in sorted(self.folder.glob("*.json"))[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
         self._last = time.monotonic()
+        self._cost = self._last - started
 
     def load(self) -> Saved | None:
         """The newest sound checkpoint; None when there is none."""
@@ -91,12 +95,9 @@ class Checkpoint:
             try:
                 facts = json.loads(path.read_text())
                 body = path.with_suffix(".safetensors").read_bytes()
-                if hashlib.sha256(body).hexdigest() != facts["sha256"]:
-                    continue
-                fitted = {**facts["fitted"], "validation_loss": _number(facts["fitted"]["validation_loss"])}
-                fitted["train_loss"] = _number(fitted["train_loss"])
-                return Saved(facts["epoch"], fitted, facts["waited"], load(body))
-            except (OSError, ValueError, KeyError, SafetensorError):
+                if hashlib.sha256(body).hexdigest() == facts["sha256"]:
+                    return Saved(_numbers(facts["fitted"]), load(body))
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError):
                 continue  # damaged: the older one serves
         return None
 
@@ -109,11 +110,12 @@ class Checkpoint:
 
 
 def _plain(fitted: Mapping[str, Any]) -> dict[str, Any]:
-    def finite(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    """JSON knows no infinity: what is not finite becomes its name."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in fitted.items()
+    }
 
-    return {key: finite(value) for key, value in fitted.items()}
 
-
-def _number(value: float | None) -> float:
-    return math.inf if value is None else value
+def _numbers(fitted: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: float(value) if isinstance(value, str) else value for key, value in fitted.items()}

@@ -23,11 +23,10 @@ class Feed:
         device: devices.Device,
         channels_last: bool,
         recipe: Recipe,
-        seed: int,
     ) -> None:
         self.encoded, self.reader, self.device, self.channels_last = encoded, reader, device, channels_last
         self.lengths = np.asarray(encoded.lengths)
-        self.augment = augment.maker(recipe.augmentation, encoded, seed) if recipe.augmentation_on else None
+        self.augment = augment.maker(recipe.augmentation, encoded) if recipe.augmentation_on else None
 
     def take(self, rows: np.ndarray, *, training: bool) -> tuple[Batch, Tensor | None]:
         batch = self.augment(rows) if training and self.augment is not None else self.encoded.take(rows)

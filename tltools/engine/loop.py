@@ -1,7 +1,8 @@
-"""The loop that trains: one function, any backbone, any recipe; resumable to the bit on a CPU.
+"""The loop that trains: any backbone, any recipe; resumable to the bit on a CPU.
 
 What is not trained costs nothing: it has no gradients, no optimiser state, stays in eval mode, and below the boundary
-it is not even computed when the cached activations are there.
+it is not even computed when the cached activations are there. Classes weigh the same however rare they are, as in the
+closed-form heads and the classical control, so that arms differ in what they know and not in what they count.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
 from tltools.strategies import Layout, Recipe
-from tltools.tickets import Ticket
+from tltools.tickets import Interrupted, Ticket
 
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
 CLIP = 1.0  # of the gradient's norm
+Loss = Callable[[Tensor, Tensor, Mapping[str, float]], Tensor]
 
 
 class Feed(Protocol):
@@ -52,135 +54,194 @@ class Tuned(nn.Module):
     def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
         """(B, K) raw outputs, float32; with `states`, stages below `boundary` are not computed."""
         pooled = self.backbone(batch) if states is None else self.backbone.resume(batch, states, boundary)
-        return self.head((pooled - self.mean) / self.scale)
+        raw: Tensor = self.head((pooled - self.mean) / self.scale)
+        return raw
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is trained on: `targets` and `weights` (N,) cover the whole dataset, the row numbers pick from it."""
+
+    train: np.ndarray
+    validation: np.ndarray  # may be empty: then training goes on to the end and the last weights are kept
+    targets: Tensor
+    weights: Tensor  # of the loss, 1 on average over the training rows
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how it is computed."""
+
+    device: Device
+    half: bool = False  # bf16 autocast
+    boundary: int = 0  # stages that the feed answers from the cache
+    frozen_bottom: int = 0  # stages that are never trained, whatever the layouts say
 
 
 @dataclass
 class Fitted:
-    """What training came to."""
+    """What training came to, and where it stands: all of it goes into the checkpoint."""
 
-    validation_loss: float
+    validation_loss: float = math.inf
+    train_loss: float = math.nan
     curve: list[dict[str, float]] = field(default_factory=list)
     steps: int = 0
     stopped_early: bool = False
-    train_loss: float = math.nan
+    phase: int = -1
+    epoch: int = 0
+    batch: int = 0  # of this epoch, that many are done
+    total: float = 0.0  # loss summed over this epoch's rows so far
+    waited: int = 0  # evaluations without a better one, in this phase
+    seconds: float = 0.0
 
 
-Loss = Callable[[Tensor, Tensor, Mapping[str, float]], Tensor]
+@dataclass
+class Training:
+    """One model being trained by one recipe. `multiplier` scales all rates; `told` hears every evaluated epoch.
 
-
-def train(
-    model: Tuned,
-    feed: Feed,
-    recipe: Recipe,
-    *,
-    targets: Tensor,
-    train_rows: np.ndarray,
-    validation_rows: np.ndarray,
-    loss: Loss,
-    boundary: int,
-    multiplier: float,
-    seed: int,
-    device: Device,
-    half: bool,
-    ticket: Ticket,
-    checkpoint: Checkpoint,
-    frozen_bottom: int = 0,
-    told: Callable[[int, int, dict[str, float]], None] = lambda done, total, facts: None,
-) -> Fitted:
-    """Trains `model` in place and leaves it with the weights of the best validation loss.
-
-    `targets` (N,) of the whole dataset; `boundary` stages are answered from the cache when the feed has them;
-    `multiplier` scales all rates; stages below `frozen_bottom` are left out whatever the layouts say. With too few
-    rows to validate, training goes on to the end and the last weights are kept.
+    The order of batches and all random numbers are functions of `seed`, so that a run that was interrupted goes on
+    from its checkpoint as if nothing had happened.
     """
-    torch.manual_seed(seed)
-    per_epoch = max(1, math.ceil(len(train_rows) / recipe.batch_size))
-    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch), len(recipe.phases))
-    every = max(1, math.ceil(EVALUATE_EVERY / per_epoch))
-    ends = [round(epochs * (i + 1) / len(recipe.phases)) for i in range(len(recipe.phases))]
-    fitted, waited, first = Fitted(math.inf), 0, 0
-    best: dict[str, Tensor] = {}
-    optimiser: torch.optim.AdamW | None = None
-    phase = -1
-    anchors = (
-        {name: value.detach().clone() for name, value in model.backbone.named_parameters()} if recipe.anchor else {}
-    )
-    saved = checkpoint.load()
-    if saved is not None:
-        first, phase = saved.epoch, _phase(ends, saved.epoch)
-        optimiser = arrange(model, recipe.phases[phase], recipe, multiplier, frozen_bottom)
-        fitted, best, waited = saved.restore(model, optimiser, Fitted(**saved.fitted))
-    started = time.monotonic()
-    for epoch in range(first, epochs):
-        if _phase(ends, epoch) != phase or optimiser is None:
-            phase, waited = _phase(ends, epoch), 0
-            optimiser = arrange(model, recipe.phases[phase], recipe, multiplier, frozen_bottom)
-        total = 0.0
-        for rows in batches(train_rows, feed.lengths, recipe.batch_size, seed, epoch):
-            ticket.check()
-            set_rates(optimiser, schedule(fitted.steps, per_epoch * epochs, recipe.warmup))
-            batch, states = feed.take(rows, training=True)
-            with device.autocast(half):
-                raw = model(batch, states, boundary)
-                each = loss(raw.float(), targets[rows].to(device.name), {"smoothing": recipe.smoothing})
-            value = each.mean()
-            if anchors:
-                value = value + recipe.anchor / 2 * pull(model, anchors)
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], CLIP)
-            optimiser.step()
-            total += float(each.detach().mean()) * len(rows)
-            fitted.steps += 1
-        fitted.train_loss = total / len(train_rows)
-        last = epoch + 1 == epochs
-        if (epoch + 1) % every == 0 or last or epoch + 1 in ends:
-            facts = {"epoch": epoch + 1.0, "train_loss": fitted.train_loss, "seconds": time.monotonic() - started}
-            if len(validation_rows):
-                raw = predict(model, feed, validation_rows, boundary, device, half)
-                facts["validation_loss"] = float(loss(raw, targets[validation_rows], {}).mean())
-            fitted.curve.append(facts)
-            told(epoch + 1, epochs, facts)
-            found = facts.get("validation_loss", -float(epoch))  # without validation the newest is the best
-            if found < fitted.validation_loss or not best:
-                fitted.validation_loss, waited = found, 0
-                best = {n: p.detach().clone() for n, p in model.state_dict().items() if _moves(model, n)}
-            else:
-                waited += 1
-            if recipe.patience and waited >= recipe.patience and len(validation_rows):
-                fitted.stopped_early = True
-                if phase + 1 == len(recipe.phases):
-                    break
-        checkpoint.save(epoch + 1, model, optimiser, vars(fitted), best, waited)
-    model.load_state_dict(best, strict=False)
-    model.eval()
-    return fitted
+
+    model: Tuned
+    feed: Feed
+    recipe: Recipe
+    rows: Rows
+    place: Place
+    loss: Loss
+    multiplier: float
+    seed: int
+    ticket: Ticket
+    checkpoint: Checkpoint
+    told: Callable[[Mapping[str, float]], None] = lambda facts: None
+    at: Fitted = field(default_factory=Fitted)
+    best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the best validation loss so far
+
+    def run(self) -> Fitted:
+        """Trains the model in place and leaves it with the weights of the best validation loss."""
+        torch.manual_seed(self.seed)
+        recipe, model, bottom = self.recipe, self.model, self.place.frozen_bottom
+        per_epoch = max(1, math.ceil(len(self.rows.train) / recipe.batch_size))
+        epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch), len(recipe.phases))
+        ends = [round(epochs * (i + 1) / len(recipe.phases)) for i in range(len(recipe.phases))]
+        every = max(1, math.ceil(EVALUATE_EVERY / per_epoch))
+        self.moving: set[str] = set().union(*(opened(model, layout, bottom) for layout in recipe.phases))
+        named = model.backbone.named_parameters() if recipe.anchor else ()
+        self.anchors = {name: parameter.detach().clone() for name, parameter in named}
+        saved = self.checkpoint.load()
+        if saved is not None:
+            self.at, self.best = Fitted(**saved.fitted), saved.part("best.")
+        elif recipe.head_start == "probe" and len(self.rows.validation):
+            self._evaluate()  # the closed-form start is a candidate too: tuning must beat it
+        at = self.at
+        for phase, layout in enumerate(recipe.phases):
+            if at.epoch >= ends[phase]:
+                continue
+            self.optimiser = arrange(model, layout, recipe, self.multiplier, bottom)
+            if saved is not None:
+                saved.restore(model, self.optimiser if at.phase == phase else None)
+            at.waited, at.phase, saved = at.waited if at.phase == phase else 0, phase, None
+            while at.epoch < ends[phase] and not (recipe.patience and at.waited >= recipe.patience):
+                self._epoch(per_epoch * epochs)
+                if at.epoch % every == 0 or at.epoch == ends[phase]:
+                    self._evaluate()
+            if at.epoch < ends[phase]:  # no progress any more: on to the next phase, or to the end
+                at.stopped_early, at.epoch = True, ends[phase]
+        model.load_state_dict(self.best, strict=False)
+        model.eval()
+        return at
+
+    def _epoch(self, steps: int) -> None:
+        """Goes on with the epoch where it stands; `steps` is the length of the schedule."""
+        at, started = self.at, time.monotonic() - self.at.seconds
+        total = torch.tensor(at.total, device=self.place.device.name)  # read once an epoch: reading waits for a GPU
+        order = batches(self.rows.train, self.feed.lengths, self.recipe.batch_size, self.seed, at.epoch)
+        for rows in order[at.batch :]:
+            try:
+                self.ticket.check()
+            except Interrupted:
+                self._save(total)
+                raise
+            set_rates(self.optimiser, schedule(at.steps, steps, self.recipe.warmup))
+            total += self._step(rows)
+            at.steps, at.batch, at.seconds = at.steps + 1, at.batch + 1, time.monotonic() - started
+            if self.checkpoint.due():
+                self._save(total)
+        at.train_loss, at.total, at.batch, at.epoch = float(total) / len(self.rows.train), 0.0, 0, at.epoch + 1
+
+    def _step(self, rows: np.ndarray) -> Tensor:
+        """One optimiser step; returns the loss summed over the rows."""
+        device, weights = self.place.device, self.rows.weights[rows].to(self.place.device.name)
+        batch, states = self.feed.take(rows, training=True)
+        with device.autocast(self.place.half):
+            raw = self.model(batch, states, self.place.boundary)
+            targets = self.rows.targets[rows].to(device.name)
+            each = self.loss(raw.float(), targets, {"smoothing": self.recipe.smoothing}) * weights
+        value = each.mean()
+        if self.anchors:
+            value = value + self.recipe.anchor / 2 * pull(self.model, self.anchors)
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], CLIP)
+        self.optimiser.step()
+        return each.detach().sum()
+
+    def _evaluate(self) -> None:
+        """Notes the losses, and the weights when they are the best so far; without validation rows only the first."""
+        at, held = self.at, self.rows.validation
+        facts = {"epoch": float(at.epoch), "train_loss": at.train_loss, "seconds": at.seconds}
+        if len(held):
+            each = self.loss(predict(self.model, self.feed, held, self.place), self.rows.targets[held], {})
+            found = float((each * self.rows.weights[held]).sum() / self.rows.weights[held].sum())
+            at.waited = 0 if found < at.validation_loss or not self.best else at.waited + 1
+            if not at.waited:
+                at.validation_loss = found
+                state = self.model.state_dict()
+                self.best = {name: value.detach().clone() for name, value in state.items() if kept(name, self.moving)}
+            facts["validation_loss"] = found
+        if at.epoch:
+            at.curve.append(facts)
+            self.told(facts)
+
+    def _save(self, total: Tensor) -> None:
+        self.at.total = float(total)
+        state = {name: value for name, value in self.model.state_dict().items() if kept(name, self.moving)}
+        self.checkpoint.save(state, self.optimiser, self.best, vars(self.at), self.at.steps)
 
 
-def arrange(model: Tuned, layout: Layout, recipe: Recipe, multiplier: float, frozen_bottom: int) -> torch.optim.AdamW:
-    """Freezes and opens parameters as a layout says, sets the modes, and makes the optimiser for what is open."""
-    backbone = model.backbone
-    norms = backbone.norm_parameters() if layout.part == "norms" else set()
-    groups: list[dict[str, Any]] = [_group([*model.head.parameters()], layout.head * multiplier, recipe.weight_decay)]
-    for parameter in backbone.parameters():
-        parameter.requires_grad = False
+def opened(model: Tuned, layout: Layout, frozen_bottom: int) -> set[str]:
+    """Names of the tensors of `model` that a layout trains; statistics of a network trained whole are in `kept`."""
+    found = {f"head.{name}" for name, _ in model.head.named_parameters()}
+    norms = model.backbone.norm_parameters() if layout.part == "norms" else set()
     for stage, rate in enumerate(layout.rates):
         if rate <= 0 or stage < frozen_bottom:
             continue
-        own = backbone.stage_parameters(stage)
-        if layout.part == "norms":
-            own = {name: p for name, p in own.items() if name in norms}
-        elif layout.part == "adapters":
-            own = {name: p for name, p in own.items() if "lora_" in name}
-        for parameter in own.values():
-            parameter.requires_grad = True
-        matrices = [p for p in own.values() if p.dim() > 1]
-        vectors = [p for p in own.values() if p.dim() <= 1]  # norms and biases are not decayed
+        for name in model.backbone.stage_parameters(stage):
+            if layout.part == "all" or name in norms or (layout.part == "adapters" and "lora_" in name):
+                found.add(f"backbone.core.{name}")
+    return found
+
+
+def kept(name: str, moving: set[str]) -> bool:
+    """Whether a tensor of the state changes in training and so belongs to the best weights and to checkpoints."""
+    return name in moving or "running_" in name or "num_batches" in name
+
+
+def arrange(
+    model: Tuned, layout: Layout, recipe: Recipe, multiplier: float, frozen_bottom: int
+) -> torch.optim.Optimizer:
+    """Freezes and opens parameters as a layout says, sets the modes, and makes the optimiser for what is open."""
+    backbone, names = model.backbone, opened(model, layout, frozen_bottom)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name in names
+    groups = [_group(model.head.parameters(), layout.head * multiplier, recipe.weight_decay)]
+    for stage, rate in enumerate(layout.rates):
+        own = [p for p in backbone.stage_parameters(stage).values() if p.requires_grad]
+        matrices, vectors = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]
         groups += [_group(matrices, rate * multiplier, recipe.weight_decay), _group(vectors, rate * multiplier, 0.0)]
     model.train()
     for i, stage_ in enumerate(backbone.stages):
-        if i < len(layout.rates) and layout.rates[i] > 0 and i >= frozen_bottom:
+        if i >= frozen_bottom and i < len(layout.rates) and layout.rates[i] > 0:
             continue
         for module in stage_.modules:
             module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
@@ -191,7 +252,8 @@ def arrange(model: Tuned, layout: Layout, recipe: Recipe, multiplier: float, fro
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
-def _group(parameters: Sequence[nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
+def _group(parameters: Any, rate: float, decay: float) -> dict[str, Any]:
+    """Norms and biases (vectors) come with a decay of 0: there is no reason to pull them to zero."""
     return {"params": list(parameters), "lr": rate, "initial_lr": rate, "weight_decay": decay}
 
 
@@ -205,6 +267,14 @@ def schedule(step: int, total: int, warmup: float) -> float:
     """Linear warm-up over a share of the steps, then linear decay to zero; in (0, 1]."""
     ramp = max(1, round(warmup * total))
     return (step + 1) / ramp if step < ramp else max(1e-3, (total - step) / max(1, total - ramp))
+
+
+def balance(codes: np.ndarray, train_rows: np.ndarray) -> Tensor:
+    """(N,) float32 loss weights of the rows of a dataset with class codes: each class of the training rows weighs the
+    same, their mean over the training rows is 1. A class that is not among them gets 1."""
+    counts = np.bincount(codes[train_rows], minlength=int(codes.max()) + 1)
+    per_class = np.where(counts > 0, len(train_rows) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
+    return torch.from_numpy(per_class[codes].astype(np.float32))
 
 
 def batches(rows: np.ndarray, lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -224,22 +294,21 @@ def batches(rows: np.ndarray, lengths: np.ndarray, size: int, seed: int, epoch: 
     return [found[i] for i in random.permutation(len(found))]
 
 
-def predict(model: Tuned, feed: Feed, rows: np.ndarray, boundary: int, device: Device, half: bool) -> Tensor:
+def predict(model: Tuned, feed: Feed, rows: Sequence[int] | np.ndarray, place: Place) -> Tensor:
     """(len(rows), K) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length."""
-    was = model.training
-    modes = [(module, module.training) for module in model.modules()] if was else []
+    rows = np.asarray(rows, np.int64)
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     order = np.argsort(feed.lengths[rows], kind="stable")
-    found: list[Tensor] = []
-    with torch.inference_mode(), device.autocast(half):
+    raw = torch.empty(len(rows), model.head.out_features)
+    with torch.no_grad(), place.device.autocast(place.half):
         for start in range(0, len(order), 64):
-            batch, states = feed.take(rows[order[start : start + 64]], training=False)
-            found.append(model(batch, states, boundary).float().cpu())
+            some = order[start : start + 64]
+            batch, states = feed.take(rows[some], training=False)
+            raw[torch.from_numpy(some)] = model(batch, states, place.boundary).float().cpu()
     for module, mode in modes:
         module.training = mode
-    raw = torch.empty(len(rows), found[0].shape[1] if found else 0)
-    raw[torch.from_numpy(order)] = torch.cat(found)
-    return raw.clone()
+    return raw
 
 
 def pull(model: Tuned, anchors: Mapping[str, Tensor]) -> Tensor:
@@ -247,13 +316,3 @@ def pull(model: Tuned, anchors: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(
         [(p - anchors[name]).square().sum() for name, p in model.backbone.named_parameters() if p.requires_grad]
     ).sum()
-
-
-def _phase(ends: Sequence[int], epoch: int) -> int:
-    return next((i for i, end in enumerate(ends) if epoch < end), len(ends) - 1)
-
-
-def _moves(model: Tuned, name: str) -> bool:
-    """Whether a tensor changes in training: open parameters, and statistics of a network that is trained whole."""
-    parameters = dict(model.named_parameters())
-    return parameters[name].requires_grad if name in parameters else "running_" in name or "num_batches" in name

@@ -1,0 +1,145 @@
+"""What a trial came to: outputs of the test rows, the tensors that make the model, and the facts of its card."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tltools.engine import adapters, heads, loop
+from tltools.engine.backbone import Backbone
+from tltools.records import Trial
+from tltools.strategies import Outcome
+
+if TYPE_CHECKING:
+    from tltools.engine.kit import EngineKit
+
+GAP = 0.1  # of the score between training and validation rows: above it over-fitting is named
+
+
+def of_probe(
+    kit: EngineKit,
+    trial: Trial,
+    backbone: Backbone,
+    head: heads.Head,
+    outputs: np.ndarray,
+    rows: int,
+    features: str,
+    init: str,
+    seconds: float,
+) -> Outcome:
+    """The outcome of a closed-form head; `outputs` (M, K) of the test rows, `rows` that it was fitted on."""
+    card: dict[str, Any] = {
+        "features": features,
+        "init": init,
+        "init_seed": kit.study.seed,
+        "n_train": rows,
+        "strength": head.strength,
+        "validation_score": head.loo_score,
+        "temperature": head.temperature,
+        "backbone_trained": False,
+    }
+    weights: dict[str, Any] = dict(head.tensors())
+    if backbone.reads == "tabular":
+        weights |= _differing(backbone, None)
+        card |= adapters.columns(backbone)
+    count = int(head.weight.size + head.bias.size)
+    return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), count)
+
+
+def of_training(
+    kit: EngineKit,
+    trial: Trial,
+    training: loop.Training,
+    base: Backbone,
+    scaling: tuple[float, float],
+    init_seed: int,
+) -> Outcome:
+    """The outcome of gradient steps: the test rows are read here, once. `scaling` (centre, spread) of the targets,
+    `init_seed` of the backbone's weights where they were random."""
+    model, rows, fitted = training.model, training.rows, training.at
+    centre, spread = scaling
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+    def raw(of: np.ndarray) -> np.ndarray:
+        return loop.predict(model, training.feed, of, training.place).numpy()
+
+    held = raw(rows.validation)
+    temperature = _temperature(kit, held, rows.validation)
+
+    def outputs(values: np.ndarray) -> np.ndarray:
+        return kit.task.decode(values / temperature if kit.kind == "classes" else values * spread + centre)
+
+    test = outputs(raw(kit.test))
+    card = {
+        "features": "pooled",
+        "init": training.recipe.init,
+        "init_seed": init_seed if training.recipe.init == "random" else 0,
+        "n_train": len(rows.train) + len(rows.validation),
+        "n_validation": len(rows.validation),
+        "rate_multiplier": training.multiplier,
+        "steps": fitted.steps,
+        "stopped_early": fitted.stopped_early,
+        "temperature": temperature,
+        "backbone_trained": True,
+        "frozen_bottom": training.place.frozen_bottom,
+        "resumed_from_stage": training.place.boundary,
+        "bf16": training.place.half,
+        **_scores(kit, rows, outputs(raw(rows.train)), outputs(held)),
+    }
+    if training.recipe.adapter:
+        adapters.merge(model.backbone)
+    weights = {
+        # a number's scale goes into the head, so that outputs are in the target's unit
+        "head.weight": model.head.weight.detach().cpu().numpy() * np.float32(spread),
+        "head.bias": model.head.bias.detach().cpu().numpy() * np.float32(spread) + np.float32(centre),
+        "head.mean": model.mean.cpu().numpy(),
+        "head.scale": model.scale.cpu().numpy(),
+        "head.temperature": np.array([temperature], np.float32),
+        **_differing(model.backbone, None if base.reads == "tabular" else base),
+    }
+    if base.reads == "tabular":
+        card |= adapters.columns(base)
+    return Outcome(trial, kit.test, test, weights, card, 0.0, peak_mb(), trainable, fitted.curve)
+
+
+def _scores(kit: EngineKit, rows: loop.Rows, seen: np.ndarray, held: np.ndarray) -> dict[str, Any]:
+    """Scores of training and validation rows, the gap between them, and the validation outputs for calibration."""
+    metric = kit.task.metrics[0]
+    found: dict[str, Any] = {"train_score": metric.score(kit.targets[rows.train], seen)}
+    if not len(rows.validation):
+        return found
+    found["validation_score"] = metric.score(kit.targets[rows.validation], held)
+    found["validation_outputs"] = {"rows": rows.validation, "outputs": held}
+    gap = found["train_score"] - found["validation_score"]
+    if metric.unit == "share" and gap > GAP:
+        found["overfitting"] = (
+            f"{metric.title} is {100 * gap:.0f} points higher on the training rows than on the validation rows."
+        )
+    return found
+
+
+def _temperature(kit: EngineKit, held: np.ndarray, rows: np.ndarray) -> float:
+    """The temperature that makes probabilities honest on the validation rows; 1 without them."""
+    if not len(rows) or kit.kind != "classes":
+        return 1.0
+    return 1.0 / heads.slope(held.astype(np.float64), kit.targets[rows], np.ones(len(rows)))
+
+
+def _differing(backbone: Backbone, base: Backbone | None) -> dict[str, np.ndarray]:
+    """The tensors of a backbone that differ from where it started, as `backbone.<name>`; all of them without a base."""
+    before = {} if base is None else base.core.state_dict()
+    return {
+        f"backbone.{name}": value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()
+        for name, value in backbone.core.state_dict().items()
+        if name not in before or not torch.equal(value.cpu(), before[name].cpu())
+    }
+
+
+def peak_mb() -> float:
+    """Peak memory of this process, in MB; macOS counts bytes, Linux kilobytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
