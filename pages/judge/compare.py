@@ -6,25 +6,14 @@ import streamlit as st
 
 from tltools import reports, studies
 from tltools.records import Refusal
-from tltools.ui import arm_views, live, recent, row_views, state, stepper, widgets
+from tltools.ui import arm_views, judged, live, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
 
 home, store = state.home(), state.store()
 
+if not state.get("study"):
+    judged.need("Did it help?")  # offers the judged studies, and ends the page
 study = state.study()
-if study is None:
-    stepper.draw("verdict")
-    widgets.title("Did it help?")
-    judged = [known for known in recent.listing(home, store, 12) if known.report is not None]
-    if not judged:
-        widgets.empty("No study has been judged yet.", "pages/prepare/home.py", "Try the sample study")
-    st.markdown("Choose a study.")
-    for start in range(0, len(judged), 3):
-        for column, one in zip(st.columns(3), judged[start : start + 3], strict=False):
-            with column:
-                recent.card(one)
-    st.stop()
-
 stepper.draw("verdict")
 study_id = str(state.get("study"))
 report = recent.report(home, study_id)
@@ -39,7 +28,7 @@ if report is None:
         st.stop()
     if job is not None:
         live.failure(job)
-    if studies.progress(home, study)[0] and st.button("Judge what is finished", type="primary"):
+    if study is not None and studies.progress(home, study)[0] and st.button("Judge what is finished", type="primary"):
         try:
             reports.judge(home, store, study_id)
             st.rerun()

@@ -65,10 +65,10 @@ def begin() -> None:
             st.caption(f"{dataset.rows:,} {words}, {esc(short(dataset.target, 40))}, {ago(dataset.created)}")
 
 
+dataset = state.dataset()
 stepper.draw("data")
 draft_id = state.get("draft")
 job = store.job(draft_id) if draft_id else None
-dataset = state.dataset()
 if job is not None and job.kind == "ingest":
     ingest.draft(home, store, job)
 elif dataset is not None:

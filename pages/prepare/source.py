@@ -12,8 +12,8 @@ from tltools.ui.words import esc
 home, store = state.home(), state.store()
 SHOWN = 9
 
-stepper.draw("source")
 dataset = state.dataset()
+stepper.draw("source")
 if dataset is None:
     widgets.title("Which source model?")
     widgets.empty("First the data: which models fit depends on it.", "pages/prepare/dataset.py", "Choose data")

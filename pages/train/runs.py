@@ -23,6 +23,9 @@ if mine is not None and mine.state in live.LIVE:
     widgets.title(short(mine.title, 70), "You may close this page: it goes on, and any browser finds it here.")
 elif running or waiting:
     widgets.title("Running now")
+elif mine is not None:
+    words = {"done": "Finished", "failed": "Did not finish", "cancelled": "Cancelled"}
+    widgets.title(f"{words.get(mine.state, mine.state)}: {short(mine.title, 60)}")
 else:
     widgets.title("Nothing is running")
 

@@ -12,9 +12,9 @@ from tltools.ui.words import esc
 
 home, store = state.home(), state.store()
 
-stepper.draw("strategy")
 opened = state.study()
 dataset = state.dataset()
+stepper.draw("strategy")
 if dataset is None:
     widgets.title("What should be trained?")
     widgets.empty("First the data.", "pages/prepare/dataset.py", "Choose data")

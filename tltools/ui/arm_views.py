@@ -13,7 +13,7 @@ from tltools.reports import views as tables
 from tltools.tasks import Metric
 from tltools.ui import charts, verdict_charts, widgets
 from tltools.ui.verdict_views import metric_of
-from tltools.ui.words import duration, esc, short
+from tltools.ui.words import duration, short
 
 Row = Mapping[str, Any]
 
@@ -85,9 +85,7 @@ def learning(report: Report) -> None:
         f"{names.get(t, s)}, {at.get(t, '?')} labels" for t, s in zip(table["trial"], table["strategy"], strict=True)
     ]
     known = list(dict.fromkeys(table["name"]))
-    picked = st.multiselect(
-        "Arms", known, known[-3:], key="learning_arms", format_func=lambda name: esc(short(name, 70))
-    )
+    picked = st.multiselect("Arms", known, known[-3:], key="learning_arms", format_func=lambda name: short(name, 70))
     shown = table[table["name"].isin(picked)]
     if not shown.empty:
         chart = verdict_charts.learning(shown, charts.palette())

@@ -16,7 +16,7 @@ from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import dataset_views as views
 from tltools.ui import live, state, uploads, widgets
-from tltools.ui.words import esc, short
+from tltools.ui.words import short
 
 LIMITS = (
     "Up to 200 MB a file; tables up to 1,000,000 rows, zips up to 20,000 images. JPEG, PNG and WebP. Larger data comes "
@@ -159,4 +159,4 @@ def _choices(job: Job, found: dict[str, Any], profile: Profile) -> dict[str, Any
 
 
 def _plain(name: str) -> str:
-    return esc(short(name, 60))
+    return short(name, 60)

@@ -48,9 +48,7 @@ def confusion(home: Home, dataset: Dataset, trial: str) -> None:
             st.markdown(":green[:material/check_circle:] No mistakes on the test rows.")
             return
         at = list(cells.values()).index(clicked) if clicked else 0
-        picked = st.selectbox(
-            "Open a cell: true → predicted", list(cells), index=at, key=f"cell_{trial}_{clicked}", format_func=esc
-        )
+        picked = st.selectbox("Open a cell: true → predicted", list(cells), index=at, key=f"cell_{trial}_{clicked}")
         truth, said = cells[picked]
         rows = table[(table["truth"] == truth) & (table["prediction"] == said)]["rows"].iloc[0]
         st.caption(f"{len(rows):,} test rows are {esc(truth)} and were taken for {esc(said)}.")
@@ -64,7 +62,7 @@ def mistakes(home: Home, dataset: Dataset, trial: str, most: int = 12) -> pd.Dat
         st.markdown(":green[:material/check_circle:] No mistakes on the test rows.")
         return table
     notes = [_note(row) for row in table.to_dict("records")]
-    show(home, dataset, [int(row) for row in table["row"]], notes)
+    show(home, dataset, [int(row) for row in table["row"]], notes, wide=True)
     return table
 
 
@@ -74,7 +72,9 @@ def _note(row: Mapping[str, Any]) -> str:
     return f"{row['truth']:.4g}, predicted {row['prediction']:.4g}"
 
 
-def show(home: Home, dataset: Dataset, rows: Sequence[int], notes: Sequence[str] | None = None) -> None:
+def show(
+    home: Home, dataset: Dataset, rows: Sequence[int], notes: Sequence[str] | None = None, *, wide: bool = False
+) -> None:
     """Some rows of a dataset: pictures, texts or table rows, each with a note."""
     every = _rows(str(home.root), dataset.id, home)
     some = every.loc[[row for row in rows if row in every.index]]
@@ -84,9 +84,10 @@ def show(home: Home, dataset: Dataset, rows: Sequence[int], notes: Sequence[str]
         widgets.gallery([media / str(name) for name in some[dataset.inputs[0]]], said)
         return
     if dataset.modality == "text":
-        for (_, row), note in zip(some.iterrows(), said, strict=True):
+        columns = st.columns(2 if wide else 1)
+        for k, ((_, row), note) in enumerate(zip(some.iterrows(), said, strict=True)):
             text = " ".join(str(row[name]) for name in dataset.inputs)
-            with st.container(border=True, gap="xxsmall"):
+            with columns[k % len(columns)], st.container(border=True, gap="xxsmall"):
                 st.markdown(esc(short(text, 400)))
                 st.caption(f"{esc(note)} · {esc(row['_where'])}")
         return
@@ -111,6 +112,6 @@ def pick_trial(report: Any, label: str = "Arm", key: str = "arm") -> tuple[str, 
         label,
         range(len(rows)),
         key=key,
-        format_func=lambda i: esc(f"{rows[i]['title']}, {rows[i]['n_train']:,} labels"),
+        format_func=lambda i: f"{rows[i]['title']}, {rows[i]['n_train']:,} labels",
     )
     return str(rows[at]["trials"][0]), rows[at]

@@ -12,8 +12,8 @@ from tltools.records import Dataset, Refusal, Study
 from tltools.store import Store, open_store
 from tltools.ui.words import esc
 
-NAMES = ("dataset", "draft", "source", "study", "trial")
-_FORM = {name: re.compile(r"[0-9a-f]{16}") for name in ("dataset", "draft", "study", "trial")}
+NAMES = ("dataset", "draft", "source", "study", "trial", "job")
+_FORM = {name: re.compile(r"[0-9a-f]{16}") for name in ("dataset", "draft", "study", "trial", "job")}
 _FORM["source"] = re.compile(r"[\w./,+-]{1,2000}")
 
 
@@ -55,13 +55,13 @@ def put(**ids: str | None) -> None:
 
 def open_dataset(id: str | None) -> None:
     """Turns to another dataset, and away from everything that belonged to the last one."""
-    put(dataset=id, draft=None, source=None, study=None, trial=None)
+    put(dataset=id, draft=None, source=None, study=None, trial=None, job=None)
 
 
 def open_study(id: str) -> None:
     """Turns to a study: its dataset and its sources come along."""
     study = studies.load(home(), id)
-    put(dataset=study.dataset, draft=None, source=",".join(study.sources) or None, study=id, trial=None)
+    put(dataset=study.dataset, draft=None, source=",".join(study.sources) or None, study=id, trial=None, job=None)
 
 
 def sources() -> list[str]:

@@ -16,7 +16,6 @@ from tltools.study_files import arm
 from tltools.tasks import tasks
 from tltools.trials import usable
 from tltools.ui import strips, widgets
-from tltools.ui.words import esc
 
 AUGMENTATION = ("flip", "rotate", "scale", "crop", "colour")
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
@@ -129,12 +128,12 @@ def _rarer(dataset: Dataset, proposed: Study) -> dict[str, Any]:
     with right:
         sensitive = st.multiselect(
             "Groups to report on", columns, [name for name in proposed.sensitive if name in columns],
-            key="sensitive", format_func=esc, disabled=not columns,
+            key="sensitive", disabled=not columns,
             help="Scores per group, and how each arm moved the gap between groups.",
         )  # fmt: skip
         group = st.selectbox(
             "Rows that belong together (patient, shop)", [None, *columns], key="group", disabled=not columns,
-            format_func=lambda name: "near-duplicates only" if name is None else esc(name),
+            format_func=lambda name: "near-duplicates only" if name is None else name,
             help="Such rows are never split between training and test.",
         )  # fmt: skip
         seed = st.number_input("Seed", 0, 2**31 - 1, proposed.seed, key="seed")

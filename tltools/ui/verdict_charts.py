@@ -55,6 +55,9 @@ def gains(rows: Sequence[Row], margin: float, metric: Metric, colours: Palette) 
                 },
             )
         )  # fmt: skip
+    ends = [0.0, *(scale * float(row[key]) for row in rows for key in ("low", "high"))]
+    room = 0.06 * (max(ends) - min(ends)) or scale * margin
+    chart.update_xaxes(range=[min(ends) - room, max(ends) + room])
     chart.update_yaxes(gridcolor=colours.line, tickfont={"color": colours.ink, "size": 13})
     return chart
 

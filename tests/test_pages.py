@@ -1,0 +1,330 @@
+"""Every page, run through the frame by Streamlit's AppTest, heavy libraries blocked: nothing there, something there.
+
+`pytest tests/test_pages.py`. What AppTest cannot do (clicks on charts, real uploads, timers) stands in tests/browser.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit import config
+from streamlit.testing.v1 import AppTest
+
+from tltools import datasets, samples, studies
+from tltools.home import Home
+from tltools.records import Dataset, Report, Study
+from tltools.store import open_store
+from tltools.ui import frame
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [file for entries in frame.MENU.values() for file, _, _ in entries]
+HEAVY = ("torch", "torchvision", "timm", "transformers", "peft")
+LEADS_ON = {  # page -> what its one button says where there is nothing yet
+    "prepare/source.py": "Choose data",
+    "train/strategy.py": "Choose data",
+    "judge/compare.py": "Try the sample study",
+    "judge/explain.py": "Try the sample study",
+    "judge/predict.py": "Try the sample study",
+}
+
+
+class Blocked(importlib.abc.MetaPathFinder):
+    """Refuses the heavy libraries; None in sys.modules would do so too, but breaks what scipy asks of it."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name.split(".")[0] in HEAVY:
+            raise ImportError(f"{name} must not be imported in the web server")
+
+
+@pytest.fixture(autouse=True)
+def server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the web server: nothing heavy can be imported, and the worker is somebody else's business."""
+    for name in HEAVY:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])
+    # AppTest itself keeps functions in the session; the browser tests run with the rule enforced
+    config.set_option("runner.enforceSerializableSessionState", False)
+    config.set_option("client.showErrorDetails", "full")
+    monkeypatch.setenv("TLTOOLS_WORKER", "external")
+    monkeypatch.setenv("TLTOOLS_OFFLINE", "1")
+
+
+@pytest.fixture
+def wine(home: Home) -> Dataset:
+    return samples.add(home, "wine")
+
+
+@pytest.fixture
+def notes(home: Home) -> Dataset:
+    return samples.add(home, "film-notes")
+
+
+@pytest.fixture
+def judged(home: Home, notes: Dataset) -> str:
+    """A study with a report made by hand and one sealed trial behind its best arm."""
+    study = Study(
+        dataset=notes.id, sources=("bundled/minilm-l6",), strategies=("linear_probe",), fractions=(0.5, 1.0), draws=3,
+        name="Do <b>notes</b> help? ![x](http://evil.example/p.png)",
+    )  # fmt: skip
+    id = studies.save(home, study)
+    trials = studies.expand(home, study)
+    seal(home, notes, trials[0], study)
+    report = hand_made(id, notes, study, trials)
+    (home.studies / id / "report.json").write_text(report.model_dump_json())
+    return id
+
+
+def seal(home: Home, dataset: Dataset, trial: Any, study: Study) -> None:
+    """A trial folder with predictions for the test rows, every third of them wrong."""
+    import json
+
+    import numpy as np
+    import pandas as pd
+
+    from tltools.artifacts import building
+
+    _, split = studies.split_of(home, study)
+    rows = np.array(sorted(split.test))
+    truth = datasets.target(home, dataset)[rows]
+    said = np.where(np.arange(len(rows)) % 3 == 0, 1 - truth, truth)
+    outputs = np.where(np.arange(2) == said[:, None], 0.8, 0.2)
+    names = list(dataset.classes)
+    frame = {"row": rows, "truth": [names[t] for t in truth], "prediction": [names[s] for s in said]}
+    frame |= {f"p_{k}": outputs[:, k].astype(np.float32) for k in range(2)}
+    with building(home.trials / trial.id) as folder:
+        pd.DataFrame(frame).to_parquet(folder / "predictions.parquet", index=False)
+        card = {"trial": trial.model_dump(mode="json"), "classes": names, "weights": "kept", "source": None}
+        (folder / "card.json").write_text(json.dumps(card))
+
+
+def hand_made(id: str, dataset: Dataset, study: Study, trials: list[Any]) -> Report:
+    """A report with one transfer arm and one control at two shares."""
+    arms, verdicts = [], []
+    for fraction, labels, gain in ((0.5, 130, 0.02), (1.0, 260, 0.117)):
+        common = {"knobs": {}, "fraction": fraction, "per_class": None, "n_train": labels}
+        arm = {
+            "draws": 3, "draws_asked": 3, "seconds": 0.4, "peak_mb": 800.0, "trainable_parameters": 770,
+            "train_score": None, "validation_score": None, "train_gap": None, "ece": 0.1, "draw_scores": [0.8],
+            "metrics": {"accuracy": 0.8}, "best_set": True,
+        }  # fmt: skip
+        ours = {"source": study.sources[0], "strategy": "linear_probe", "title": "Linear probe of MiniLM-L6"}
+        theirs = {"source": "none", "strategy": "classical", "title": "TF-IDF + logistic regression"}
+        arms += [
+            {**common, **ours, **arm, "kind": "transfer", "score": 0.84, "low": 0.8, "high": 0.88,
+             "trials": [trials[0].id]},
+            {**common, **theirs, **arm, "kind": "control", "score": 0.72, "low": 0.7, "high": 0.75, "trials": []},
+        ]  # fmt: skip
+        word = "positive" if gain > 0.05 else "not_enough_evidence"
+        verdicts.append(
+            {**common, **ours, "against": "classical", "against_source": "none", "against_title": theirs["title"],
+             "verdict": word, "gain": gain, "low": gain - 0.03, "high": gain + 0.03, "p_better": 0.97,
+             "p_equivalent": 0.02, "p_worse": 0.01, "mde": 0.03, "needed": "", "draws": 3, "df": 20.0, "method": "t",
+             "needed_rows": None, "needed_draws": None, "alone": word}
+        )  # fmt: skip
+    return Report(
+        study=id, task="classification", metric="balanced_accuracy", margin=0.01, name=study.name or "",
+        rows={"train": 212, "validation": 48, "test": 66}, arms=tuple(arms), verdicts=tuple(verdicts),
+        headline="Transfer helps: by 11.7 points.", sentences=("One.", "Two.", "Three."),
+        dataset=dataset.model_dump(mode="json"), study_file=studies.dump(study),
+        cost={"actual_seconds": 161.0, "estimated_seconds": 170.0, "actual_peak_mb": 900.0},
+        curves=({"trial": trials[0].id, "source": "s", "strategy": "linear_probe", "fraction": 1.0, "per_class": None,
+                 "epoch": 1, "train_loss": 0.5, "validation_loss": 0.6},),
+    )  # fmt: skip
+
+
+def opened(page: str, **ids: str) -> AppTest:
+    """A page through the frame, as a browser that comes by a link with ids would see it."""
+    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+    for name, value in ids.items():
+        app.query_params[name] = value
+    app.run()
+    if page != "prepare/home.py":
+        app.switch_page(f"pages/{page}")
+        for name, value in ids.items():
+            app.query_params[name] = value
+        app.run()
+    return app
+
+
+def sound(app: AppTest) -> str:
+    """No exception, the frame was drawn; returns everything that the page says."""
+    assert not app.exception, app.exception
+    assert any("left this machine" in caption.value for caption in app.sidebar.caption)
+    parts = [*app.title, *app.header, *app.subheader, *app.markdown, *app.caption, *app.warning, *app.error, *app.info]
+    return "\n".join(str(part.value) for part in parts)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """Presses the button with this label."""
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_what_to_do_where_there_is_nothing(home: Home, page: str) -> None:
+    app = opened(page)
+    sound(app)
+    assert app.title
+    if page in LEADS_ON:
+        assert LEADS_ON[page] in [button.label for button in app.button]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_stands_with_a_judged_study(home: Home, judged: str, page: str) -> None:
+    text = sound(opened(page, study=judged))
+    assert "![x](" not in text, "names of users are escaped, or they would load pictures from elsewhere"
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("ids", [{"dataset": "0" * 16}, {"study": "0" * 16}, {"study": "../../etc/passwd"}])
+def test_an_unknown_id_is_told_kindly(home: Home, page: str, ids: dict[str, str]) -> None:
+    text = sound(opened(page, **ids))
+    if page not in {"prepare/home.py"} and not (page in {"prepare/dataset.py", "prepare/source.py"} and "study" in ids):
+        if not (page == "train/runs.py" and "dataset" in ids) and not (page.startswith("judge") and "dataset" in ids):
+            assert "Not found" in text
+
+
+def test_a_stored_dataset_shows_its_rows_split_and_balance(home: Home, wine: Dataset) -> None:
+    app = opened("prepare/dataset.py", dataset=wine.id)
+    text = sound(app)
+    assert "grower" in text and "Split" in text and "Balance" in text
+    assert [metric.label for metric in app.metric] == ["Train", "Validation", "Test, locked"]
+
+
+def test_sources_that_fit_are_cards_and_the_others_have_a_reason(home: Home, notes: Dataset) -> None:
+    app = opened("prepare/source.py", dataset=notes.id)
+    text = sound(app)
+    assert "22.7 M parameters" in text.replace("\\", "")
+    assert any("do not fit" in expander.label for expander in app.expander)
+    assert [toggle.value for toggle in app.toggle if "MiniLM" in toggle.label] == [True]
+    assert app.query_params["source"] in ("bundled/minilm-l6", ["bundled/minilm-l6"])
+
+
+def test_a_study_is_put_together_and_submitted(home: Home, notes: Dataset) -> None:
+    app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
+    sound(app)
+    assert any("python -m tltools run" in code.value for code in app.code)
+    next(toggle for toggle in app.toggle if toggle.label == "**Full fine-tuning**").set_value(False).run()
+    press(app, "Run the study")
+    sound(app)
+    job = open_store(home).jobs()[0]
+    study = studies.load(home, job.payload["study"])
+    assert "full_finetune" not in study.strategies and study.sources == ("bundled/minilm-l6",)
+    assert job.payload["study"] in app.query_params["study"]
+
+
+def test_a_knob_reaches_the_study_file(home: Home, notes: Dataset) -> None:
+    app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
+    next(one for one in app.number_input if one.key == "knob_last_block_epochs").set_value(3).run()
+    sound(app)
+    assert "last_block: {epochs: 3}" in next(code.value for code in app.code if "dataset:" in code.value)
+
+
+def test_the_verdict_is_said_first_with_word_and_mark(home: Home, judged: str) -> None:
+    app = opened("judge/compare.py", study=judged)
+    text = sound(app)
+    assert app.title[0].value == "Transfer helps: +11.7 points over the best control."
+    assert "▲ positive" in text and "84.0 %" in text and "72.0 %" in text
+
+
+def test_the_confusion_tab_opens_the_rows_behind_a_cell(home: Home, judged: str) -> None:
+    app = opened("judge/compare.py", study=judged)
+    app.session_state["compare_tab"] = "Confusion"
+    app.run()
+    assert "test rows are" in sound(app)
+
+
+def test_the_worst_mistakes_are_shown_with_their_place(home: Home, judged: str) -> None:
+    assert "film\\_notes\\.csv" in sound(opened("judge/explain.py", study=judged))
+
+
+def test_one_text_is_sent_to_the_worker_and_its_answer_shown(home: Home, judged: str) -> None:
+    app = opened("judge/predict.py", study=judged)
+    app.text_area[0].set_value("A quiet triumph.")
+    press(app, "Predict")
+    store = open_store(home)
+    job = store.jobs(kinds=("predict",))[0]
+    assert job.payload["items"] == [{"text": "A quiet triumph."}]
+    answer(store, job.id, {"rows": 1, "out": None, "predictions": [
+        {"row": 0, "prediction": "positive", "probabilities": {"positive": 0.91, "negative": 0.09}}]})  # fmt: skip
+    app.run()
+    sound(app)
+    assert any(metric.value == "positive" for metric in app.metric)
+
+
+def test_an_export_that_does_not_replay_is_called_so(home: Home, judged: str) -> None:
+    app = press(opened("judge/predict.py", study=judged), "Export and check")
+    store = open_store(home)
+    job = store.jobs(kinds=("export",))[0]
+    replay = {"rows": 66, "max_difference": 0.2, "agrees": False}
+    answer(store, job.id, {"folder": str(home.root / "no"), "files": ["predict.py"], "replay": replay})
+    app.run()
+    assert "does not agree" in sound(app)
+
+
+def answer(store: Any, job_id: str, result: dict[str, Any]) -> None:
+    """Finishes a queued job as the worker would."""
+    from tltools.holders import this_process
+
+    job = store.claim(this_process(), "quick", 30.0)
+    assert job is not None and job.id == job_id
+    assert store.finish(job, result)
+
+
+def test_a_failed_run_says_what_to_do(home: Home, judged: str) -> None:
+    from tltools.holders import this_process
+    from tltools.records import Failure
+
+    store = open_store(home)
+    store.submit("study", {"study": judged}, title="Do notes help?", key=judged)
+    job = store.claim(this_process(), "long", 30.0)
+    assert job is not None
+    store.fail(job, Failure(type="out_of_memory", what="The memory was full.", remedy="Take a smaller source."))
+    app = opened("train/runs.py", study=judged)
+    text = sound(app)
+    assert "The memory was full" in text and "Take a smaller source" in text
+    assert "Go on with it" in [button.label for button in app.button]
+
+
+def test_a_draft_can_be_changed_before_it_is_stored(home: Home, tmp_path: Path) -> None:
+    from tltools.holders import this_process
+    from tltools.tickets import JobTicket
+
+    path = tmp_path / "people.csv"
+    path.write_text("name,height,city,kind\n" + "".join(f"p{i},{150 + i % 40},c{i % 3},k{i % 2}\n" for i in range(60)))
+    store = open_store(home)
+    queued = store.submit("ingest", {"path": str(path), "look": True, "name": "people"}, title="Read people", key="p")
+    job = store.claim(this_process(), "quick", 30.0)
+    assert job is not None
+    store.finish(job, datasets.ingest_job(JobTicket(home, store, job), job.payload))
+    app = opened("prepare/dataset.py", draft=queued.id)
+    text = sound(app)
+    assert app.title[0].value == "Is this right?" and not datasets.listing(home), "nothing is stored yet"
+    assert "Add this dataset" in [button.label for button in app.button], text
+    next(box for box in app.selectbox if box.label == "What is to be predicted").set_value("city").run()
+    press(app, "Look again with these choices")
+    again = store.jobs(kinds=("ingest",))[0]
+    assert again.payload["target"] == "city" and again.payload["look"] and again.id != queued.id
+
+
+def test_uploads_get_names_of_our_making(home: Home) -> None:
+    import io
+
+    from tltools.ui import uploads
+
+    path = uploads.keep(home, "../../etc/Évil Data (1).CSV", io.BytesIO(b"x" * 10))
+    assert path.parent.parent == home.uploads and path.name == "vil-data-1.csv"
+    assert uploads.safe_name("..") == "upload" and uploads.safe_name("a/b\\c.tar.gz") == "c-tar.gz"
+
+
+def test_augmented_pictures_keep_their_size(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from tltools.ui.strategy_views import augmented
+
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    settings = {"flip": True, "rotate": 30, "scale": 0.2, "crop": 0.3, "colour": 0.3}
+    assert augmented(tmp_path / "a.png", settings, 0).size == (128, 128)

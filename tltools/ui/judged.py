@@ -1,0 +1,43 @@
+"""The way into a judged study that Compare, Explain and Predict share: its report, or what to do to get one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tltools.records import Dataset, Report
+from tltools.ui import recent, state, stepper, widgets
+
+
+def need(question: str) -> tuple[Report, Dataset]:
+    """The report and the dataset of the current study; a page that has none offers the judged ones, and ends."""
+    home, store = state.home(), state.store()
+    study = state.study()
+    stepper.draw("verdict")
+    if study is None:
+        widgets.title(question)
+        _choose()
+    report = recent.report(home, str(state.get("study")))
+    if report is None or not report.arms:
+        widgets.title(question)
+        busy = recent.job_by_study(store).get(str(state.get("study")))
+        page, label = (
+            ("pages/train/runs.py", "Watch it run") if busy else ("pages/train/strategy.py", "Open its strategy")
+        )
+        widgets.empty("This study has no verdict yet.", page, label)
+    dataset = state.dataset()
+    if dataset is None or report is None:
+        widgets.empty("The dataset of this study is gone.", "pages/prepare/dataset.py", "Choose data")
+        raise AssertionError  # widgets.empty ends the page
+    return report, dataset
+
+
+def _choose() -> None:
+    known = [one for one in recent.listing(state.home(), state.store(), 12) if one.report is not None]
+    if not known:
+        widgets.empty("No study has been judged yet.", "pages/prepare/home.py", "Try the sample study")
+    st.markdown("Choose a study.")
+    for start in range(0, len(known), 3):
+        for column, one in zip(st.columns(3), known[start : start + 3], strict=False):
+            with column:
+                recent.card(one)
+    st.stop()

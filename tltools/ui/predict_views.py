@@ -1,0 +1,236 @@
+"""Predictions on screen: one text, picture or row; a whole file; the model to take home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from tltools import datasets
+from tltools.home import Home
+from tltools.records import Dataset, Job
+from tltools.store import Store
+from tltools.ui import charts, live, state, uploads
+from tltools.ui.words import esc, short
+
+_FIELDS = 16  # of a row that is typed in; the others keep their usual value
+
+
+def one(home: Home, dataset: Dataset) -> Any | None:
+    """The item to predict, as the job takes it: a text, the path of a picture, or a row; None before there is one."""
+    if dataset.modality == "text":
+        return _text(dataset)
+    if dataset.modality == "image":
+        return _picture(home)
+    return _row(home, dataset)
+
+
+def _text(dataset: Dataset) -> Any | None:
+    with st.form("one_text", border=False):
+        parts = {name: st.text_area(esc(name), key=f"one_{name}", max_chars=20_000) for name in dataset.inputs[:6]}
+        sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
+    return parts if sent and any(text.strip() for text in parts.values()) else None
+
+
+def _picture(home: Home) -> Any | None:
+    turn = st.session_state.setdefault("one_turn", 0)
+    given = st.file_uploader("Drop a picture", type=["png", "jpg", "jpeg", "webp"], key=f"one_picture_{turn}")
+    if given is None:
+        return None
+    path = uploads.keep(home, given.name, given)
+    st.session_state["one_turn"] = turn + 1
+    return str(path)
+
+
+def _row(home: Home, dataset: Dataset) -> Any | None:
+    usual = _usual(str(home.root), dataset.id, home, dataset)
+    with st.form("one_row", border=False):
+        values: dict[str, Any] = dict(usual)
+        columns = st.columns(3)
+        for k, name in enumerate(dataset.inputs[:_FIELDS]):
+            with columns[k % 3]:
+                values[name] = _field(name, usual[name], home, dataset)
+        if len(dataset.inputs) > _FIELDS:
+            st.caption(f"{len(dataset.inputs) - _FIELDS} more columns keep their usual value; a file sets them all.")
+        sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
+    return values if sent else None
+
+
+def _field(name: str, value: Any, home: Home, dataset: Dataset) -> Any:
+    if isinstance(value, float):
+        return st.number_input(esc(short(name, 40)), value=value, key=f"one_{name}", format="%g")
+    known = _options(str(home.root), dataset.id, name, home)
+    at = known.index(str(value)) if str(value) in known else 0
+    return st.selectbox(esc(short(name, 40)), known, index=at, key=f"one_{name}")
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _usual(root: str, id: str, _home: Home, _dataset: Dataset) -> dict[str, Any]:
+    """The median or the most frequent value of each input column."""
+    table = datasets.rows(_home, id)
+    found: dict[str, Any] = {}
+    for name in _dataset.inputs:
+        column = table[name]
+        if column.dtype == float:
+            found[name] = float(column.median()) if column.notna().any() else 0.0
+        else:
+            most = column.mode(dropna=True)
+            found[name] = str(most.iloc[0]) if len(most) else ""
+    return found
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _options(root: str, id: str, name: str, _home: Home) -> list[str]:
+    return [str(value) for value in datasets.rows(_home, id)[name].dropna().value_counts().index[:200]]
+
+
+def ask(store: Store, trial: str, item: Any) -> None:
+    """Queues the prediction of one item."""
+    payload = {"trial": trial, "items": [item], "file": None, "out": None}
+    job = store.submit("predict", payload, title="Predict one", key=json.dumps(payload, sort_keys=True, default=str))
+    state.put(job=job.id)
+
+
+def ask_file(home: Home, store: Store, trial: str, given: Any) -> None:
+    """Queues the prediction of a whole file."""
+    path = uploads.keep(home, given.name, given)
+    out = _out(home, f"{path.stem}-predicted.csv")
+    payload = {"trial": trial, "file": str(path), "items": None, "out": str(out)}
+    job = store.submit("predict", payload, title=f"Predict {uploads.shown_name(given.name)}", key=str(path))
+    state.put(job=job.id)
+
+
+def ask_export(home: Home, store: Store, trial: str) -> None:
+    """Queues an export with its replay check."""
+    to = home.root / "exports" / trial
+    job = store.submit("export", {"trial": trial, "to": str(to)}, title="Export the model", key=trial)
+    state.put(job=job.id)
+
+
+def _out(home: Home, name: str) -> Path:
+    import uuid
+
+    folder = home.uploads / uuid.uuid4().hex[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def follow(job: Job, kinds: Sequence[str]) -> bool:
+    """Shows a job of these kinds until it is done; True when its result can be shown."""
+    if job.kind not in kinds:
+        return False
+    if job.state in live.LIVE:
+        live.follow(job)
+        live.cancel_button(job)
+        return False
+    live.failure(job)
+    return job.state == "done" and job.result is not None
+
+
+def answer(row: Mapping[str, Any], dataset: Dataset) -> None:
+    """One prediction: the word, how sure, and all classes as bars."""
+    said = row.get("prediction")
+    if not dataset.classes:
+        st.metric(esc(dataset.target), f"{float(str(said)):.4g}", border=True)
+        return
+    shares = probabilities(row, dataset)
+    sure = max(shares.values(), default=0.0)
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    left.metric(esc(dataset.target), esc(said), f"{100 * sure:.0f} % sure", delta_color="off", delta_arrow="off",
+                border=True)  # fmt: skip
+    top = sorted(shares.items(), key=lambda pair: -pair[1])[:10]
+    colours = charts.palette()
+    chart = charts.figure(colours, 50 + 32 * len(top))
+    chart.add_trace(
+        go.Bar(
+            x=[100 * share for _, share in top], y=charts.axis_titles([short(name, 40) for name, _ in top]),
+            orientation="h", marker_color=[colours.accent] + [colours.gray] * (len(top) - 1), cliponaxis=False,
+            text=[f"{100 * share:.1f} %" for _, share in top], textposition="outside", hoverinfo="skip",
+        )
+    )  # fmt: skip
+    chart.update_xaxes(visible=False, range=[0, 112])
+    chart.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
+    chart.update_layout(bargap=0.35)
+    with right:
+        alt = "Probabilities: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in top)
+        charts.show(chart, alt, "probabilities")
+
+
+def probabilities(row: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
+    """Class -> probability, from a prediction as the job returns it."""
+    if isinstance(row.get("probabilities"), Mapping):
+        return {str(name): float(share) for name, share in row["probabilities"].items()}
+    found = {}
+    for k, name in enumerate(dataset.classes):
+        for key in (f"p_{name}", f"p_{k}"):
+            if key in row:
+                found[name] = float(row[key])
+                break
+    return found
+
+
+def whole(job: Job) -> None:
+    """The predictions of a file: the first rows, and all of them to download."""
+    result = job.result or {}
+    out = Path(str(result.get("out", "")))
+    st.markdown(f":green[:material/check_circle:] **{result.get('rows', 0):,} rows** predicted.")
+    frame = pd.DataFrame(result.get("predictions") or [])
+    st.dataframe(frame, hide_index=True, alt="The first predicted rows")
+    if out.is_file():
+        st.download_button("Download all", out.read_bytes, out.name, icon=":material/download:",
+                           on_click="ignore", key="predicted_all", type="primary")  # fmt: skip
+
+
+def exported(job: Job) -> None:
+    """What was exported, whether the replay agrees, and the folder as one zip."""
+    result = job.result or {}
+    replay, folder = result.get("replay") or {}, Path(str(result.get("folder", "")))
+    if replay.get("agrees"):
+        st.success(
+            f"Replayed from the folder alone: {replay['rows']:,} stored predictions came out again (largest difference "
+            f"{replay['max_difference']:.1e}).",
+            icon=":material/verified:",
+        )
+    else:
+        st.error(f"The replay does not agree: largest difference {replay.get('max_difference')}. Do not ship this.")
+    st.markdown("In the folder: " + ", ".join(f"`{esc(name)}`" for name in result.get("files", [])))
+    st.caption(f"It lies in {esc(folder)}; `predict.py` runs without tltools.")
+    if folder.is_dir():
+        st.download_button("Download as zip", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
+                           icon=":material/download:", on_click="ignore", key="export_zip", type="primary")  # fmt: skip
+
+
+def zipped(folder: Path) -> bytes:
+    """A folder as a zip in memory."""
+    import io
+    import zipfile
+
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, Path(folder.name) / path.relative_to(folder))
+    return content.getvalue()
+
+
+def file_types() -> list[str]:
+    """What may be dropped for a whole file."""
+    from tltools.formats import formats
+
+    known = {one.lstrip(".") for form in formats().values() for one in form.extensions}
+    return sorted(one for one in known if "." not in one)
+
+
+def note(dataset: Dataset) -> None:
+    """What a file for prediction must hold."""
+    names = ", ".join(f"**{esc(short(name, 30))}**" for name in dataset.inputs[:8])
+    more = f" and {len(dataset.inputs) - 8} more" if len(dataset.inputs) > 8 else ""
+    if dataset.modality == "image":
+        st.caption("A zip of pictures; no class folders are needed.")
+    else:
+        st.caption(f"A table with {names}{more}. The target may be missing.")
