@@ -1,0 +1,301 @@
+"""The job "export": a finished trial as a folder that predicts without tltools, checked by running it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from tltools import datasets, reports, sources
+from tltools.artifacts import building
+from tltools.engine import export_scripts, trial_model
+from tltools.engine.image_backbone import ImageBackbone, _takes_size
+from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone, slug
+from tltools.engine.text_backbone import TextBackbone
+from tltools.engine.trial_model import ClassicalModel, NeuralModel
+from tltools.home import Home, write_bytes, write_json
+from tltools.records import Refusal, Source, refuse
+from tltools.tickets import Ticket
+
+REPLAYED = 500  # test rows that the exported script predicts again, at most
+REPLAY_SECONDS = 1200.0
+EXACT, ROUNDED = 2e-3, 0.15  # greatest difference of a probability: computed in 32 bits, or partly in bf16
+ROUNDED_MEAN = 0.03  # and the mean difference in bf16; numbers: in standard deviations of the truth
+PACKAGES = {
+    "text": ("torch", "transformers", "safetensors", "numpy", "pandas"),
+    "vision": ("torch", "transformers", "safetensors", "numpy", "pandas", "pillow"),
+    "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas", "pillow"),
+    "table": ("torch", "safetensors", "numpy", "pandas"),
+    "scikit-learn": ("scikit-learn", "skops", "numpy", "pandas"),
+}
+
+
+def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
+    """Exports {"trial", "to"}; answers {"folder", "files", "replay": {"rows", "max_difference", "agrees", ...}}.
+
+    Raises:
+        Refusal: no such trial, no weights, a folder that is not empty, or a control that a file cannot hold.
+    """
+    final = Path(payload["to"])
+    if final.exists() and (not final.is_dir() or any(final.iterdir())):
+        raise refuse(str(final), "must be a new or an empty folder.", "Choose another name.")
+    ticket.progress("loading the model", 0, 3)
+    model = trial_model.load(ticket.home, payload["trial"])
+    if final.is_dir():
+        final.rmdir()
+    with building(final) as folder:
+        ticket.progress("writing", 1, 3)
+        facts = (
+            write_neural(ticket.home, model, folder)
+            if isinstance(model, NeuralModel)
+            else write_classical(model, folder)
+        )
+        write_json(folder / "preprocessing.json", facts)
+        write_bytes(folder / "predict.py", export_scripts.script(facts).encode())
+        write_bytes(folder / "requirements.txt", _requirements(facts).encode())
+        write_papers(ticket.home, model, folder)
+        ticket.progress("replaying", 2, 3)
+        replay = check(ticket, model, folder)
+        write_json(folder / "replay.json", replay)
+    ticket.progress("replaying", 3, 3)
+    files = sorted(p.relative_to(final).as_posix() for p in final.rglob("*") if p.is_file() and p.name != "sealed.json")
+    return {"folder": str(final), "files": files, "replay": replay}
+
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+
+def write_neural(home: Home, model: NeuralModel, folder: Path) -> dict[str, Any]:
+    """Writes weights (whole backbone and head), config and tokenizer; returns the facts for the script."""
+    backbone = model.backbone.to("cpu")
+    tensors = {f"backbone.{name}": value.clone().contiguous() for name, value in backbone.core.state_dict().items()}
+    save_file(tensors | model.head, folder / "model.safetensors")
+    facts: dict[str, Any] = {
+        "kind": "table",
+        "modality": model.dataset.modality,
+        "inputs": list(model.dataset.inputs),
+        "classes": list(model.dataset.classes),
+        "layers": [],
+    }
+    if model.all_layers:
+        names = {id(module): name for name, module in backbone.core.named_modules()}
+        facts["layers"] = [names[id(backbone._last(i))] for i in range(len(backbone.stages) - 1)]
+    if isinstance(backbone, TextBackbone):
+        return facts | _text_facts(home, model, backbone, folder)
+    if isinstance(backbone, ImageBackbone):
+        return facts | _image_facts(home, backbone, folder)
+    assert isinstance(backbone, TabularBackbone)
+    columns = {"numbers": backbone.numbers, "categories": backbone.categories}
+    return facts | {kind: {name: slug(name) for name in names} for kind, names in columns.items()} | {"blocks": BLOCKS}
+
+
+def _text_facts(home: Home, model: NeuralModel, backbone: TextBackbone, folder: Path) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    tokenizer = backbone.tokenizer
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(backbone.pad)
+    tokenizer.padding_side = "right"
+    tokenizer.save_pretrained(folder)
+    config = AutoConfig.from_pretrained(_base_folder(home, backbone.source), local_files_only=True)
+    config.save_pretrained(folder)
+    numbers = datasets.rows(home, model.dataset.id)[list(model.dataset.inputs)].select_dtypes("number").columns
+    return {
+        "kind": "text",
+        "max_length": backbone.limit,
+        "causal": backbone.causal,
+        "encoder": bool(getattr(config, "is_encoder_decoder", False)),
+        "bare": not tokenizer("")["input_ids"],
+        "numbers": [str(name) for name in numbers],
+    }
+
+
+def _image_facts(home: Home, backbone: ImageBackbone, folder: Path) -> dict[str, Any]:
+    source = backbone.source
+    facts: dict[str, Any] = {"image_size": backbone.size, "mean": list(backbone.mean), "std": list(backbone.std)}
+    with torch.inference_mode():
+        batch = backbone.sample(1, 1)
+        output = backbone._run(batch)
+    if source.family == "timm":
+        options = dict(source.options)
+        if source.image_size and _takes_size(source.architecture):
+            options["img_size"] = source.image_size
+        kept = {"kind": "timm", "architecture": source.architecture, "options": options, "class_token": False}
+        write_json(folder / "config.json", {"architecture": source.architecture, "options": options})
+        return facts | kept
+    from transformers import AutoConfig
+
+    AutoConfig.from_pretrained(_base_folder(home, source), local_files_only=True).save_pretrained(folder)
+    tokens = output[0].dim() == 3 and backbone.has_class_token
+    return facts | {"kind": "vision", "encoder": False, "class_token": tokens}
+
+
+def _base_folder(home: Home, source: Source) -> Path:
+    """The folder of the source at the bottom of a chain of own trials: it holds the config."""
+    while source.provider == "own":
+        card = json.loads((sources.fetch(home, source) / "card.json").read_text())
+        source = Source.model_validate(card["source"])
+    return sources.fetch(home, source)
+
+
+def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
+    """Writes a fitted control without pickle; returns the facts for the script.
+
+    Raises:
+        Refusal: the control has seen one class only.
+    """
+    import skops.io
+
+    control, dataset = model.control, model.dataset
+    if control.model is None:
+        what = "saw rows of one class only, so it always answers with that class."
+        raise refuse(f"trial {model.trial.id}", what, "Export a trial with more labels.")
+    facts: dict[str, Any] = {"kind": "scikit-learn", "method": control.method, "modality": dataset.modality}
+    facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes)}
+    first = control.model[0]
+    inner = control.model
+    if dataset.modality == "image":
+        inner = control.model[1:]  # the script describes the pictures itself
+    elif dataset.modality == "tabular":
+        table: Any = datasets.items(model.home, dataset, "tabular")
+        numbers = [str(name) for name in table.select_dtypes("number").columns]
+        levels = getattr(first, "levels_", None)
+        facts |= {"numbers": numbers, "categories": [n for n in dataset.inputs if n not in numbers], "levels": levels}
+        if levels is not None:
+            inner = control.model[-1]
+    content = skops.io.dumps(inner)
+    write_bytes(folder / "model.skops", content)
+    return facts | {"trusted": skops.io.get_untrusted_types(data=content)}
+
+
+# --- the papers -----------------------------------------------------------------------------------------------------
+
+
+def write_papers(home: Home, model: NeuralModel | ClassicalModel, folder: Path) -> None:
+    """Card, model card and study file beside the model."""
+    write_json(folder / "card.json", model.card)
+    study = home.studies / model.trial.study
+    if (study / "study.yaml").is_file():
+        write_bytes(folder / "study.yaml", (study / "study.yaml").read_bytes())
+    write_bytes(folder / "MODEL_CARD.md", _model_card(home, model).encode())
+
+
+def _model_card(home: Home, model: NeuralModel | ClassicalModel) -> str:
+    try:
+        return reports.export_card(reports.load(home, model.trial.study), model.trial.id)
+    except Refusal:
+        card = model.card
+        scores = "\n".join(f"- {key}: {value}" for key, value in card["metrics"].items())
+        return (
+            f"# {model.trial.strategy} on {card['dataset']['name']}\n\nSource model: `{model.trial.source}`; "
+            f"{card.get('n_train', '?')} labels.\n\n## Scores on the test part\n\n{scores}\n\n"
+            "## Risks\n\n- This trial was not judged against controls: whether transfer helped is not known.\n"
+        )
+
+
+def _requirements(facts: dict[str, Any]) -> str:
+    packages = [*PACKAGES[facts["kind"]]]
+    if facts["modality"] == "image" and "pillow" not in packages:
+        packages.append("pillow")
+    return "".join(f"{name}=={metadata.version(name).partition('+')[0]}\n" for name in packages)
+
+
+# --- the replay -----------------------------------------------------------------------------------------------------
+
+
+def check(ticket: Ticket, model: NeuralModel | ClassicalModel, folder: Path) -> dict[str, Any]:
+    """Runs the exported script on test rows, where tltools cannot be imported, and compares with what was sealed.
+
+    Returns {"rows", "max_difference", "mean_difference", "same_class", "tolerance", "agrees", "note"}. Differences are
+    of probabilities, or of numbers in standard deviations of the truth. A class may differ where the sealed
+    probabilities of two classes lie within the tolerance.
+    """
+    stored = model.stored()
+    stored = stored.iloc[np.unique(np.linspace(0, len(stored) - 1, min(len(stored), REPLAYED)).astype(np.int64))]
+    with tempfile.TemporaryDirectory(prefix="tltools-replay-") as name:
+        given, out = _write_rows(model, stored["row"].to_numpy(), Path(name)), Path(name) / "out.csv"
+        said = _run_script(ticket, folder / "predict.py", given, out)
+        if said:
+            return {"rows": 0, "max_difference": 1.0, "agrees": False, "note": f"predict.py failed: {said}"}
+        again = pd.read_csv(out, float_precision="round_trip", keep_default_na=False)
+    half = isinstance(model, NeuralModel) and _rounded(model)
+    tolerance = ROUNDED if half else EXACT
+    if model.dataset.classes:
+        columns = [f"p_{k}" for k in range(len(model.dataset.classes))]
+        before = stored[columns].to_numpy(np.float64)
+        after = again[[f"p_{name}" for name in model.dataset.classes]].to_numpy(np.float64)
+        apart = np.abs(before - after).max(1)
+        pairs = np.sort(before, 1)[:, ::-1]
+        close = pairs[:, 0] - pairs[:, 1] <= 2 * tolerance if pairs.shape[1] > 1 else np.ones(len(pairs), bool)
+        same = before.argmax(1) == after.argmax(1)
+        classes = float(same.mean())
+        sound = float((same | close).mean()) >= 0.99
+    else:
+        spread = float(stored["truth"].std()) or 1.0
+        apart = np.abs(stored["prediction"].to_numpy() - again["prediction"].to_numpy()) / spread
+        classes, sound = 1.0, True
+    greatest, mean = float(apart.max()), float(apart.mean())
+    agrees = sound and greatest <= tolerance and (not half or mean <= ROUNDED_MEAN)
+    how = "The sealed predictions were computed partly in bf16, the script computes in 32 bits." if half else ""
+    return {
+        "rows": len(stored),
+        "max_difference": greatest,
+        "mean_difference": mean,
+        "same_class": classes,
+        "tolerance": tolerance,
+        "agrees": bool(agrees),
+        "note": how,
+    }
+
+
+def _rounded(model: NeuralModel) -> bool:
+    """Whether bf16 had a part in the sealed predictions: in the passes, or in the activations they went on from."""
+    card = model.card
+    return bool(card.get("bf16", model.device.bf16)) or bool(card.get("resumed_from_stage"))
+
+
+def _write_rows(model: NeuralModel | ClassicalModel, rows: np.ndarray, place: Path) -> Path:
+    """The rows as a user would give them: a CSV file, or a folder of pictures whose names keep the order."""
+    if model.dataset.modality == "image":
+        paths = trial_model.picked(datasets.items(model.home, model.dataset, "image"), rows)
+        folder = place / "pictures"
+        folder.mkdir()
+        for k, path in enumerate(paths):
+            (folder / f"{k:07d}{Path(path).suffix}").symlink_to(path)
+        return folder
+    table = datasets.rows(model.home, model.dataset.id).iloc[rows][list(model.dataset.inputs)]
+    table.to_csv(place / "rows.csv", index=False)
+    return place / "rows.csv"
+
+
+def _run_script(ticket: Ticket, script: Path, given: Path, out: Path) -> str:
+    """Runs `python predict.py given out` with tltools out of reach; returns what went wrong, or ""."""
+    code = (
+        "import runpy, sys; sys.modules['tltools'] = None; sys.dont_write_bytecode = True; "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-I", "-c", code, str(script), str(given), str(out)]
+    until = time.monotonic() + REPLAY_SECONDS
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, cwd=given.parent, stdout=subprocess.DEVNULL, stderr=errors) as process:
+            try:
+                while process.poll() is None:
+                    ticket.check()
+                    if time.monotonic() > until:
+                        return f"it took more than {REPLAY_SECONDS:.0f} s"
+                    time.sleep(0.05)
+            finally:
+                process.kill()
+        errors.seek(0)
+        lines = errors.read().strip().splitlines()
+    return "" if process.returncode == 0 else (lines[-1] if lines else f"exit code {process.returncode}")

@@ -1,0 +1,272 @@
+"""Writes the `predict.py` of an export: a short script that needs torch or scikit-learn, but not tltools.
+
+What it must know stands in `preprocessing.json`; here the few lines that a kind of model needs are put together, so
+that a reader finds no branch in the script that the model does not take.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from tltools.engine import classical, torchvision_operators
+
+Facts = dict[str, Any]
+
+SHIM = """\
+try:
+    import torchvision  # noqa: F401
+except ImportError:
+    pass
+except RuntimeError:  # a build that does not fit this torch: declare the two operators that its import asks for
+    _ = [sys.modules.pop(name) for name in list(sys.modules) if name.startswith("torchvision")]
+    shim = torch.library.Library("torchvision", "FRAGMENT")
+    shim.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    shim.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+
+OPEN = """\
+here = Path(__file__).resolve().parent
+facts = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
+"""
+
+WEIGHTS = """\
+tensors = load_file(here / "model.safetensors")
+head = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
+body = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+"""
+
+HOOKS = """\
+seen = {}
+for name in facts["layers"]:  # the head reads these layers, then the last one
+    keep = lambda module, given, out, name=name: seen.update({name: out if torch.is_tensor(out) else out[0]})
+    model.get_submodule(name).register_forward_hook(keep)
+"""
+
+POOL = """\
+def pool(x):  # (rows, width) from pictures of features or sequences
+    if x.dim() == 4:
+        return x.mean((1, 2) if x.shape[1] == x.shape[2] != x.shape[3] else (2, 3))
+    return x.mean(1) if x.dim() == 3 else x
+"""
+
+TABLE = "table = pd.read_csv(sys.argv[1], dtype=str, keep_default_na=False)  # an empty cell is a missing value\n"
+
+JOINED = 'items = [" . ".join(cell for cell in row if cell) for row in table[facts["inputs"]].to_numpy()]\n'
+
+SENTENCES = """\
+def cell(name, value):
+    if name in facts["numbers"]:
+        value = f"{float(value):.6g}" if abs(float(value)) < 1e6 else f"{float(value):.12g}"
+    return f"{name} is {value}"
+
+
+names = facts["inputs"]
+rows = table[names].to_numpy()
+items = ["; ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
+"""
+
+PICTURES = """\
+given, kinds = Path(sys.argv[1]), {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+items = sorted(path for path in given.rglob("*") if path.suffix.lower() in kinds) if given.is_dir() else [given]
+table = pd.DataFrame({"file": [path.name if path == given else path.relative_to(given).as_posix() for path in items]})
+"""
+
+READ_PICTURE = """\
+def read(path):  # the whole picture squeezed into a square, transparency laid on white
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
+        image = ImageOps.exif_transpose(image).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    image = image.resize((facts["image_size"], facts["image_size"]), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+"""
+
+TEXT_FEATURES = """\
+def features(texts):
+    batch = tokenizer({texts}, truncation=True, max_length=facts["max_length"], padding=True, return_tensors="pt")
+    mask = batch["attention_mask"]
+    last = model(input_ids=batch["input_ids"], attention_mask=mask)[0]
+    weight = mask.float()[:, :, None]{causal}
+    return {pooled}
+"""
+
+IMAGE_FEATURES = """\
+def features(paths):
+    pixels = torch.stack([read(path) for path in paths])
+    pixels = (pixels - torch.tensor(facts["mean"]).view(3, 1, 1)) / torch.tensor(facts["std"]).view(3, 1, 1)
+    last = {last}
+    return {pooled}
+"""
+
+TABLE_FEATURES = """\
+def slot(value):
+    digest = hashlib.sha256(value.strip().encode()).digest()
+    return 1 + int.from_bytes(digest[:4], "little") % 255 if value != "" else 0
+
+
+def norm(x, name):
+    return F.layer_norm(x, x.shape[1:], body[f"{name}.weight"], body[f"{name}.bias"])
+
+
+def features(rows):
+    x = 0.0
+    for name, key in facts["numbers"].items():
+        own = {part: body[f"columns.numbers.{key}.{part}"] for part in ("mean", "scale", "vector", "bias", "missing")}
+        value = torch.tensor(pd.to_numeric(rows[name], errors="coerce").to_numpy("float32", na_value=np.nan))
+        standard = ((value.nan_to_num() - own["mean"]) / own["scale"]).clamp(-6, 6)[:, None]
+        x = x + torch.where(value.isfinite()[:, None], standard * own["vector"] + own["bias"], own["missing"])
+    for name, key in facts["categories"].items():
+        x = x + body[f"columns.categories.{key}.weight"][[slot(value) for value in rows[name]]]
+    layers = [norm(x, "columns.norm")]
+    for k in range(facts["blocks"]):
+        wide, narrow = f"blocks.{k}.widen", f"blocks.{k}.narrow"
+        x = F.linear(norm(layers[-1], f"blocks.{k}.norm"), body[f"{wide}.weight"], body[f"{wide}.bias"]).relu()
+        layers.append(layers[-1] + F.linear(x, body[f"{narrow}.weight"], body[f"{narrow}.bias"]))
+    layers[-1] = norm(layers[-1], "norm")
+    return {pooled}
+"""
+
+DECIDE = """\
+found = []
+with torch.inference_mode():
+    for start in range(0, len(items), 64):
+        read_now = features(items[start : start + 64])
+        raw = (read_now - head["mean"]) / head["scale"] @ head["weight"].T + head["bias"]
+        found.append({decided})
+scores = torch.cat(found).numpy()
+"""
+
+WRITE_CLASSES = """\
+table["prediction"] = [facts["classes"][code] for code in scores.argmax(1)]
+for k, name in enumerate(facts["classes"]):
+    table[f"p_{name}"] = scores[:, k]
+table.to_csv(sys.argv[2], index=False)
+"""
+
+WRITE_NUMBERS = """\
+table["prediction"] = scores[:, 0]
+table.to_csv(sys.argv[2], index=False)
+"""
+
+
+def script(facts: Facts) -> str:
+    """The source of `predict.py` for what `preprocessing.json` says."""
+    parts = [_title(facts)]
+    parts += _classical(facts) if facts["kind"] == "scikit-learn" else _neural(facts)
+    parts.append(WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
+    text, before = "", ""
+    for part in parts:
+        gap = "\n\n" if "def " in (part[:4], before[:4]) else "\n" if before else ""
+        text, before = text + gap + part, part
+    return text
+
+
+def _title(facts: Facts) -> str:
+    given = "FOLDER_OR_IMAGE" if facts["modality"] == "image" else "ROWS.csv"
+    how = f"`python predict.py {given} PREDICTIONS.csv` after `pip install -r requirements.txt`"
+    return f'"""Predicts new rows: {how}."""\n'
+
+
+def _neural(facts: Facts) -> list[str]:
+    kind, modality = facts["kind"], facts["modality"]
+    standard = ["import json", "import sys", "from pathlib import Path"]
+    others = ["import pandas as pd", "import torch", "from safetensors.torch import load_file"]
+    if kind == "table":
+        standard.insert(0, "import hashlib")
+        others[2:2] = ["import torch.nn.functional as F"]
+    if kind != "text":
+        others.insert(0, "import numpy as np")
+    if modality == "image":
+        others.append("from PIL import Image, ImageOps")
+    parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
+    if kind != "table" and torchvision_operators.ensure() == "declared":
+        parts.append(SHIM)  # this machine needs it, so the next one may
+    if kind == "timm":
+        parts.append("import timm  # noqa: E402\n")
+    elif kind != "table":
+        wanted = "AutoConfig, AutoModel, AutoTokenizer" if kind == "text" else "AutoConfig, AutoModel"
+        parts.append(f"from transformers import {wanted}  # noqa: E402\n")
+    parts.append(OPEN + WEIGHTS)
+    parts += _model(facts)
+    parts.append(_items(facts))
+    parts += _features(facts)
+    decided = '(raw / head["temperature"]).softmax(1)' if facts["classes"] else "raw"
+    parts.append(DECIDE.replace("{decided}", decided))
+    return parts
+
+
+def _model(facts: Facts) -> list[str]:
+    if facts["kind"] == "table":
+        return []
+    if facts["kind"] == "timm":
+        made = 'timm.create_model(facts["architecture"], pretrained=False, num_classes=0, **facts["options"])'
+        lines = f"model = {made}.float().eval()\nmodel.load_state_dict(body)\n"
+    else:
+        made = f"AutoModel.from_config(AutoConfig.from_pretrained(here)){'.get_encoder()' if facts['encoder'] else ''}"
+        lines = f"model = {made}.float().eval()\n"
+        lines += "model.load_state_dict(body, strict=False)  # a pooler, if there is one, is not used\n"
+        if facts["kind"] == "text":
+            lines += "tokenizer = AutoTokenizer.from_pretrained(here)\n"
+    return [lines + (HOOKS if facts["layers"] else "")]
+
+
+def _items(facts: Facts) -> str:
+    if facts["modality"] == "image":
+        return PICTURES
+    if facts["kind"] == "table":
+        return TABLE + "items = table\n"
+    return TABLE + (JOINED if facts["modality"] == "text" else SENTENCES)
+
+
+def _features(facts: Facts) -> list[str]:
+    layered = bool(facts["layers"])
+    if facts["kind"] == "table":
+        return [TABLE_FEATURES.replace("{pooled}", "torch.cat(layers, 1)" if layered else "layers[-1]")]
+    if facts["kind"] == "text":
+        mean = "({x} * weight).sum(1) / weight.sum(1).clamp(min=1)"
+        every = f"torch.cat([{mean.format(x='x')} for x in (*seen.values(), last)], 1)"
+        found = TEXT_FEATURES.replace("{pooled}", every if layered else mean.format(x="last"))
+        found = found.replace(
+            "{texts}", "[text or tokenizer.pad_token for text in texts]" if facts["bare"] else "texts"
+        )
+        return [found.replace("{causal}", " * torch.arange(1, mask.shape[1] + 1)[:, None]" if facts["causal"] else "")]
+    last = "model(pixels)" if facts["kind"] == "timm" else "model(pixels)[0]"
+    last += "[:, 0]" if facts["class_token"] else ""
+    every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"
+    found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else "pool(last)")
+    return [POOL, READ_PICTURE, found]
+
+
+def _classical(facts: Facts) -> list[str]:
+    standard = ["from __future__ import annotations\n", "import json", "import sys", "from pathlib import Path"]
+    others = ["import numpy as np", "import pandas as pd", "import skops.io"]
+    parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
+    opened = 'model = skops.io.load(here / "model.skops", trusted=facts["trusted"])  # no code runs when it is read\n'
+    parts += [OPEN + opened]
+    if facts["modality"] == "image":
+        code = inspect.getsource(classical.describe) + "\n\n" + inspect.getsource(classical._describe)
+        parts += [code.replace("Sequence[str]", "list[str]"), PICTURES + "items = describe(items)\n"]
+    elif facts["modality"] == "text":
+        parts.append(TABLE + JOINED)
+    else:
+        parts.append(TABLE + _columns(facts))
+    if facts["classes"]:
+        parts.append(
+            'scores = np.zeros((len(items), len(facts["classes"])))\n'
+            "scores[:, model.classes_] = model.predict_proba(items)\n"
+        )
+    else:
+        parts.append("scores = model.predict(items).reshape(-1, 1)\n")
+    return parts
+
+
+def _columns(facts: Facts) -> str:
+    lines = 'items = table[facts["inputs"]].copy()\nfor name in facts["numbers"]:\n'
+    lines += '    items[name] = pd.to_numeric(items[name], errors="coerce").astype(float)\n'
+    if facts["levels"] is None:
+        return lines + 'for name in facts["categories"]:\n    items[name] = items[name].replace("", np.nan)\n'
+    return lines + (
+        'for name, levels in facts["levels"].items():\n'
+        '    items[name] = pd.Categorical(items[name].replace("", np.nan), categories=levels)\n'
+    )
