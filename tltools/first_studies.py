@@ -26,10 +26,10 @@ def text(home: Home) -> FirstStudy:
     study = Study(
         dataset=dataset.id,
         sources=("bundled/minilm-l6",),
-        strategies=("linear_probe", "multilayer_probe", {"last_block": {"epochs": 8, "min_steps": 60}}),
-        controls=({"scratch": {"epochs": 6, "min_steps": 60}}, "random_frozen", "classical"),
+        strategies=("linear_probe", "multilayer_probe", {"last_block": {"epochs": 6, "min_steps": 60}}),
+        controls=({"scratch": {"epochs": 4, "min_steps": 40}}, "random_frozen", "classical"),
         per_class=(8, 16, 32, 64),
-        draws=5,
+        draws=3,
         name="Film notes: does MiniLM help?",
     )
     return FirstStudy("text", "Film notes (texts)", study)
@@ -55,7 +55,7 @@ def image(home: Home) -> FirstStudy:
         strategies=("linear_probe", "multilayer_probe", {"full_finetune": {**short, "learning_rate": 1e-3}}),
         controls=({"scratch": short}, "random_frozen", "classical"),
         per_class=(4, 8, 16, 32),
-        draws=5,
+        draws=4,
         name="Digits 5 to 9: does knowing 0 to 4 help?",
     )
     return FirstStudy("image", "Digits (images)", study, first)
