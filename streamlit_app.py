@@ -16,9 +16,9 @@ from tltools.home import open_home  # noqa: E402
 from tltools.store import open_store  # noqa: E402
 from tltools.ui import frame  # noqa: E402
 
-st.set_page_config(page_title="tltools", page_icon=":material/transition_push:", layout="wide")
 home = open_home()
 page = st.navigation(frame.pages(ROOT / "pages"))
+st.set_page_config(page_title=f"{page.title} · tltools", page_icon=":material/balance:", layout="wide")
 local.ensure_worker(home)
 frame.draw(home, lambda: local.worker_state(home, open_store(home)))
 page.run()

@@ -1,0 +1,41 @@
+"""How the browser tests look at a page: wait until it stands still, read it, measure its contrast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+STILL = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+
+
+def settled(page: Any, seconds: float = 30) -> Any:
+    """Waits until the script has run and nothing is loading."""
+    page.wait_for_selector(STILL, timeout=1000 * seconds)
+    page.wait_for_function(
+        "() => !document.querySelector('[data-testid=stSkeleton]') && "
+        "!document.querySelector('[data-testid=stAppViewContainer] [data-stale=true]')",
+        timeout=1000 * seconds,
+    )
+    return page
+
+
+def button(page: Any, label: str, seconds: float = 30) -> None:
+    """Presses a button by its words, once it may be pressed."""
+    page.get_by_role("button", name=label).first.click(timeout=1000 * seconds)
+    settled(page)
+
+
+def says(page: Any, text: str, seconds: float = 30) -> None:
+    """Waits for words on the page."""
+    page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
+
+
+def overflow(page: Any) -> int:
+    """Pixels by which the page is wider than the screen."""
+    script = "() => {const m = document.querySelector('[data-testid=stMain]'); return m.scrollWidth - m.clientWidth}"
+    return int(page.evaluate(script))
+
+
+def weak_texts(page: Any) -> list[str]:
+    """Texts whose contrast is below WCAG AA (4.5, large text 3); disabled things do not count, nor do canvases."""
+    return list(page.evaluate(Path(__file__).with_name("contrast.js").read_text()))
