@@ -112,8 +112,8 @@ def test_controls_start_without_a_source_and_others_with_one() -> None:
     for strategy in ALL:
         kit = NotingKit()
         list(strategy.run(kit, trials(strategy, 1)))
-        (what, given), *_ = kit.calls
-        init = {"probe": lambda: given.get("init", "source"), "finetune": lambda: given.init}.get(what, lambda: "none")()
+        (_, given), *_ = kit.calls
+        init = given.init if isinstance(given, Recipe) else (given or {"init": "none"}).get("init", "source")
         assert (init == "source") == (strategy.kind == "transfer"), strategy.key
 
 
@@ -178,7 +178,7 @@ def test_a_name_that_is_nearly_right_is_recognised(strategy: Strategy, knob: Any
     assert f"Did you mean {knob.key!r}?" in problems[0].remedy
 
 
-# --- what single strategies promise ------------------------------------------------------------------------------------
+# --- what single strategies promise -----------------------------------------------------------------------------------
 
 
 def recipe_of(key: str, stages: int = 8, **knobs: Any) -> Recipe:

@@ -1,0 +1,306 @@
+"""A sentence per thing that study files, their checks, their trials and their estimates promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from tltools import datasets, samples, sources, studies, trials
+from tltools.home import Home
+from tltools.records import Dataset, Refusal, Study
+from tltools.store import open_store
+from tltools.strategies import strategies
+from tltools.trials import RECIPE_VERSION
+
+TEXT = """
+dataset: reviews.csv
+target: label
+sources: [bundled/minilm-l6]
+strategies: [linear_probe, {lp_ft: {learning_rate: 1e-4}}]
+fractions: [0.1, 1.0]
+budget: {minutes: 10, cache_gb: 4}
+"""
+
+
+@pytest.fixture
+def film_notes(home: Home) -> Dataset:
+    return samples.add(home, "film-notes")
+
+
+@pytest.fixture
+def wine(home: Home) -> Dataset:
+    return samples.add(home, "wine")
+
+
+def study(dataset: Dataset, **fields: object) -> Study:
+    given: dict[str, object] = {"sources": ("bundled/minilm-l6",), "strategies": ("linear_probe",)}
+    return Study.model_validate({"dataset": dataset.id, **given, **fields})
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(Refusal) as refused:
+        studies.parse(text)
+    return [problem.sentence() for problem in refused.value.problems]
+
+
+def errors(home: Home, asked: Study) -> list[str]:
+    return [p.sentence() for p in studies.check(home, asked) if p.severity == "error"]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_file_is_read_and_written_back_the_same() -> None:
+    found = studies.parse(TEXT)
+    assert found.sources == ("bundled/minilm-l6",) and found.fractions == (0.1, 1.0) and found.budget.minutes == 10
+    assert studies.parse(studies.dump(found)) == found
+    assert studies.study_id(studies.parse(studies.dump(found))) == studies.study_id(found)
+
+
+def test_a_file_path_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    assert studies.parse(path) == studies.parse(str(path)) == studies.parse(TEXT)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    fractions=some.lists(some.floats(0.01, 1), min_size=1, max_size=5),
+    draws=some.integers(2, 50),
+    margin=some.floats(0, 10, allow_nan=False),
+    name=some.none() | some.text(some.characters(blacklist_categories=("Cs", "Cc")), max_size=40),
+    rate=some.floats(1e-6, 1.0),
+    sensitive=some.lists(some.text("abä:#[]{}&*'\" ", min_size=1, max_size=8), max_size=3),
+)
+def test_any_study_survives_its_file(fractions, draws, margin, name, rate, sensitive) -> None:  # type: ignore[no-untyped-def]
+    made = Study(
+        dataset="d" * 16, sources=("a/b",), strategies=("linear_probe", {"lp_ft": {"learning_rate": rate}}),
+        fractions=tuple(fractions), draws=draws, margin=margin, name=name, sensitive=tuple(sensitive),
+    )  # fmt: skip
+    assert studies.parse(studies.dump(made)) == made
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_name() -> None:
+    said = problems("dataset: d\nsource: [a]\nstrategy: [b]\ndraws: many\nbudget: {minutes: -1}\nwhatever: 1\n")
+    assert len(said) == 5
+    assert any("source: is not a field. Did you mean 'sources'?" in line for line in said)
+    assert any("strategy" in line and "'strategies'" in line for line in said)
+    assert any("draws" in line and "'many'" in line for line in said)
+    assert any("budget.minutes" in line and "-1" in line for line in said)
+    assert any("whatever: is not a field. The fields are" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dataset: a\ndataset: b\n", "dataset stands twice"),
+        ("dataset: &a x\ntarget: *a\n", "aliases"),
+        ("dataset: [unclosed\n", "not a readable YAML file"),
+        ("- a\n- b\n", "table of fields"),
+        ("dataset: !!python/object/apply:os.system ['true']\n", "not a readable YAML file"),
+        ("dataset: x\n" + "# " + "y" * 1_000_001, "at most 1 MB"),
+        ("dataset: " + "[" * 5000 + "]" * 5000, "not a readable YAML file"),
+        ("sources: [a]\n", "dataset"),
+        ("dataset: \x00\n", "not a readable YAML file"),
+    ],
+)
+def test_a_dangerous_or_broken_file_is_refused_in_a_sentence(text: str, said: str) -> None:
+    assert any(said in line for line in problems(text))
+
+
+def test_no_file_and_no_text_are_refused(tmp_path: Path) -> None:
+    assert "is not a file" in problems(str(tmp_path / "absent.yaml"))[0]
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00d")
+    assert "is not UTF-8" in problems(str(tmp_path / "bytes.yaml"))[0]
+
+
+def test_a_number_written_as_1e_4_is_a_number() -> None:
+    arms = {s.key: knobs for s, knobs in trials.arms(studies.parse(TEXT))}
+    assert arms["lp_ft"]["learning_rate"] == 1e-4
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_proposed_study_has_no_errors(home: Home, film_notes: Dataset, wine: Dataset) -> None:
+    for dataset, source in ((film_notes, "bundled/minilm-l6"), (wine, "bundled/table-net")):
+        proposed = studies.propose(home, dataset, [sources.get(home, source)])
+        assert not errors(home, proposed)
+        assert proposed.draws in (3, 5) and proposed.controls and proposed.metric == "balanced_accuracy"
+
+
+def test_unknown_strategies_and_knobs_are_named_together_with_the_nearest(home: Home, film_notes: Dataset) -> None:
+    asked = study(
+        film_notes,
+        strategies=("linear_prob", "scratch", {"lp_ft": {"learning_rat": 1, "epochs": 0, "flip": "yes"}}),
+        controls=("classicle",),
+    )
+    said = errors(home, asked)
+    assert len(said) == 6
+    assert any("linear_prob: is not" in line and "'linear_probe'" in line for line in said)
+    assert any("scratch: is a control arm" in line for line in said)
+    assert any("'classical'" in line for line in said)
+    assert any("epochs: must be from 1 to 500; got 0" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("draws", 1, "draws: must be from 2 to 50; got 1"),
+        ("draws", 51, "draws: must be from 2 to 50; got 51"),
+        ("fractions", (0.0, 1.5), "fractions: must be above 0 and at most 1; got 0"),
+        ("fractions", (), "fractions: must name at least one"),
+        ("per_class", (0,), "per_class: must be at least 1; got 0"),
+        ("margin", -0.1, "margin: must be 0 or more"),
+        ("metric", "r2", "'r2' is not a metric of classification"),
+        ("sensitive", ("no such",), "there is no column 'no such'"),
+        ("group", "no such", "no such"),
+        ("sources", (), "sources: must name at least one"),
+        ("sources", ("bundled/minilm",), "bundled/minilm"),
+        ("strategies", (), "strategies: must name at least one"),
+        ("target", "other", "target: is 'other', but the dataset was stored with"),
+        ("task", "regression", "task: is 'regression'"),
+        ("seed", -1, "seed: must be from 0"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(home: Home, film_notes: Dataset, field, value, said) -> None:  # type: ignore[no-untyped-def]
+    assert any(said in line for line in errors(home, study(film_notes, **{field: value})))
+
+
+def test_a_source_that_cannot_read_the_data_is_an_error_that_names_another(home: Home, film_notes: Dataset) -> None:
+    said = errors(home, study(film_notes, sources=("bundled/tiny-resnet",)))
+    assert len(said) == 1 and "bundled/tiny-resnet" in said[0]
+
+
+def test_more_labels_a_class_than_there_are_is_a_warning(home: Home, wine: Dataset) -> None:
+    asked = study(wine, sources=("bundled/table-net",), strategies=("full_finetune",), per_class=(4, 5000))
+    found = [p.sentence() for p in studies.check(home, asked) if p.severity == "warning"]
+    assert any("5000 labels a class" in line for line in found)
+
+
+def test_numbers_have_no_labels_per_class(home: Home) -> None:
+    diabetes = samples.add(home, "diabetes")
+    asked = study(diabetes, sources=("bundled/table-net",), strategies=("full_finetune",), per_class=(8,))
+    assert any("needs classes" in line for line in errors(home, asked))
+
+
+def test_no_controls_is_a_warning_and_an_arm_that_does_not_fit_is_a_note(home: Home) -> None:
+    digits = samples.add(home, "digits-low")
+    asked = study(digits, sources=("bundled/tiny-resnet",), strategies=("full_finetune", "lora"), controls=())
+    found = {(p.severity, p.where) for p in studies.check(home, asked)}
+    assert ("warning", "controls") in found and ("note", "strategy lora") in found
+    assert {trial.strategy for trial in studies.expand(home, asked)} == {"full_finetune"}
+
+
+def test_submitting_a_wrong_study_is_refused_and_keeps_nothing(home: Home, film_notes: Dataset) -> None:
+    with pytest.raises(Refusal, match="draws"):
+        studies.submit(home, open_store(home), study(film_notes, draws=1, metric="nonsense"))
+    assert studies.listing(home) == []
+
+
+# --- trials -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_expands_into_every_arm_share_and_draw(home: Home, film_notes: Dataset) -> None:
+    asked = study(film_notes, strategies=("linear_probe", "lp_ft"), fractions=(0.5, 1.0, 1.0), draws=3)
+    found = studies.expand(home, asked)
+    assert len(found) == len({trial.id for trial in found}) == (2 + 3) * 2 * 3
+    assert all((trial.fraction is None) != (trial.per_class is None) for trial in found)
+    assert {trial.source for trial in found if trial.strategy == "classical"} == {"none"}
+    assert all(set(trial.knobs) == {k.key for k in strategies()[trial.strategy].knobs} for trial in found)
+
+
+def test_another_study_asks_for_the_same_trials_by_the_same_ids(home: Home, film_notes: Dataset) -> None:
+    first = study(film_notes, strategies=("linear_probe",), fractions=(0.5, 1.0), name="one", margin=0.01)
+    second = study(film_notes, strategies=("lp_ft", "linear_probe"), fractions=(1.0,), name="two", margin=0.02)
+    shared = {t.id for t in studies.expand(home, first)} & {t.id for t in studies.expand(home, second)}
+    assert len(shared) == 5 * (1 + 3)
+    assert studies.study_id(first) != studies.study_id(second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"fractions": (0.9,)},
+        {"per_class": (8,)},
+        {"strategies": ({"lp_ft": {"epochs": 3}},)},
+        {"sources": ("bundled/table-net",)},
+    ],
+)
+def test_whatever_decides_an_outcome_is_in_the_id(home: Home, film_notes: Dataset, change) -> None:  # type: ignore[no-untyped-def]
+    asked = study(film_notes, strategies=("lp_ft",), controls=())
+    other = asked.model_copy(update=change)
+    assert not {t.id for t in studies.expand(home, asked)} & {t.id for t in studies.expand(home, other)}
+
+
+def test_another_grouping_of_the_rows_makes_other_trials(home: Home, wine: Dataset) -> None:
+    asked = study(wine, sources=("bundled/table-net",), strategies=("full_finetune",))
+    other = asked.model_copy(update={"group": wine.inputs[0]})
+    assert not {t.id for t in studies.expand(home, asked)} & {t.id for t in studies.expand(home, other)}
+
+
+def test_ids_are_the_same_in_every_process(home: Home, film_notes: Dataset) -> None:
+    asked = study(film_notes)
+    key = studies.save(home, asked)
+    code = (
+        "from tltools import studies; from tltools.home import open_home; h = open_home(); "
+        f"print(*[t.id for t in studies.expand(h, studies.load(h, '{key}'))])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert said == [trial.id for trial in studies.expand(home, asked)]
+    assert RECIPE_VERSION >= 1
+
+
+def test_controls_try_as_many_rates_as_the_arm_that_tries_most(home: Home, film_notes: Dataset) -> None:
+    arms = trials.arms(study(film_notes, strategies=({"lp_ft": {"rates_tried": 3}}, "l2_sp")))
+    tried = {s.key: knobs.get("rates_tried") for s, knobs in arms}
+    assert tried == {"lp_ft": 3, "l2_sp": 1, "scratch": 3, "random_frozen": None, "classical": None}
+
+
+# --- keeping, submitting, estimating ----------------------------------------------------------------------------------
+
+
+def test_a_study_is_kept_once_and_loaded_the_same(home: Home, film_notes: Dataset) -> None:
+    asked = study(film_notes)
+    key = studies.save(home, asked)
+    assert studies.save(home, asked.model_copy(update={"name": "another name"})) == key
+    assert studies.load(home, key) == asked and studies.listing(home) == [key]
+    for wrong in ("0" * 16, "../../etc", "x"):
+        with pytest.raises(Refusal, match="there is no study"):
+            studies.load(home, wrong)
+
+
+def test_submitting_twice_gives_one_job(home: Home, film_notes: Dataset) -> None:
+    store = open_store(home)
+    first, second = (studies.submit(home, store, study(film_notes)) for _ in range(2))
+    assert first.id == second.id and first.kind == "study" and first.state == "queued"
+
+
+def test_a_path_becomes_a_dataset_that_lies_beside_the_study_file(home: Home, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"text": [f"good {k}" for k in range(30)] + [f"bad {k}" for k in range(30)]})
+    rows["label"] = np.repeat(["yes", "no"], 30)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    asked = Study(dataset="rows.csv", target="label", sources=("bundled/minilm-l6",), strategies=("linear_probe",))
+    settled = studies.settle(home, asked, tmp_path)
+    assert settled.dataset == datasets.listing(home)[0].id and settled.target == "label"
+    assert studies.settle(home, settled) == settled
+    with pytest.raises(Refusal, match="neither a dataset id nor a path"):
+        studies.settle(home, asked, tmp_path / "elsewhere")
+
+
+def test_an_estimate_counts_what_is_not_done_yet(home: Home, film_notes: Dataset) -> None:
+    store = open_store(home)
+    small = studies.estimate(home, store, study(film_notes, fractions=(0.5,), draws=2))
+    large = studies.estimate(home, store, study(film_notes, strategies=("linear_probe", "lp_ft"), draws=5))
+    assert small.trials == 8 and small.sealed == 0
+    assert small.seconds_low <= small.seconds <= small.seconds_high < large.seconds_high
+    assert small.peak_mb > 0 and small.detectable and 0 < small.detectable < 1
+    assert large.prefix_rows <= large.prefix_rows_naive
