@@ -131,13 +131,14 @@ def _image_facts(home: Home, backbone: ImageBackbone, folder: Path) -> dict[str,
         if source.image_size and _takes_size(source.architecture):
             options["img_size"] = source.image_size
         kept = {"kind": "timm", "architecture": source.architecture, "options": options, "class_token": False}
+        kept["flat"] = output.dim() == 2
         write_json(folder / "config.json", {"architecture": source.architecture, "options": options})
         return facts | kept
     from transformers import AutoConfig
 
     AutoConfig.from_pretrained(_base_folder(home, source), local_files_only=True).save_pretrained(folder)
     tokens = output[0].dim() == 3 and backbone.has_class_token
-    return facts | {"kind": "vision", "encoder": False, "class_token": tokens}
+    return facts | {"kind": "vision", "encoder": False, "class_token": tokens, "flat": tokens}
 
 
 def _base_folder(home: Home, source: Source) -> Path:

@@ -54,13 +54,14 @@ TABLE = "table = pd.read_csv(sys.argv[1], dtype=str, keep_default_na=False)  # a
 
 JOINED = 'items = [" . ".join(cell for cell in row if cell) for row in table[facts["inputs"]].to_numpy()]\n'
 
-SENTENCES = """\
+CELL = """\
 def cell(name, value):
     if name in facts["numbers"]:
         value = f"{float(value):.6g}" if abs(float(value)) < 1e6 else f"{float(value):.12g}"
     return f"{name} is {value}"
+'''
 
-
+SENTENCES = '''\
 names = facts["inputs"]
 rows = table[names].to_numpy()
 items = ["; ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
@@ -189,7 +190,7 @@ def _neural(facts: Facts) -> list[str]:
         parts.append(f"from transformers import {wanted}  # noqa: E402\n")
     parts.append(OPEN + WEIGHTS)
     parts += _model(facts)
-    parts.append(_items(facts))
+    parts += _items(facts)
     parts += _features(facts)
     decided = '(raw / head["temperature"]).softmax(1)' if facts["classes"] else "raw"
     parts.append(DECIDE.replace("{decided}", decided))
@@ -211,12 +212,12 @@ def _model(facts: Facts) -> list[str]:
     return [lines + (HOOKS if facts["layers"] else "")]
 
 
-def _items(facts: Facts) -> str:
+def _items(facts: Facts) -> list[str]:
     if facts["modality"] == "image":
-        return PICTURES
+        return [PICTURES]
     if facts["kind"] == "table":
-        return TABLE + "items = table\n"
-    return TABLE + (JOINED if facts["modality"] == "text" else SENTENCES)
+        return [TABLE + "items = table\n"]
+    return [TABLE + JOINED] if facts["modality"] == "text" else [TABLE, CELL, SENTENCES]
 
 
 def _features(facts: Facts) -> list[str]:
@@ -234,8 +235,9 @@ def _features(facts: Facts) -> list[str]:
     last = "model(pixels)" if facts["kind"] == "timm" else "model(pixels)[0]"
     last += "[:, 0]" if facts["class_token"] else ""
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"
-    found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else "pool(last)")
-    return [POOL, READ_PICTURE, found]
+    plain = "last" if facts["flat"] else "pool(last)"
+    found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else plain)
+    return [*([POOL] if layered or not facts["flat"] else []), READ_PICTURE, found]
 
 
 def _classical(facts: Facts) -> list[str]:

@@ -151,22 +151,30 @@ def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel:
     return NeuralModel(home, card, _backbone(home, card, trial, source, changes), head)
 
 
-def start_of(home: Home, card: dict[str, Any]) -> Backbone:
-    """The backbone that a trial started from, in eval mode; for tables with the trial's own columns."""
-    trial, source = Trial.model_validate(card["trial"]), Source.model_validate(card["source"])
-    return _backbone(home, card, trial, source, {})
+def start_of(model: NeuralModel) -> Backbone:
+    """The backbone that a trial started from, in eval mode; for tables with the statistics of the training rows."""
+    home, card, trial = model.home, model.card, model.trial
+    source = Source.model_validate(card["source"])
+    if source.family != "tabular":
+        return _backbone(home, card, trial, source, {})
+    split = datasets.stored_split(home, trial.split)
+    backbone = load_backbone(home, source, seed=trial.seed)
+    with devices.seeded(trial.seed):
+        labelled = np.sort(np.asarray([*split.train, *split.validation], np.int64))
+        backbone.fit_items(datasets.items(home, model.dataset, "tabular"), labelled)
+    return backbone.eval()
 
 
 def _backbone(home: Home, card: dict[str, Any], trial: Trial, source: Source, changes: dict[str, Tensor]) -> Backbone:
     init = str(card.get("init", "source"))
+    # an untrained source is made from the study's seed, which is the trial's; a random start from its own
     seed = int(card.get("init_seed") or trial.seed) if init == "random" else trial.seed
     backbone = load_backbone(home, source, init=init, seed=seed)
     if backbone.reads == "tabular":
-        known = card["columns"]
+        known = card["columns"]  # the statistics of its columns are among the changes
         empty: dict[str, Any] = {name: np.zeros(0, np.float64) for name in known["numbers"]}
         empty |= {name: np.zeros(0, object) for name in known["categories"]}
-        with devices.seeded(seed):
-            backbone.fit_items(pd.DataFrame(empty), np.zeros(0, np.int64))
+        backbone.fit_items(pd.DataFrame(empty), np.zeros(0, np.int64))
     load_changes(backbone, changes)
     return backbone.eval()
 
