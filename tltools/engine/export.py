@@ -55,11 +55,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         final.rmdir()
     with building(final) as folder:
         ticket.progress("writing", 1, 3)
-        facts = (
-            write_neural(ticket.home, model, folder)
-            if isinstance(model, NeuralModel)
-            else write_classical(model, folder)
-        )
+        facts = write_neural(model, folder) if isinstance(model, NeuralModel) else write_classical(model, folder)
         write_json(folder / "preprocessing.json", facts)
         write_bytes(folder / "predict.py", export_scripts.script(facts).encode())
         write_bytes(folder / "requirements.txt", _requirements(facts).encode())
@@ -75,9 +71,9 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
 # --- the model ------------------------------------------------------------------------------------------------------
 
 
-def write_neural(home: Home, model: NeuralModel, folder: Path) -> dict[str, Any]:
+def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
     """Writes weights (whole backbone and head), config and tokenizer; returns the facts for the script."""
-    backbone = model.backbone.to("cpu")
+    home, backbone = model.home, model.backbone.to("cpu")
     tensors = {f"backbone.{name}": value.clone().contiguous() for name, value in backbone.core.state_dict().items()}
     save_file(tensors | model.head, folder / "model.safetensors")
     facts: dict[str, Any] = {

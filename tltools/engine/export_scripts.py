@@ -59,9 +59,9 @@ def cell(name, value):
     if name in facts["numbers"]:
         value = f"{float(value):.6g}" if abs(float(value)) < 1e6 else f"{float(value):.12g}"
     return f"{name} is {value}"
-'''
+"""
 
-SENTENCES = '''\
+SENTENCES = """\
 names = facts["inputs"]
 rows = table[names].to_numpy()
 items = ["; ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
