@@ -1,0 +1,111 @@
+"""The replay of an export: its script predicts test rows again, without tltools, and must come to the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tltools import datasets
+from tltools.engine import trial_model
+from tltools.engine.trial_model import ClassicalModel, NeuralModel
+from tltools.tickets import Ticket
+
+REPLAYED = 500  # test rows that the exported script predicts again, at most
+REPLAY_SECONDS = 1200.0
+EXACT, ROUNDED = 2e-3, 0.15  # greatest difference of a probability: computed in 32 bits, or partly in bf16
+ROUNDED_MEAN = 0.03  # and the mean difference in bf16; numbers: in standard deviations of the truth
+
+
+def check(ticket: Ticket, model: NeuralModel | ClassicalModel, folder: Path) -> dict[str, Any]:
+    """Runs the exported script on test rows, where tltools cannot be imported, and compares with what was sealed.
+
+    Returns {"rows", "max_difference", "mean_difference", "same_class", "tolerance", "agrees", "note"}. Differences are
+    of probabilities, or of numbers in standard deviations of the truth. A class may differ where the sealed
+    probabilities of two classes lie within the tolerance.
+    """
+    stored = model.stored()
+    stored = stored.iloc[np.unique(np.linspace(0, len(stored) - 1, min(len(stored), REPLAYED)).astype(np.int64))]
+    with tempfile.TemporaryDirectory(prefix="tltools-replay-") as name:
+        given, out = _write_rows(model, stored["row"].to_numpy(), Path(name)), Path(name) / "out.csv"
+        said = _run_script(ticket, folder / "predict.py", given, out)
+        if said:
+            return {"rows": 0, "max_difference": 1.0, "agrees": False, "note": f"predict.py failed: {said}"}
+        again = pd.read_csv(out, float_precision="round_trip", keep_default_na=False)
+    half = isinstance(model, NeuralModel) and _rounded(model)
+    tolerance = ROUNDED if half else EXACT
+    if model.dataset.classes:
+        columns = [f"p_{k}" for k in range(len(model.dataset.classes))]
+        before = stored[columns].to_numpy(np.float64)
+        after = again[[f"p_{name}" for name in model.dataset.classes]].to_numpy(np.float64)
+        apart = np.abs(before - after).max(1)
+        pairs = np.sort(before, 1)[:, ::-1]
+        close = pairs[:, 0] - pairs[:, 1] <= 2 * tolerance if pairs.shape[1] > 1 else np.ones(len(pairs), bool)
+        same = before.argmax(1) == after.argmax(1)
+        classes = float(same.mean())
+        sound = float((same | close).mean()) >= 0.99
+    else:
+        spread = float(stored["truth"].std()) or 1.0
+        apart = np.abs(stored["prediction"].to_numpy() - again["prediction"].to_numpy()) / spread
+        classes, sound = 1.0, True
+    greatest, mean = float(apart.max()), float(apart.mean())
+    agrees = sound and greatest <= tolerance and (not half or mean <= ROUNDED_MEAN)
+    how = "The sealed predictions were computed partly in bf16, the script computes in 32 bits." if half else ""
+    return {
+        "rows": len(stored),
+        "max_difference": greatest,
+        "mean_difference": mean,
+        "same_class": classes,
+        "tolerance": tolerance,
+        "agrees": bool(agrees),
+        "note": how,
+    }
+
+
+def _rounded(model: NeuralModel) -> bool:
+    """Whether bf16 had a part in the sealed predictions: in the passes, or in the activations they went on from."""
+    card = model.card
+    return bool(card.get("bf16", model.device.bf16)) or bool(card.get("resumed_from_stage"))
+
+
+def _write_rows(model: NeuralModel | ClassicalModel, rows: np.ndarray, place: Path) -> Path:
+    """The rows as a user would give them: a CSV file, or a folder of pictures whose names keep the order."""
+    if model.dataset.modality == "image":
+        paths = trial_model.picked(datasets.items(model.home, model.dataset, "image"), rows)
+        folder = place / "pictures"
+        folder.mkdir()
+        for k, path in enumerate(paths):
+            (folder / f"{k:07d}{Path(path).suffix}").symlink_to(path)
+        return folder
+    table = datasets.rows(model.home, model.dataset.id).iloc[rows][list(model.dataset.inputs)]
+    table.to_csv(place / "rows.csv", index=False)
+    return place / "rows.csv"
+
+
+def _run_script(ticket: Ticket, script: Path, given: Path, out: Path) -> str:
+    """Runs `python predict.py given out` with tltools out of reach; returns what went wrong, or ""."""
+    code = (
+        "import runpy, sys; sys.modules['tltools'] = None; sys.dont_write_bytecode = True; "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-I", "-c", code, str(script), str(given), str(out)]
+    until = time.monotonic() + REPLAY_SECONDS
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, cwd=given.parent, stdout=subprocess.DEVNULL, stderr=errors) as process:
+            try:
+                while process.poll() is None:
+                    ticket.check()
+                    if time.monotonic() > until:
+                        return f"it took more than {REPLAY_SECONDS:.0f} s"
+                    time.sleep(0.05)
+            finally:
+                process.kill()
+        errors.seek(0)
+        lines = errors.read().strip().splitlines()
+    return "" if process.returncode == 0 else (lines[-1] if lines else f"exit code {process.returncode}")
