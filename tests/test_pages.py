@@ -213,7 +213,7 @@ def test_a_study_is_put_together_and_submitted(home: Home, notes: Dataset) -> No
     app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
     sound(app)
     assert any("python -m tltools run" in code.value for code in app.code)
-    next(toggle for toggle in app.toggle if toggle.label == "**Full fine-tuning**").set_value(False).run()
+    next(toggle for toggle in app.toggle if toggle.label == "Full fine-tuning").set_value(False).run()
     press(app, "Run the study")
     sound(app)
     job = open_store(home).jobs()[0]
@@ -244,7 +244,7 @@ def test_the_confusion_tab_opens_the_rows_behind_a_cell(home: Home, judged: str)
 
 
 def test_the_worst_mistakes_are_shown_with_their_place(home: Home, judged: str) -> None:
-    assert "film\\_notes\\.csv" in sound(opened("judge/explain.py", study=judged))
+    assert "film_notes.csv" in sound(opened("judge/explain.py", study=judged))
 
 
 def test_one_text_is_sent_to_the_worker_and_its_answer_shown(home: Home, judged: str) -> None:
@@ -334,3 +334,17 @@ def test_augmented_pictures_keep_their_size(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
     settings = {"flip": True, "rotate": 30, "scale": 0.2, "crop": 0.3, "colour": 0.3}
     assert augmented(tmp_path / "a.png", settings, 0).size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    "text", ["![x](http://e/p.png)", "[a](b)", "**b**", "`c`", "<img src=x>", "$x$", "# h", "- l", "~~s~~", "_e_", "1. l"]
+)
+def test_names_of_users_never_become_markup(text: str) -> None:
+    from markdown_it import MarkdownIt
+
+    from tltools.ui.words import esc
+
+    kinds = {
+        token.type for block in MarkdownIt("gfm-like", {"linkify": False}).parse(esc(text)) for token in block.children or [block]
+    }  # fmt: skip
+    assert kinds <= {"text", "text_special", "paragraph_open", "paragraph_close"}, kinds

@@ -39,7 +39,7 @@ def ordered(cells: Sequence[Fit], cards: Mapping[str, Source], ranks: Mapping[st
 def card(store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, chosen: bool) -> bool:
     """One source; returns whether it is chosen."""
     with st.container(border=True, height="stretch", key=f"card_{source.id.replace('/', '_').replace('.', '_')}"):
-        picked = st.toggle(f"**{esc(short(source.name, 46))}**", value=chosen, key=f"pick_{source.id}")
+        picked = st.toggle(esc(short(source.name, 46)), value=chosen, key=f"pick_{source.id}")
         chips = [f":green-badge[:material/trophy: rank {rank['rank']}]"] if rank and rank.get("rank") else []
         if not source.pretrained:
             chips.append(":gray-badge[untrained]")

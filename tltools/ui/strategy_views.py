@@ -57,7 +57,7 @@ def _card(
     fits = any(usable(strategy, source) for source in chosen_sources)
     with st.container(border=True, height="stretch", key=f"strategy_{strategy.key}"):
         on = st.toggle(
-            f"**{strategy.title}**", value=fits and strategy.key in start, key=f"on_{strategy.key}", disabled=not fits
+            strategy.title, value=fits and strategy.key in start, key=f"on_{strategy.key}", disabled=not fits
         )
         drawn = st.container()
         st.caption(strategy.what if fits else f"Not for this source. {strategy.what}")

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from tltools.records import Job
 from tltools.tasks import Metric
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~$:<&])")
+# what begins a link, a picture, HTML, code, formulas or emphasis; at the start of a text also headings, lists, quotes
+_MARKDOWN = re.compile(r"[\\`*\[\]<~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#>+-]|(?<=^\d)[.)]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ STATES: dict[str, tuple[str, str, str]] = {  # state -> (word, icon, colour)
 
 def esc(text: object) -> str:
     """User-made text for a place that renders Markdown: shown as it is, without links, images or colours."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def short(text: object, most: int = 60) -> str:
