@@ -52,7 +52,7 @@ def image(home: Home) -> FirstStudy:
     study = Study(
         dataset=high.id,
         sources=(f"own/{wanted[0].id}",),
-        strategies=("linear_probe", "multilayer_probe", {"full_finetune": {**short, "learning_rate": 1e-3}}),
+        strategies=("linear_probe", "multilayer_probe", {"full_finetune": short}),
         controls=({"scratch": short}, "random_frozen", "classical"),
         per_class=(4, 8, 16, 32),
         draws=4,

@@ -25,6 +25,7 @@ from tltools.tickets import Interrupted, Ticket
 
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
 CLIP = 1.0  # of the gradient's norm
+SOUND_BATCH = 16  # rows from which on batch statistics are worth learning in stages that are trained
 Loss = Callable[[Tensor, Tensor, Mapping[str, float]], Tensor]
 
 
@@ -245,10 +246,10 @@ def arrange(
             continue
         for module in stage_.modules:
             module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
-    if recipe.init == "source":
+    if recipe.batch_size < SOUND_BATCH or layout.part != "all":
         for module in backbone.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()  # with few rows, fresh batch statistics are worse than the source's
+                module.eval()  # statistics of a few rows are worse than the source's
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
@@ -290,7 +291,8 @@ def batches(rows: np.ndarray, lengths: np.ndarray, size: int, seed: int, epoch: 
         chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
         found += [chunk[i : i + size] for i in range(0, len(chunk), size)]
     if len(found) > 1 and len(found[-1]) == 1:
-        found[-2] = np.concatenate([found[-2], found.pop()])  # batch statistics of one row are none
+        alone = found.pop()
+        found[-1] = np.concatenate([found[-1], alone])  # batch statistics of one row are none
     return [found[i] for i in random.permutation(len(found))]
 
 
