@@ -15,7 +15,7 @@ picked = row_views.pick_trial(shown, "Of which arm", "explain_arm")
 if picked is None:
     widgets.empty("No trial of this study is finished.", "pages/train/runs.py", "Watch it run")
     st.stop()
-trial, arm = picked
+trial, _ = picked
 
 st.header("The worst mistakes", anchor=False)
 table = row_views.mistakes(home, dataset, trial)
@@ -23,4 +23,4 @@ if not table.empty:
     widgets.csv_button(table, "worst-mistakes")
 if dataset.classes:
     trust_views.calibration(home, trial)
-explain_views.why(home, store, dataset, trial, arm, [int(row) for row in table["row"]] if len(table) else [])
+explain_views.why(store, home, dataset, trial, [int(row) for row in table["row"]] if len(table) else [])

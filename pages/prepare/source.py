@@ -23,18 +23,19 @@ widgets.title(
     "Which source model?",
     f"These fit **{esc(dataset.name)}**. Bigger is not always better: rank them on your rows, it takes one pass each.",
 )
-cells = sources.fits(home, dataset)
-cards = {source.id: source for source in sources.listing(home)}
 chosen = state.sources()
+cards = {source.id: source for source in views.thinned(sources.listing(home), chosen)}
+cells = [cell for cell in sources.fits(home, dataset) if cell.source in cards]
 for extra in chosen:  # found by searching the hub
     if extra not in cards:
         cards[extra] = sources.get(home, extra)
         cells.insert(0, sources.fit(home, cards[extra], dataset))
 ranks = views.ranking(store, dataset)
-fitting = views.ordered(cells, cards, ranks)
+fitting = views.ordered(dataset, cells, cards, ranks)
 static = {id: place for place, id in enumerate(sources.static_order([cards[cell.source] for cell in fitting]), 1)}
 if not chosen and "source_default" not in st.session_state and fitting:
-    first = next((cell.source for cell in fitting if cards[cell.source].installed), None)
+    here = [cell.source for cell in fitting if cards[cell.source].installed]
+    first = next(iter(here), None)
     chosen = [first] if first else []
     st.session_state["source_default"] = True
 

@@ -41,7 +41,7 @@ strips.key()
 controls = views.controls(views.given(begin, "controls"))
 if dataset.modality == "image":
     folder, table = datasets.media(home, dataset.id), dataset_views.sample_of(home, dataset)
-    views.augmentation(chosen, [folder / str(name) for name in table[dataset.inputs[0]].head(4)])
+    views.pictures_changed(chosen, [folder / str(name) for name in table[dataset.inputs[0]].head(4)])
 
 st.subheader("How much evidence", anchor=False)
 fields = views.design(dataset, begin)

@@ -10,7 +10,7 @@
   const walker = document.createTreeWalker(document.querySelector('.stApp'), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const text = walker.currentNode.textContent.trim(), e = walker.currentNode.parentElement;
-    if (!text || !e || e.closest('svg, canvas, [data-testid=stIconMaterial], [aria-hidden=true], style, script, [disabled], [aria-disabled=true], label:has([disabled])')) continue;
+    if (!text || !e || e.closest('svg, canvas, [data-testid=stIconMaterial], [aria-hidden=true], [data-testid=stSlider], style, script, [disabled], [aria-disabled=true], label:has([disabled])')) continue;
     const s = getComputedStyle(e), box = e.getBoundingClientRect();
     if (!box.width || !box.height || s.visibility === 'hidden' || box.height < 4) continue;
     let shown = 1; for (let n = e; n; n = n.parentElement) shown *= Number(getComputedStyle(n).opacity);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,13 +26,30 @@ def ranking(store: Store, dataset: Dataset) -> dict[str, Row]:
     return {str(row["source"]): row for row in found}
 
 
-def ordered(cells: Sequence[Fit], cards: Mapping[str, Source], ranks: Mapping[str, Row]) -> list[Fit]:
+def thinned(found: Sequence[Source], chosen: Sequence[str]) -> list[Source]:
+    """One card for all draws and shares of one's own arm: the one that saw the most labels, and any that is chosen."""
+    best: dict[str, Source] = {}
+    for source in found:
+        known = best.get(source.name)
+        if known is None or _labels(source) > _labels(known):
+            best[source.name] = source
+    kept = {source.id for source in best.values()} | set(chosen)
+    return [source for source in found if source.provider != "own" or source.id in kept]
+
+
+def _labels(source: Source) -> int:
+    said = re.search(r"([\d,]+) labels", source.pretraining)
+    return int(said.group(1).replace(",", "")) if said else 0
+
+
+def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source], ranks: Mapping[str, Row]) -> list[Fit]:
     """Ranked ones first by rank; then what lies here, trained before untrained, small before large."""
 
     def place(cell: Fit) -> tuple[Any, ...]:
         card, rank = cards[cell.source], ranks.get(cell.source, {}).get("rank")
-        own = card.provider != "own"  # one's own trained networks come before the untrained one
-        return (rank is None, rank or 0, not card.installed, not card.pretrained, own, card.parameters or 0)
+        # a network that was trained on these very rows is the last thing to transfer from
+        known, own = card.trained_on == dataset.id, card.provider != "own"
+        return (known, rank is None, rank or 0, not card.installed, not card.pretrained, own, card.parameters or 0)
 
     return sorted((cell for cell in cells if cell.fits), key=place)
 

@@ -92,7 +92,9 @@ def study() -> Study | None:
         _unknown("study", refusal)
         return None
     if get("dataset") != found.dataset:
-        put(dataset=found.dataset, source=",".join(found.sources) or None)
+        put(dataset=found.dataset, source=None)
+    if not get("source"):
+        put(source=",".join(found.sources) or None)
     return found
 
 

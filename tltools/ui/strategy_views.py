@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from tltools import costs, plans
+from tltools import augmentation, costs, plans
 from tltools.records import Dataset, Source, Study
 from tltools.store import Store
 from tltools.strategies import Strategy, strategies
@@ -17,7 +17,6 @@ from tltools.tasks import tasks
 from tltools.trials import usable
 from tltools.ui import strips, widgets
 
-AUGMENTATION = ("flip", "rotate", "scale", "crop", "colour")
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
 
 
@@ -62,7 +61,7 @@ def _card(
         drawn = st.container()
         st.caption(strategy.what if fits else f"Not for this source. {strategy.what}")
         st.caption(f"_{strategy.when}_")
-        known = [knob for knob in strategy.knobs if modality == "image" or knob.key not in AUGMENTATION]
+        known = [knob for knob in strategy.knobs if modality == "image" or knob.key not in augmentation.KEYS]
         knobs = dict(start.get(strategy.key, {}))
         if known and fits:
             with st.popover("Knobs", icon=":material/tune:", type="tertiary"):
@@ -142,47 +141,16 @@ def _rarer(dataset: Dataset, proposed: Study) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def augmentation(chosen: Chosen, pictures: Sequence[Path]) -> None:
+def pictures_changed(chosen: Chosen, pictures: Sequence[Path]) -> None:
     """The user's own images as the strategies that augment will see them."""
-    settings = next((knobs for knobs in chosen.values() if any(knobs.get(key) for key in AUGMENTATION)), None)
+    settings = next((knobs for knobs in chosen.values() if any(knobs.get(key) for key in augmentation.KEYS)), None)
     if not pictures or settings is None:
         return
     st.subheader("Augmentation, on your images", anchor=False)
+    shown = [path for path in pictures[:4] if path.is_file()]
+    turns = [augmentation.preview(shown, settings, seed=seed) for seed in range(2)]
     with st.container(horizontal=True, gap="small"):
-        for k, path in enumerate(pictures[:4]):
-            if path.is_file():
-                st.image(str(path), caption="as it is", width=96, alt="An image of the dataset")
-                for turn in range(2):
-                    st.image(augmented(path, settings, 10 * k + turn), width=96, alt="The same image, augmented")
-
-
-def augmented(path: Path, settings: Mapping[str, Any], seed: int) -> Any:
-    """One picture, changed at random within the settings as training does it."""
-    import numpy as np
-    from PIL import Image, ImageEnhance, ImageOps
-
-    random = np.random.default_rng(seed)
-
-    def spread(key: str) -> float:
-        return float(random.uniform(-1, 1) * float(settings.get(key, 0) or 0))
-
-    with Image.open(path, formats=("PNG", "JPEG")) as opened:
-        picture = opened.convert("RGB").resize((128, 128))
-    if settings.get("flip") and random.random() < 0.5:
-        picture = ImageOps.mirror(picture)
-    cut = float(random.uniform(0, 1) * float(settings.get("crop", 0) or 0))
-    zoom = 128 * (1 + spread("scale")) * (1 - cut)
-    x, y = (64 + 64 * float(random.uniform(-1, 1)) * cut for _ in range(2))
-    wide = ImageOps.expand(picture, 128)
-    wide.paste(ImageOps.mirror(picture), (0, 128))
-    wide.paste(ImageOps.mirror(picture), (256, 128))
-    wide.paste(ImageOps.flip(picture), (128, 0))
-    wide.paste(ImageOps.flip(picture), (128, 256))
-    turned = wide.rotate(spread("rotate"), center=(192, 192), resample=Image.Resampling.BILINEAR)
-    box = tuple(map(round, (128 + x - zoom / 2, 128 + y - zoom / 2, 128 + x + zoom / 2, 128 + y + zoom / 2)))
-    seen = turned.crop((box[0], box[1], box[2], box[3])).resize((128, 128))
-    light = float(settings.get("colour", 0) or 0)
-    if light:
-        seen = ImageEnhance.Brightness(seen).enhance(1 + spread("colour"))
-        seen = ImageEnhance.Contrast(seen).enhance(1 + spread("colour"))
-    return seen
+        for k, path in enumerate(shown):
+            st.image(str(path), caption="as it is", width=96, alt="An image of the dataset")
+            for turn in turns:
+                st.image(turn[k], caption="changed", width=96, alt="The same image, as training sees it")

@@ -20,7 +20,7 @@ _TITLES = {
     "positive": "Transfer helps: {gain} over the best control.",
     "leaning_positive": "Transfer probably helps: {gain}, but it is not sure.",
     "neutral": "Transfer makes no difference that matters.",
-    "not_enough_evidence": "Not enough evidence: {gain} may be chance.",
+    "not_enough_evidence": "Not enough evidence: a gain of {gain} may be chance.",
     "leaning_negative": "Transfer probably hurts: {gain}, but it is not sure.",
     "negative": "Transfer hurts: {gain} against the best control.",
 }

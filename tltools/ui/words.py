@@ -57,7 +57,9 @@ def minus(text: str) -> str:
 
 def gain(value: float, metric: Metric) -> str:
     """A difference with its sign: "+11.7 points", "−0.31"."""
-    return minus(f"{100 * value:+.1f} points" if metric.unit == "share" else f"{value:+.3g}")
+    if metric.unit == "share":
+        return minus(f"{100 * value:+.1f} points") if abs(value) >= 0.0005 else "0.0 points"
+    return minus(f"{value:+.3g}")
 
 
 def score(value: float | None, metric: Metric) -> str:
