@@ -27,8 +27,8 @@ Rate = Mapping[str, Any]
 
 EARLY = 0.6  # share of the epochs that early stopping usually leaves
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
-GUESSED_FLOPS = 2e10  # sustained per second, on the slow side for two cores
-GUESSED_WORK = {"text": 64, "image": 400, "tabular": 1}  # times parameters a weight is used per row
+GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
+GUESSED_WORK = {"text": 30, "image": 160, "tabular": 1}  # times parameters a weight is used per row
 
 
 def guess(source: Source) -> dict[str, Any]:
