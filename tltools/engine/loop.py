@@ -246,11 +246,17 @@ def arrange(
             continue
         for module in stage_.modules:
             module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
-    if recipe.batch_size < SOUND_BATCH or layout.part != "all":
-        for module in backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()  # statistics of a few rows are worse than the source's
+    for module in backbone.modules():
+        small = recipe.batch_size < SOUND_BATCH or layout.part != "all"
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
+            module.eval()  # statistics of a few rows are worse than the source's
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def _knows(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Whether a norm has ever seen data: a new one says mean 0 and variance 1 of everything."""
+    mean, variance = norm.running_mean, norm.running_var
+    return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
 
 
 def _group(parameters: Any, rate: float, decay: float) -> dict[str, Any]:

@@ -1,0 +1,394 @@
+"""A sentence per thing that the loop promises, on the tabular network: small, with all that a large one has."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tltools import augmentation
+from tltools.engine import augment, loop
+from tltools.engine.checkpoints import Checkpoint
+from tltools.engine.device import Device
+from tltools.engine.tabular_backbone import TabularBackbone
+from tltools.records import Source
+from tltools.strategies import Layout, Recipe
+from tltools.tasks import tasks
+from tltools.tickets import Interrupted
+
+CPU = Device("cpu", 1, False, "a test", 1000.0)
+SOURCE = Source(
+    id="bundled/table-net", name="t", provider="bundled", reads="tabular", family="tabular", architecture="table-net"
+)
+N = 120
+
+
+class Table:
+    """A feed over the rows of a small made-up table; notes which rows are asked for."""
+
+    def __init__(self, backbone: TabularBackbone, table: pd.DataFrame, boundary: int = 0) -> None:
+        self.encoded = backbone.encode(table)
+        self.lengths = np.arange(len(table)) % 7 + 1
+        self.seen: list[np.ndarray] = []
+        self.cache: torch.Tensor | None = None
+        if boundary:
+            with torch.no_grad():
+                self.cache = backbone.states(self.encoded.take(np.arange(len(table))), boundary)
+
+    def take(self, rows: np.ndarray, *, training: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        self.seen.append(rows)
+        return self.encoded.take(rows), None if self.cache is None else self.cache[torch.from_numpy(rows)].clone()
+
+
+class Stopper:
+    """A ticket that stops at the n-th check; never when n is None."""
+
+    def __init__(self, at: int | None = None, kind: type[Exception] = Interrupted) -> None:
+        self.left, self.kind = at, kind
+
+    def check(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise self.kind
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    random = np.random.default_rng(3)
+    made = pd.DataFrame(random.normal(size=(N, 4)), columns=list("abcd"))
+    made["kind"] = random.choice(["x", "y", "z"], N)
+    return made
+
+
+@pytest.fixture(scope="module")
+def codes(table: pd.DataFrame) -> np.ndarray:
+    return ((table["a"] + table["b"] * table["c"] > 0).to_numpy()).astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def backbone(table: pd.DataFrame) -> TabularBackbone:
+    torch.manual_seed(0)
+    made = TabularBackbone(SOURCE)
+    made.fit_items(table, np.arange(N))
+    return made
+
+
+ALL, TOP = Layout((1e-3,) * 4, 1e-2), Layout((0.0, 0.0, 0.0, 1e-3), 1e-2)
+
+
+def recipe(*phases: Layout, **fields: Any) -> Recipe:
+    return Recipe(phases=phases or (ALL,), **{"epochs": 6, "batch_size": 8, "patience": 0, **fields})
+
+
+def training(
+    backbone: TabularBackbone,
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    folder: Path,
+    asked: Recipe,
+    *,
+    ticket: Any = None,
+    held: int = 30,
+    boundary: int = 0,
+    every: float = 1e9,
+    **place: Any,
+) -> loop.Training:
+    torch.manual_seed(1)
+    train, validation = np.arange(80), np.arange(80, 80 + held)
+    rows = loop.Rows(train, validation, torch.from_numpy(codes), loop.balance(codes, train))
+    return loop.Training(
+        loop.Tuned(backbone.twin(), 2), Table(backbone, table, boundary), asked, rows,
+        loop.Place(CPU, boundary=boundary, **place), tasks()["classification"].loss, 1.0, 7, ticket or Stopper(),
+        Checkpoint(folder, every),
+    )  # fmt: skip
+
+
+def state(of: loop.Training) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in of.model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- it learns, and does so the same way each time --------------------------------------------------------------------
+
+
+def test_it_learns(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe(epochs=10))
+    fitted = made.run()
+    assert fitted.validation_loss < 0.4 and fitted.curve[0]["train_loss"] > fitted.curve[-1]["train_loss"]
+    assert fitted.validation_loss == min(point["validation_loss"] for point in fitted.curve)
+    raw = loop.predict(made.model, made.feed, np.arange(110, 120), made.place)
+    assert raw.shape == (10, 2) and not made.model.training
+
+
+def test_the_same_seed_gives_the_same_bits(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    one, two = (training(backbone, table, codes, tmp_path / str(k), recipe()) for k in range(2))
+    assert one.run().curve[-1]["train_loss"] == two.run().curve[-1]["train_loss"]
+    assert same(state(one), state(two))
+
+
+THREE = (TOP, Layout((0.0, 0.0, 1e-3, 1e-3), 1e-2), ALL)
+
+
+@pytest.mark.parametrize(("phases", "stop"), [((ALL,), 13), *((THREE, stop) for stop in (0, 19, 20, 33, 40, 59))])
+def test_an_interrupted_run_ends_in_the_same_bits(backbone, table, codes, tmp_path, phases, stop) -> None:  # type: ignore[no-untyped-def]
+    asked = recipe(*phases, weight_decay=0.1, warmup=0.2, anchor=0.01)
+    whole = training(backbone, table, codes, tmp_path / "whole", asked)
+    expected = whole.run()
+    cut = training(backbone, table, codes, tmp_path / "cut", asked, ticket=Stopper(stop))
+    with pytest.raises(Interrupted):
+        cut.run()
+    again = training(backbone, table, codes, tmp_path / "cut", asked)
+    torch.manual_seed(999)  # whatever the new process has drawn before
+    fitted = again.run()
+    assert same(state(whole), state(again))
+    keep = ("epoch", "train_loss", "validation_loss")
+    assert [[p[k] for k in keep] for p in fitted.curve] == [[p[k] for k in keep] for p in expected.curve]
+    assert fitted.steps == expected.steps
+
+
+def test_a_killed_run_goes_on_from_its_last_due_checkpoint(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    whole = training(backbone, table, codes, tmp_path / "whole", recipe(*THREE))
+    whole.run()
+    cut = training(
+        backbone, table, codes, tmp_path / "cut", recipe(*THREE), ticket=Stopper(37, KeyboardInterrupt), every=0.0
+    )
+    cut.checkpoint.due = lambda: cut.at.steps % 6 == 0  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    assert len(list((tmp_path / "cut").glob("*.json"))) == 2
+    newest = max((tmp_path / "cut").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-7])  # torn: the older one must serve
+    again = training(backbone, table, codes, tmp_path / "cut", recipe(*THREE))
+    again.run()
+    assert again.ticket.left is None and same(state(whole), state(again))  # type: ignore[attr-defined]
+    seen = sum(map(len, again.feed.seen))  # type: ignore[attr-defined]
+    assert seen < sum(map(len, whole.feed.seen)), "it did not start anew"  # type: ignore[attr-defined]
+    again.checkpoint.clear()
+    assert not (tmp_path / "cut").exists()
+
+
+def test_a_checkpoint_holds_no_code(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(Interrupted):
+        training(backbone, table, codes, tmp_path, recipe(), ticket=Stopper(5)).run()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+
+
+# --- what is frozen stays frozen --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layout", "bottom", "moves"),
+    [
+        (TOP, 0, lambda name, norms: name.startswith(("blocks.2.", "norm."))),
+        (ALL, 1, lambda name, norms: not name.startswith("columns.")),
+        (Layout((1e-2,) * 4, 1e-2, "norms"), 0, lambda name, norms: name in norms),
+    ],
+    ids=["top", "frozen bottom", "norms"],
+)
+def test_only_what_the_layout_opens_moves_or_costs(backbone, table, codes, tmp_path, layout, bottom, moves) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe(layout, epochs=2), frozen_bottom=bottom)
+    before = state(made)
+    made.run()
+    changed = {n.removeprefix("backbone.core.") for n, v in state(made).items() if not torch.equal(v, before[n])}
+    norms = backbone.norm_parameters()
+    expected = {n for n, _ in made.model.backbone.core.named_parameters() if moves(n, norms)}
+    seldom = {n for n in expected if "missing" in n}  # the vector of a missing value, where none is missing
+    assert changed - {"head.weight", "head.bias"} == expected - seldom
+    open_ones = {id(p) for p in made.model.parameters() if p.requires_grad}
+    assert {id(p) for p in made.optimiser.state} <= open_ones
+    assert all(p.grad is None for p in made.model.parameters() if not p.requires_grad)
+
+
+def test_the_best_weights_are_of_one_moment_even_when_later_phases_open_more(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    ruinous = Layout((0.5,) * 4, 0.5)
+    made = training(backbone, table, codes, tmp_path, recipe(TOP, ruinous, epochs=8))
+    before = state(made)
+    fitted = made.run()
+    assert fitted.curve[-1]["validation_loss"] > fitted.validation_loss
+    lower = [n for n in before if n.startswith("backbone.core.blocks.0.")]
+    assert lower and all(torch.equal(state(made)[n], before[n]) for n in lower)
+    raw = loop.predict(made.model, made.feed, made.rows.validation, made.place)
+    each = made.loss(raw, made.rows.targets[made.rows.validation], {}) * made.rows.weights[made.rows.validation]
+    again = float(each.sum() / made.rows.weights[made.rows.validation].sum())
+    assert again == pytest.approx(fitted.validation_loss, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "known", "learns"), [(8, True, False), (16, True, True), (8, False, True)],
+    ids=["small batches", "sound batches", "new network"],
+)  # fmt: skip
+def test_batch_statistics_are_learnt_on_sound_batches_or_where_there_are_none(  # type: ignore[no-untyped-def]
+    backbone, table, codes, tmp_path, size, known, learns
+) -> None:
+    with_norm = backbone.twin()
+    with_norm.core.norm = nn.BatchNorm1d(128)
+    with_norm.core.norm.running_mean.fill_(0.25 * known)
+    with_norm.find_stages()
+    made = training(with_norm, table, codes, tmp_path, recipe(epochs=1, batch_size=size))
+    made.run()
+    assert bool((made.model.backbone.core.norm.running_mean != 0.25 * known).any()) == learns
+
+
+def test_from_the_cached_boundary_comes_what_the_whole_network_gives(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    whole = training(backbone, table, codes, tmp_path / "w", recipe(TOP, epochs=3))
+    tail = training(backbone, table, codes, tmp_path / "t", recipe(TOP, epochs=3), boundary=3)
+    whole.run(), tail.run()
+    rows = np.arange(100, 120)
+    one, two = (loop.predict(made.model, made.feed, rows, made.place) for made in (whole, tail))
+    assert torch.allclose(one, two, atol=1e-4)
+
+
+def test_l2_sp_stays_nearer_to_the_source(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    far = []
+    for anchor in (0.0, 10.0):
+        made = training(backbone, table, codes, tmp_path / str(anchor), recipe(anchor=anchor, weight_decay=0.0))
+        start = {n: p.detach().clone() for n, p in made.model.backbone.named_parameters()}
+        made.run()
+        far.append(loop.pull(made.model, start).item())
+    assert far[1] < far[0] / 2
+
+
+# --- when it ends, and what it looks at -------------------------------------------------------------------------------
+
+
+def test_it_stops_when_the_validation_loss_no_longer_falls(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    random = np.random.default_rng(0).permutation(codes)
+    made = training(backbone, table, random, tmp_path, recipe(epochs=200, patience=2))
+    fitted = made.run()
+    assert fitted.stopped_early and fitted.steps < 200 * 10
+    assert fitted.curve[-1]["validation_loss"] > fitted.validation_loss
+
+
+def test_a_phase_that_gets_nowhere_hands_over_to_the_next(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    idle = Layout((0.0, 0.0, 0.0, 1e-12), 1e-12)
+    made = training(backbone, table, codes, tmp_path, recipe(idle, ALL, epochs=40, patience=1))
+    first = made.model.backbone.core.state_dict()["blocks.0.widen.weight"].clone()
+    assert made.run().phase == 1
+    assert not torch.equal(first, made.model.backbone.core.state_dict()["blocks.0.widen.weight"])
+
+
+def test_without_validation_rows_it_goes_on_to_the_end(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe(epochs=3, patience=1, min_steps=45), held=0)
+    fitted = made.run()
+    assert fitted.steps == 50 and not fitted.stopped_early
+    assert all("validation_loss" not in point for point in fitted.curve)
+
+
+def test_the_probes_solution_is_a_candidate_that_tuning_must_beat(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    good = training(backbone, table, codes, tmp_path / "good", recipe(epochs=20))
+    good.run()
+    ruinous = recipe(Layout((0.3,) * 4, 0.3), epochs=3, head_start="probe")
+    made = training(backbone, table, codes, tmp_path, ruinous)
+    made.model.load_state_dict(good.model.state_dict())
+    before = state(made)
+    fitted = made.run()
+    assert fitted.validation_loss < min(point["validation_loss"] for point in fitted.curve)
+    assert same(before, state(made))
+
+
+def test_no_row_beyond_its_own_is_ever_read(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe())
+    made.run()
+    assert set(np.concatenate(made.feed.seen).tolist()) == set(range(110))  # type: ignore[attr-defined]
+
+
+def test_rare_classes_weigh_as_much_as_frequent_ones() -> None:
+    codes = np.array([0] * 90 + [1] * 10 + [2])
+    weights = loop.balance(codes, np.arange(100)).numpy()
+    assert weights[:90].sum() == pytest.approx(weights[90:100].sum()) == pytest.approx(50)
+    assert weights[100] == 1
+
+
+def test_every_row_comes_once_an_epoch_in_batches_of_like_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 1000)
+    rows = np.arange(0, 1000, 2)[:481]
+    found = loop.batches(rows, lengths, 16, 3, 5)
+    assert sorted(np.concatenate(found).tolist()) == rows.tolist()
+    assert min(map(len, found)) > 1, "statistics of one row are none"
+    spread = np.mean([np.ptp(lengths[batch]) for batch in found])
+    assert spread < 25 < np.ptp(lengths)
+    again, other = loop.batches(rows, lengths, 16, 3, 5), loop.batches(rows, lengths, 16, 3, 6)
+    assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(found, other, strict=True))
+    assert [len(batch) for batch in loop.batches(rows[:1], lengths, 16, 0, 0)] == [1]
+
+
+def test_rates_rise_and_then_fall_to_nearly_nothing() -> None:
+    factors = [loop.schedule(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx(np.arange(1, 11) / 10)
+    assert factors[10:] == sorted(factors[10:], reverse=True) and 0 < factors[-1] < 0.02
+    assert loop.schedule(0, 1, 0.1) == 1.0
+
+
+# --- augmentation -----------------------------------------------------------------------------------------------------
+
+EVERYTHING = {"flip": True, "rotate": 30, "scale": 0.2, "crop": 0.3, "colour": 0.3}
+
+
+def picture(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    across, down = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 64))
+    pixels = np.stack([255 * across, 255 * down, 127 + 120 * np.sin(6 * across) * np.cos(5 * down)], -1)
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "p.png")
+    return tmp_path / "p.png", pixels.astype(np.uint8)
+
+
+def test_the_preview_shows_what_training_sees(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path, pixels = picture(tmp_path)
+    changes = augmentation.drawn(EVERYTHING, 8, np.random.default_rng(4))
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().repeat(8, 1, 1, 1)
+    seen = augment.apply(images, changes).permute(0, 2, 3, 1).numpy()
+    shown = augmentation.preview([path] * 8, EVERYTHING, seed=4, size=64)
+    for one, other in zip(seen, shown, strict=True):
+        assert np.abs(one - np.asarray(other, np.float32)).mean() < 1.5  # of 255: rounding of two resamplings
+
+
+def test_without_settings_nothing_changes() -> None:
+    images = torch.rand(3, 3, 8, 8) * 255
+    changes = augmentation.drawn({}, 3, np.random.default_rng(0))
+    assert torch.allclose(augment.apply(images, changes), images, atol=1e-3)
+
+
+def test_a_flip_mirrors_about_half_of_the_images() -> None:
+    images = torch.rand(1, 3, 8, 8).repeat(200, 1, 1, 1) * 255
+    out = augment.apply(images, augmentation.drawn({"flip": True}, 200, np.random.default_rng(0)))
+    mirrored = [torch.allclose(one, images[0].flip(-1), atol=1e-2) for one in out]
+    assert 70 < sum(mirrored) < 130
+    assert all(m or torch.allclose(one, images[0], atol=1e-2) for m, one in zip(mirrored, out, strict=True))
+
+
+def test_augmented_batches_follow_torchs_random_state_so_that_checkpoints_hold_it() -> None:
+    class Pixels:
+        def raw(self, rows: np.ndarray) -> torch.Tensor:
+            return torch.arange(len(rows) * 48, dtype=torch.uint8).reshape(-1, 3, 4, 4)
+
+        def normalise(self, raw: torch.Tensor) -> torch.Tensor:
+            return raw
+
+    take = augment.maker(EVERYTHING, Pixels())
+    assert take is not None
+    torch.manual_seed(5)
+    take(np.arange(4))
+    kept = torch.get_rng_state()
+    first = take(np.arange(4))["pixel_values"]
+    torch.set_rng_state(copy.copy(kept))
+    assert torch.equal(first, take(np.arange(4))["pixel_values"])
+    assert augment.maker(EVERYTHING, object()) is None
