@@ -85,9 +85,9 @@ def sizes(profile: Profile) -> None:
     """The facts of the profile in one line."""
     said = []
     for key, value in profile.numbers.items():
-        if key.startswith("target_") or key in {"missing_share", "words_95"}:
+        words = _NUMBER_WORDS.get(key)
+        if words is None:
             continue
-        words = _NUMBER_WORDS.get(key, key.replace("_", " "))
         said.append(f"{value:,.0f} {words}" if value >= 10 or value == int(value) else f"{value:.3g} {words}")
     if said:
         st.caption(" · ".join(said[:8]))

@@ -63,7 +63,7 @@ def _attribution(home: Home, dataset: Dataset, result: Mapping[str, Any]) -> Non
         _columns(result)
         return
     word = "word" if kind == "words" else "place"
-    st.caption(f"Each {word} was covered once. :blue-badge[speaks for the prediction] :orange-badge[speaks against it]")
+    st.caption(f"Each {word} was covered once. :orange-badge[speaks for the prediction] :blue-badge[speaks against it]")
     if kind == "words":
         for row in result["rows"]:
             with st.container(border=True, gap="xxsmall"):
@@ -84,7 +84,7 @@ def _coloured(words: Sequence[Sequence[Any]]) -> str:
     said = []
     for word, weight in words:
         share = float(weight) / most
-        colour = "blue" if share > 0 else "orange"
+        colour = "orange" if share > 0 else "blue"  # as in the maps over pictures
         text = esc(word)
         if abs(share) >= 0.6:
             said.append(f":{colour}-background[**{text}**]")

@@ -72,6 +72,9 @@ def sources() -> list[str]:
 def dataset() -> Dataset | None:
     """The current dataset; an unknown id is said so, and forgotten by a button."""
     id = get("dataset")
+    if not id and get("study"):
+        opened = study()
+        id = opened.dataset if opened else None
     if not id:
         return None
     try:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import streamlit as st
 
-from tltools import studies
+from tltools import sources, studies
 from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Study
@@ -41,7 +41,7 @@ def _said(home: Home) -> dict[Step, str]:
     """Per step what is done, in a few words; empty where it is not."""
     dataset, study = _dataset(home), _study(home)
     chosen = state.sources()
-    names = ", ".join(source.split("/")[-1] for source in chosen[:2])
+    names = ", ".join(_name(home, source) for source in chosen[:2])
     more = f" and {len(chosen) - 2} more" if len(chosen) > 2 else ""
     return {
         "data": esc(short(dataset.name, 28)) if dataset else "",
@@ -49,6 +49,13 @@ def _said(home: Home) -> dict[Step, str]:
         "strategy": f"{len(study.strategies)} + {len(study.controls)} controls" if study else "",
         "verdict": _progress(home, study) if study else "",
     }
+
+
+def _name(home: Home, source: str) -> str:
+    try:
+        return sources.get(home, source).name
+    except Refusal:
+        return source.split("/")[-1]
 
 
 def _dataset(home: Home) -> Dataset | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pandas as pd
@@ -13,14 +13,14 @@ from tltools.records import Report
 from tltools.reports import views as tables
 from tltools.tasks import Metric, tasks
 from tltools.ui import charts, verdict_charts, widgets
-from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, verdict_badge
+from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
 
 Row = Mapping[str, Any]
 _TITLES = {
     "positive": "Transfer helps: {gain} over the best control.",
     "leaning_positive": "Transfer probably helps: {gain}, but it is not sure.",
     "neutral": "Transfer makes no difference that matters.",
-    "not_enough_evidence": "Not enough evidence: a gain of {gain} may be chance.",
+    "not_enough_evidence": "Not enough evidence: a difference of {gain} may be chance.",
     "leaning_negative": "Transfer probably hurts: {gain}, but it is not sure.",
     "negative": "Transfer hurts: {gain} against the best control.",
 }
@@ -202,8 +202,8 @@ def under(report: Report) -> str:
     """One line on what was judged."""
     rows, metric = report.rows, metric_of(report)
     pool = rows.get("train", 0) + rows.get("validation", 0)
-    sources: Sequence[str] = sorted({str(row["source"]) for row in report.verdicts})
-    named = ", ".join(esc(one) for one in sources[:3])
+    names = {str(row["title"]).partition(" of ")[2] or str(row["source"]) for row in report.verdicts}
+    named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3]) or "none"
     return minus(
         f"{esc(report.name)} · {pool:,} labelled rows · {rows.get('test', 0):,} test rows, read once a trial · source "
         f"{named} · {metric.title.lower()}"

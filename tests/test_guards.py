@@ -1,0 +1,106 @@
+"""What stands before the web server, driven as plain ASGI: hosts, the budget of uploads, headers.
+
+`pytest tests/test_guards.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard
+
+PATH = "/_stcore/upload_file/{session}/{file}"
+
+
+async def inner(scope: Any, receive: Any, send: Any) -> None:
+    """A server that reads the whole body, as Streamlit does, and refuses one that breaks off."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            await send({"type": "http.response.start", "status": 400, "headers": []})
+            return
+        if not message.get("more_body"):
+            break
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def asked(
+    app: Any, path: str = "/", *, method: str = "GET", host: str = "localhost:8501", chunks: tuple[bytes, ...] = (b"",),
+    declared: int | None = None, kind: str = "http",
+) -> tuple[int, dict[bytes, bytes]]:  # fmt: skip
+    """(status, headers) of one request; a closed WebSocket has status 1008."""
+    headers = [(b"host", host.encode())]
+    if declared is not None:
+        headers.append((b"content-length", str(declared).encode()))
+    left = list(chunks)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        body = left.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(left)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": kind, "path": path, "method": method, "headers": headers}
+    asyncio.run(app(scope, receive, send))
+    if sent[0]["type"] == "websocket.close":
+        return sent[0]["code"], {}
+    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+@pytest.mark.parametrize(
+    ("host", "fine"),
+    [("localhost:8501", True), ("127.0.0.1", True), ("LOCALHOST", True), ("a.example.com", True), ("example.com", False),
+     ("evil.example", False), ("localhost.evil.example", False), ("", False)],
+)  # fmt: skip
+def test_only_known_hosts_are_answered(host: str, fine: bool) -> None:
+    app = HostGuard(inner, ["localhost", "127.0.0.1", "*.example.com"])
+    assert asked(app, host=host)[0] == (204 if fine else 403)
+    if not fine:
+        assert asked(app, host=host, kind="websocket")[0] == 1008
+
+
+def test_every_answer_has_the_protective_headers() -> None:
+    headers = asked(Headers(inner))[1]
+    assert headers[b"x-frame-options"] == b"DENY" and b"frame-ancestors 'none'" in headers[b"content-security-policy"]
+
+
+def test_uploads_are_held_to_a_budget_that_frees_what_is_deleted() -> None:
+    budget = Budget(per_session=100, in_all=150)
+    app = UploadGuard(inner, budget, lambda session: True)
+    one, two, three = (PATH.format(session="s", file=name) for name in ("one", "two", "three"))
+    assert asked(app, one, method="PUT", chunks=(b"x" * 40, b"x" * 40), declared=80)[0] == 204
+    assert asked(app, two, method="PUT", chunks=(b"x" * 40,), declared=40)[0] == 413
+    assert asked(app, PATH.format(session="t", file="a"), method="PUT", chunks=(b"x" * 60,))[0] == 204
+    other = PATH.format(session="u", file="b")
+    assert asked(app, other, method="PUT", chunks=(b"x" * 60,), declared=60)[0] == 413, "all sessions together"
+    assert asked(app, one, method="DELETE")[0] == 204
+    assert asked(app, three, method="PUT", chunks=(b"x" * 40,), declared=40)[0] == 204
+
+
+def test_a_body_that_lies_about_its_length_is_cut_off_and_not_counted() -> None:
+    budget = Budget(per_session=100)
+    app = UploadGuard(inner, budget, lambda session: True)
+    lie = PATH.format(session="s", file="lie")
+    assert asked(app, lie, method="PUT", chunks=(b"x" * 90, b"x" * 90), declared=5)[0] == 400
+    assert not budget.held
+
+
+def test_what_ended_sessions_held_is_forgotten() -> None:
+    budget, living = Budget(per_session=100, in_all=100), {"s"}
+    app = UploadGuard(inner, budget, living.__contains__)
+    assert asked(app, PATH.format(session="s", file="a"), method="PUT", chunks=(b"x" * 90,))[0] == 204
+    living.clear()
+    living.add("t")
+    assert asked(app, PATH.format(session="t", file="b"), method="PUT", chunks=(b"x" * 90,))[0] == 204
+
+
+def test_too_many_files_in_ten_minutes_are_refused() -> None:
+    app = UploadGuard(inner, Budget(files=2), lambda session: True)
+    paths = [PATH.format(session="s", file=name) for name in "abc"]
+    assert [asked(app, path, method="PUT", chunks=(b"x",))[0] for path in paths] == [204, 204, 429]
