@@ -229,6 +229,15 @@ def test_a_knob_reaches_the_study_file(home: Home, notes: Dataset) -> None:
     assert "last_block: {epochs: 3}" in next(code.value for code in app.code if "dataset:" in code.value)
 
 
+def test_a_time_budget_is_turned_into_draws(home: Home, notes: Dataset) -> None:
+    app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
+    app.segmented_control(key="evidence_by").set_value("time").run()
+    app.select_slider(key="minutes").set_value(480).run()
+    text = sound(app)
+    assert "480 min buy" in text or "480 min do not suffice" in text
+    assert "minutes: 480.0" in next(code.value for code in app.code if "dataset:" in code.value)
+
+
 def test_the_verdict_is_said_first_with_word_and_mark(home: Home, judged: str) -> None:
     app = opened("judge/compare.py", study=judged)
     text = sound(app)

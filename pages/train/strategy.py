@@ -44,20 +44,20 @@ if dataset.modality == "image":
     views.pictures_changed(chosen, [folder / str(name) for name in table[dataset.inputs[0]].head(4)])
 
 st.subheader("How much evidence", anchor=False)
-fields = views.design(dataset, begin)
-keep_share = begin.per_class is not None and st.toggle(
-    f"Keep the study's labels per class: {', '.join(map(str, begin.per_class or ()))}", value=True, key="keep_per_class"
-)
+fields, minutes = views.design(dataset, begin)
 study = begin.model_copy(
     update={
         "dataset": dataset.id,
         "sources": tuple(source.id for source in picked),
         "strategies": views.entries(chosen),
         "controls": views.entries(controls),
-        "per_class": begin.per_class if keep_share else None,
+        "budget": begin.budget.model_copy(update={"minutes": minutes}),
         **fields,
     }
 )
+bought = ""
+if minutes is not None and not any(problem.severity == "error" for problem in studies.check(home, study)):
+    study, bought = study_draft.fit(home, store, study, minutes)
 study_draft.keep(store, study)
 problems = studies.check(home, study)
 errors = [problem for problem in problems if problem.severity == "error"]
@@ -71,6 +71,8 @@ with right, st.container(border=True):
     )  # fmt: skip
     st.caption("The same as `python -m tltools run study.yaml`")
 with left:
+    if bought:
+        st.markdown(bought)
     if problems:
         widgets.problems(problems)
     else:

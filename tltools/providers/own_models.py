@@ -42,7 +42,7 @@ def _card(folder: Path) -> Source | None:
     return base.model_copy(
         update={
             "id": f"own/{folder.name}",
-            "name": f"{base.name}: {what}",
+            "name": f"{base.name.removesuffix(', untrained')} tuned on {facts['dataset']['name']}",
             "provider": "own",
             "pretrained": True,
             "installed": True,

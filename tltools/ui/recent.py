@@ -33,8 +33,9 @@ class Known:
 def listing(home: Home, store: Store, most: int = 6) -> list[Known]:
     """The newest studies; those whose file cannot be read any more are left out."""
     jobs = job_by_study(store)
+    before = {str(id) for job in jobs.values() for id in job.payload.get("first", ())}  # they only made a source
     found = []
-    for id in studies.listing(home)[: most * 2]:
+    for id in [id for id in studies.listing(home) if id not in before][: most * 2]:
         try:
             study = studies.load(home, id)
         except Refusal:

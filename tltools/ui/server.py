@@ -7,6 +7,7 @@ collector (Streamlit collects after every run, 83 ms each without), and the way 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 import uuid
@@ -35,6 +36,7 @@ from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard  # noqa: E
 
 QUIET_SECONDS = 30.0  # a worker that was not heard of for longer counts as gone
 LEAST_FREE = 200_000_000  # bytes of disk
+log = logging.getLogger("tltools.ui")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
 
 # Until st.navigation has run once, Streamlit believes in its old automatic pages and tells the first visitor of a deep
@@ -66,13 +68,13 @@ async def healthz(request: Request) -> JSONResponse:
 def friendly(error: Exception) -> bool:
     """What a visitor sees of a bug: a sentence and a number to find it by in the server's log."""
     number = uuid.uuid4().hex[:8]
-    print(f"error {number}: {type(error).__name__}: {error}", file=sys.stderr)
+    log.error("error %s", number, exc_info=error)
     st.error(
         f"This page met a mistake of ours (number {number}). Nothing stored was changed. Reload the page; if it "
         "happens again, report it with this number from the server's log.",
         icon=":material/error:",
     )
-    return False  # Streamlit logs the traceback; its own message stays short by configuration
+    return True  # nothing more is shown
 
 
 @asynccontextmanager

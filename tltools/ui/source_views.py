@@ -30,9 +30,10 @@ def thinned(found: Sequence[Source], chosen: Sequence[str]) -> list[Source]:
     """One card for all draws and shares of one's own arm: the one that saw the most labels, and any that is chosen."""
     best: dict[str, Source] = {}
     for source in found:
-        known = best.get(source.name)
+        arm = re.sub(r", [\d,]+ labels$", "", f"{source.name} {source.pretraining}")
+        known = best.get(arm)
         if known is None or _labels(source) > _labels(known):
-            best[source.name] = source
+            best[arm] = source
     kept = {source.id for source in best.values()} | set(chosen)
     return [source for source in found if source.provider != "own" or source.id in kept]
 

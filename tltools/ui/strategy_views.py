@@ -17,6 +17,7 @@ from tltools.tasks import tasks
 from tltools.trials import usable
 from tltools.ui import strips, widgets
 
+_MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
 
 
@@ -86,28 +87,54 @@ def controls(start: Chosen) -> Chosen:
     return {key: start.get(key, {}) for key in start} or {one.key: {} for one in known}
 
 
-def design(dataset: Dataset, proposed: Study) -> dict[str, Any]:
-    """Shares of the labels, draws, metric, margin and the rarer settings; returns fields of the study."""
-    usual = [f"{fraction:g}" for fraction in proposed.fractions]
+def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | None]:
+    """Shares of the labels, draws or a time budget, and the rarer settings: (fields of the study, minutes or None)."""
     left, right = st.columns(2, gap="large")
     with left:
-        steps = sorted({0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, *proposed.fractions})
-        options = [f"{step:g}" for step in steps]
-        picked = st.pills(
-            "Shares of the labels", options, selection_mode="multi", default=usual, key="fractions",
-            format_func=lambda text: f"{100 * float(text):g} %",
-            help="Each arm is trained at each share, so that the report can say what labels are worth.",
-        )  # fmt: skip
-        fractions = tuple(sorted(float(text) for text in picked)) or (1.0,)
+        fields = _shares(proposed)
+    minutes = None
     with right:
-        draws = st.slider(
-            "Draws", 2, 20, proposed.draws, key="draws",
-            help="How often each share is drawn anew, with another seed: luck is measured, not guessed.",
+        by_time = st.segmented_control(
+            "Evidence by", ["draws", "time"], default="time" if proposed.budget.minutes else "draws", required=True,
+            key="evidence_by", help="Either say how often each share is drawn anew, or how long it may take.",
         )  # fmt: skip
-    fields: dict[str, Any] = {"fractions": fractions, "draws": int(draws)}
+        if by_time == "time":
+            minutes = float(
+                st.select_slider("Time budget (minutes)", _MINUTES, _nearest(proposed.budget.minutes), key="minutes")
+            )
+            fields["draws"] = proposed.draws
+        else:
+            fields["draws"] = int(
+                st.slider(
+                    "Draws", 2, 20, min(max(proposed.draws, 2), 20), key="draws",
+                    help="How often each share is drawn anew, with another seed: luck is measured, not guessed.",
+                )
+            )  # fmt: skip
     with st.expander("Metric, margin, groups"):
         fields |= _rarer(dataset, proposed)
-    return fields
+    return fields, minutes
+
+
+def _shares(proposed: Study) -> dict[str, Any]:
+    kept = proposed.per_class is not None and st.toggle(
+        f"Labels per class, as in the study: {', '.join(map(str, proposed.per_class or ()))}",
+        value=True,
+        key="keep_per_class",
+    )
+    if kept:
+        return {"per_class": proposed.per_class, "fractions": proposed.fractions}
+    steps = sorted({0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, *proposed.fractions})
+    picked = st.pills(
+        "Shares of the labels", [f"{step:g}" for step in steps], selection_mode="multi", key="fractions",
+        default=[f"{fraction:g}" for fraction in proposed.fractions],
+        format_func=lambda text: f"{100 * float(text):g} %",
+        help="Each arm is trained at each share, so that the report can say what labels are worth.",
+    )  # fmt: skip
+    return {"per_class": None, "fractions": tuple(sorted(float(text) for text in picked)) or (1.0,)}
+
+
+def _nearest(minutes: float | None) -> int:
+    return min(_MINUTES, key=lambda known: abs(known - (minutes or 5)))
 
 
 def _rarer(dataset: Dataset, proposed: Study) -> dict[str, Any]:

@@ -46,6 +46,36 @@ def keep(store: Store, study: Study) -> None:
         store.remember("draft", study.dataset, {"yaml": text})
 
 
+def fit(home: Home, store: Store, study: Study, minutes: float) -> tuple[Study, str]:
+    """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence."""
+    tried: dict[int, Estimate] = {}
+
+    def fits(draws: int) -> bool:
+        tried[draws] = studies.estimate(home, store, study.model_copy(update={"draws": draws}))
+        return tried[draws].seconds <= 60 * minutes
+
+    least, most = 2, 20
+    if not fits(least):
+        need = about(tried[least].seconds)
+        said = f"**{minutes:g} min do not suffice**: even two draws take about {need}. Leave out a strategy or a share."
+        return _budgeted(study, least, minutes), said
+    while least < most:  # the most draws that still fit
+        middle = (least + most + 1) // 2
+        if fits(middle):
+            least = middle
+        else:
+            most = middle - 1
+    shares = len(study.per_class or study.fractions)
+    said = f"**{minutes:g} min buy** {least} draws × {shares} shares of every arm: {tried[least].trials} trials."
+    return _budgeted(study, least, minutes), said
+
+
+def _budgeted(study: Study, draws: int, minutes: float) -> Study:
+    return study.model_copy(
+        update={"draws": draws, "budget": study.budget.model_copy(update={"minutes": float(minutes)})}
+    )
+
+
 def cost(guess: Estimate) -> None:
     """Time, memory and disk before anything runs, and the evidence it buys."""
     low, high = about(guess.seconds_low), about(guess.seconds_high)
