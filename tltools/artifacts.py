@@ -5,6 +5,7 @@ The manifest `sealed.json` is written last, so its presence means "complete"; it
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,10 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from tltools.home import sync_folder, write_json
 from tltools.records import Problem
 
 MANIFEST = "sealed.json"
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES)  # what a rename says of a place that is taken; Windows: the last
 _MANY = 500  # files; above it they are flushed together
 
 
@@ -40,19 +44,31 @@ def building(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         _seal(temporary)
-        if sealed(final):
-            return
-        if final.exists():
-            # an unsealed folder in our place is the rest of something that died; it holds nothing complete
-            shutil.rmtree(final, ignore_errors=True)
-        try:
-            os.rename(temporary, final)
-        except OSError:
-            if not sealed(final):
-                raise
+        _put_in_place(temporary, final)
         sync_folder(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, final: Path) -> None:
+    """Renames a sealed folder to its place, or leaves the sealed one that is there.
+
+    An unsealed folder in our place is the rest of something that died. Only one process at a time removes such rests,
+    and looks once more before: else it might remove what another one has put there in between.
+    """
+    for _ in range(100):
+        try:
+            os.rename(temporary, final)  # refused where a folder with content is
+            return
+        except OSError as error:
+            if sealed(final):
+                return
+            if error.errno not in _TAKEN:
+                raise
+        with FileLock(final.parent / ".removing-rests.lock"):
+            if not sealed(final):
+                shutil.rmtree(final, ignore_errors=True)
+    raise OSError(f"{final} is taken again and again")
 
 
 def verify(folder: Path) -> list[Problem]:
