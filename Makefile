@@ -5,14 +5,17 @@ BIN    := .venv/bin
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check fast clean
+.PHONY: run test slow check fast clean
 .DEFAULT_GOAL := run
 
 run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 	STREAMLIT_SERVER_PORT=$(PORT) $(BIN)/python -m streamlit run tltools/ui/server.py
 
-test: check  ## lint, types, then the whole suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: check  ## lint, types, then the suite; `make slow` has what takes minutes
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+slow: .venv/.ready-test  ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 check: .venv/.ready-test  ## lint and types only
 	$(BIN)/ruff check .

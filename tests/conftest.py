@@ -13,12 +13,16 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from tltools.home import Home, open_home
+
+if TYPE_CHECKING:
+    from tests.sealed_trials import Sealed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -39,6 +43,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("TLTOOLS_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("TLTOOLS_DATABASE_URL", raising=False)
     return open_home()
+
+
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+    """A home with sealed trials of every kind; shared, so tests must not change what they find in it."""
+    from tests import sealed_trials
+
+    return sealed_trials.make(open_home(tmp_path_factory.mktemp("sealed") / "home"))
 
 
 @pytest.fixture

@@ -49,6 +49,6 @@ with take:
     if st.button("Export and check", type="primary", icon=":material/inventory_2:", key="export_go"):
         views.ask_export(home, store, trial)
         st.rerun()
-    st.code(f"python -m tltools export {trial} --to model/", language="bash")
+    st.code(f"python -m tltools export {trial} --to model/", language=None)
     if mine is not None and views.follow(mine, ["export"]):
         views.exported(mine)

@@ -37,7 +37,7 @@ def check(ticket: Ticket, model: NeuralModel | ClassicalModel, folder: Path) -> 
         said = _run_script(ticket, folder / "predict.py", given, out)
         if said:
             return {"rows": 0, "max_difference": 1.0, "agrees": False, "note": f"predict.py failed: {said}"}
-        again = pd.read_csv(out, float_precision="round_trip", keep_default_na=False)
+        again = pd.read_csv(out, keep_default_na=False)
     half = isinstance(model, NeuralModel) and _rounded(model)
     tolerance = ROUNDED if half else EXACT
     if model.dataset.classes:

@@ -2,16 +2,17 @@
 
 A unit is a child module, or an element of the container that holds the blocks. Units are grouped, bottom first: what
 comes before the first block is the stem (stage 0), every block is a stage, what follows the last block belongs to it.
-To resume above a boundary, every unit below it answers at once, without computing: the last one with the cached
-activation, the others with zeros of the shape they had in the dry run. A boundary counts as resumable only when the
-dry run's output comes out the same that way, so a skip connection across it is noticed, not assumed away.
+A stage's exit, the last of its modules, is the unit whose output enters the next stage. To resume above a boundary,
+every unit below it answers at once, without computing: the exit with the cached activation, the others with zeros of
+the shape they had in the dry run. A boundary counts as resumable only when the dry run's output comes out the same
+that way, so a skip connection across it is noticed, not assumed away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,37 +34,59 @@ class Unit:
 
     name: str
     module: nn.Module
-    block: bool  # an element of a container of blocks
+    rank: int  # 2: an element of an opened container of blocks; 1: a container left whole; 0: any other module
+    parameters: int
+    layers: int
     answer: Any = None  # what it returned in the dry run: the template for skipping it
-    parameters: int = field(default=0)
+    entered: tuple[int, ...] = ()  # identities of the tensors that it was called with in the dry run
 
 
 class Reached(Exception):
     """Ends a forward pass once every wanted activation is known."""
 
 
-def units(module: nn.Module, prefix: str = "") -> Iterator[Unit]:
-    """Yields the children of a backbone in order, with the containers of its blocks opened one level."""
-    children = [(name, child) for name, child in module.named_children() if any(True for _ in child.modules())]
-    containers = [child for _, child in children if _is_container(child)]
+OPENED = 0.25  # a container is opened when it holds at least this share of all layers: stems and heads stay whole
+
+
+def units(core: nn.Module) -> list[Unit]:
+    """The children of a backbone in order, with the containers that hold its blocks opened one level."""
+    return list(_units(core, "", _layers(core)))
+
+
+def _units(module: nn.Module, prefix: str, whole: int) -> Iterator[Unit]:
+    def opens(child: nn.Module) -> bool:
+        return _is_container(child) and _layers(child) >= OPENED * whole
+
+    children = list(module.named_children())
+    several = sum(_is_container(child) for _, child in children) > 2  # as in ResNets, where each of four is a stage
     for name, child in children:
         full = f"{prefix}{name}"
-        if _is_container(child) and len(containers) <= 2:
+        if opens(child) and not several:
             for key, element in child.named_children():
-                yield Unit(f"{full}.{key}", element, block=True, parameters=_size(element))
-        elif not _is_container(child) and any(_is_container(inner) for inner in child.children()):
-            yield from units(child, f"{full}.")
+                yield _unit(f"{full}.{key}", element, rank=2)
+        elif not isinstance(child, nn.Sequential | nn.ModuleList) and any(opens(inner) for inner in child.modules()):
+            yield from _units(child, f"{full}.", whole)
         else:
-            yield Unit(full, child, block=_is_container(child), parameters=_size(child))
+            yield _unit(full, child, rank=1 if isinstance(child, nn.Sequential | nn.ModuleList) else 0)
+
+
+def _unit(name: str, module: nn.Module, *, rank: int) -> Unit:
+    size = sum(parameter.numel() for parameter in module.parameters())
+    return Unit(name, module, rank, size, _layers(module))
 
 
 def _is_container(module: nn.Module) -> bool:
-    filled = [child for child in module.children() if _size(child)]
+    filled = [child for child in module.children() if any(True for _ in child.parameters())]
     return isinstance(module, nn.Sequential | nn.ModuleList) and len(filled) >= 2
 
 
-def _size(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _layers(module: nn.Module) -> int:
+    """How many linear and convolutional layers: modules with a matrix or kernel, tables of embeddings left out."""
+    return sum(
+        any(parameter.dim() >= 2 for parameter in inner.parameters(recurse=False))
+        for inner in module.modules()
+        if not isinstance(inner, nn.Embedding)
+    )
 
 
 def chain(core: nn.Module, run: Callable[[], Any]) -> tuple[list[Stage], list[list[Unit]]]:
@@ -72,35 +95,58 @@ def chain(core: nn.Module, run: Callable[[], Any]) -> tuple[list[Stage], list[li
     Returns the stages and, for each, its units. Units that `run` never calls (an unused pooler) are left out.
     """
     called: list[Unit] = []
+    held: list[Any] = []  # keeps the tensors of the dry run alive, so that an identity means one tensor
     with ExitStack() as stack:
         for unit in units(core):
 
-            def note(_: nn.Module, __: Any, output: Any, unit: Unit = unit) -> None:
+            def before(_: nn.Module, args: Any, named: Any, unit: Unit = unit) -> None:
+                given = [value for value in (*args, *named.values()) if isinstance(value, Tensor)]
+                held.extend(given)
+                unit.entered += tuple(map(id, given))
+
+            def after(_: nn.Module, __: Any, output: Any, unit: Unit = unit) -> None:
                 if unit not in called:
                     called.append(unit)
                 unit.answer = output
 
-            stack.callback(unit.module.register_forward_hook(note).remove)
+            stack.callback(unit.module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(unit.module.register_forward_hook(after).remove)
         run()
-    return group(called)
+    groups = group(called)
+    for stage, following in zip(groups, groups[1:], strict=False):
+        _exit_last(stage, following[0])
+    return [_stage(found, bottom=found is groups[0]) for found in groups], groups
 
 
-def group(called: Sequence[Unit]) -> tuple[list[Stage], list[list[Unit]]]:
+def group(called: Sequence[Unit]) -> list[list[Unit]]:
     """Groups units into stem, blocks, and what follows the last block."""
-    blocks = [i for i, unit in enumerate(called) if unit.block and unit.parameters]
-    if len(blocks) < 2:  # no container of blocks: every unit with parameters is one
-        blocks = [i for i, unit in enumerate(called) if unit.parameters][1:]
-    starts = [0, *[i for i in blocks if i > 0]]
-    groups = [list(called[a:b]) for a, b in zip(starts, [*starts[1:], len(called)], strict=True)]
-    stages = [
-        Stage(
-            max(found, key=lambda unit: unit.parameters).name,
-            tuple(u.module for u in found),
-            sum(u.parameters for u in found),
-        )
-        for found in groups
-    ]
-    return stages, groups
+    for rank in (2, 1, 0):
+        blocks = [i for i, unit in enumerate(called) if unit.rank >= rank and unit.layers]
+        if len(blocks) >= 2 and sum(called[i].layers for i in blocks) * 2 >= sum(unit.layers for unit in called):
+            break
+    stem_is_block = bool(blocks) and blocks[0] == 0
+    starts = sorted({0, *(blocks[1:] if stem_is_block else blocks)})
+    return [list(called[a:b]) for a, b in zip(starts, [*starts[1:], len(called)], strict=True)]
+
+
+def whole(called: Sequence[Unit]) -> tuple[list[Stage], list[list[Unit]]]:
+    """One stage of everything: for a backbone whose activations between units cannot be pooled."""
+    return [_stage(called, bottom=True)], [list(called)]
+
+
+def _exit_last(stage: list[Unit], following: Unit) -> None:
+    """Moves the unit whose output enters the next stage to the end: side branches (rotary tables) may run after it."""
+    for unit in reversed(stage):
+        with suppress(TypeError, IndexError, KeyError):
+            if id(first_tensor(unit.answer)) in following.entered:
+                stage.remove(unit)
+                stage.append(unit)
+                return
+
+
+def _stage(found: Sequence[Unit], *, bottom: bool) -> Stage:
+    named = max(found, key=lambda unit: unit.parameters) if bottom else max(found, key=lambda unit: unit.rank)
+    return Stage(named.name, tuple(unit.module for unit in found), sum(unit.parameters for unit in found))
 
 
 def first_tensor(output: Any) -> Tensor:

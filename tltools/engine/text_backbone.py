@@ -47,7 +47,6 @@ class TextBackbone(Backbone):
     """See the module's text."""
 
     reads = "text"
-    skip_stem_without_weights = False
 
     def __init__(self, source: Source, core: nn.Module, tokenizer: Any, limit: int) -> None:
         super().__init__(source, core, f"text|{limit}|{tokenizer.__class__.__name__}|{tokenizer.vocab_size}")
@@ -75,7 +74,7 @@ class TextBackbone(Backbone):
         return 0
 
     def sample(self, rows: int, length: int) -> Batch:
-        ids = torch.arange(rows * length).reshape(rows, length) % 90 + 5
+        ids = torch.arange(rows * length).reshape(rows, length) % max(min(90, self.tokenizer.vocab_size - 5), 1) + 5
         return {"input_ids": ids, "attention_mask": torch.ones(rows, length, dtype=torch.long)}
 
     def _run(self, batch: Batch) -> Any:
@@ -91,13 +90,12 @@ class TextBackbone(Backbone):
         summed = torch.einsum("bld,bl->bd", states.float(), weights)
         return summed / weights.sum(1, keepdim=True).clamp(min=1.0)
 
-    def find_causality(self) -> None:
+    def _before_dry_run(self) -> None:
         """Sets `causal` by changing the last token and looking at the first state."""
         batch = self.sample(2, 7)
         changed = {**batch, "input_ids": batch["input_ids"].clone()}
-        changed["input_ids"][:, -1] += 1
-        with torch.no_grad():
-            first, second = self._run(batch)[0][:, 0], self._run(changed)[0][:, 0]
+        changed["input_ids"][:, -1] -= 1
+        first, second = self._run(batch)[0][:, 0], self._run(changed)[0][:, 0]
         self.causal = bool(torch.equal(first, second))
         self.preprocessing += "|causal" if self.causal else "|mean"
 
@@ -128,7 +126,6 @@ def build(source: Source, folder: Path, random: bool) -> TextBackbone:
     positions = getattr(config, "max_position_embeddings", None) or 512
     limit = min(int(source.options.get("max_tokens", MAX_TOKENS)), source.max_length or positions, positions)
     backbone = TextBackbone(source, core.float().eval(), tokenizer, limit)
-    backbone.find_causality()
     backbone.find_stages()
     return backbone
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ PICKLE_NAMES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".pkl", ".pickle", ".job
 def refuse_pickle(path: Path) -> None:
     """Refuses formats that may run code when read, by name and by their first bytes."""
     with open(path, "rb") as file:
-        start = file.read(8)
+        start = file.read(9)
+    # a safetensors file begins with the length of its header, which may well read 0x80 (pickle) or PK (zip)
+    header_like = start[3:8] == bytes(5) and start[8:9] in (b"{", b"")
     disguised = start[:1] == b"\x80" or start[:2] == b"PK" or start[:6] == b"\x93NUMPY"
-    if path.suffix.lower() in PICKLE_NAMES or disguised:
+    if path.suffix.lower() in PICKLE_NAMES or (disguised and not header_like):
         raise refuse(
             path.name, "must be a safetensors file; pickle checkpoints can run code and are not read.", CONVERT
         )
@@ -53,32 +56,41 @@ def header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             raise bad(f"its header claims {length} bytes")
         text = file.read(length)
     try:
-        entries = json.loads(text, object_pairs_hook=_no_duplicates)
+        entries = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise bad(f"its header cannot be read ({error})") from error
     if not isinstance(entries, dict) or len(entries) > TENSOR_LIMIT:
         raise bad("its header is not a table of at most 20,000 tensors")
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
     spans = []
+    content = size - 8 - length
     for name, entry in entries.items():
         if name == "__metadata__":
             continue
-        try:
-            kind, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-            count = 1
-            for side in shape:
-                count *= int(side)
-            sound = kind in BITS and 0 <= begin <= end <= size - 8 - length and count * BITS[kind] // 8 == end - begin
-        except (KeyError, TypeError, ValueError):
-            sound = False
-        if not sound:
+        if not _sound(entry, content):
             raise bad(f"tensor {name!r} does not fit the file")
-        found[name] = (kind, shape)
-        spans.append((begin, end))
-    spans.sort()
-    if any(second[0] < first[1] for first, second in zip(spans, spans[1:], strict=False)):
-        raise bad("tensors overlap")
+        found[name] = (entry["dtype"], tuple(entry["shape"]))
+        spans.append(tuple(entry["data_offsets"]))
+    reached = 0
+    for begin, end in sorted(spans):
+        if begin < reached:
+            raise bad("tensors overlap")
+        if begin > reached:
+            raise bad(f"the bytes from {reached} to {begin} belong to no tensor")
+        reached = end
+    if reached < content:
+        raise bad(f"the bytes from {reached} to {content} belong to no tensor")
     return found
+
+
+def _sound(entry: Any, content: int) -> bool:
+    """Whether an entry's dtype, shape and place are well-formed, agree, and lie within the file's `content` bytes."""
+    try:
+        kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        whole = isinstance(shape, list) and all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        return whole and begin <= end <= content and math.prod(shape) * BITS[kind] // 8 == end - begin
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

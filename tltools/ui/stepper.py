@@ -40,7 +40,7 @@ def draw(here: Step) -> None:
 def _said(home: Home) -> dict[Step, str]:
     """Per step what is done, in a few words; empty where it is not."""
     dataset, study = _dataset(home), _study(home)
-    chosen = state.sources()
+    chosen = state.sources() or list(study.sources if study else ())
     names = ", ".join(_name(home, source) for source in chosen[:2])
     more = f" and {len(chosen) - 2} more" if len(chosen) > 2 else ""
     return {

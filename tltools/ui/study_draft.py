@@ -97,8 +97,8 @@ def file(study: Study) -> None:
     """The study file, and the command that does the same in a terminal."""
     text = studies.dump(study)
     with st.expander("The study file, and the same in a terminal"):
-        st.code(text, language="yaml")
-        st.code("python -m tltools run study.yaml", language="bash")
+        st.code(text, language=None)  # coloured keys are too faint on white
+        st.code("python -m tltools run study.yaml", language=None)
         st.download_button(
             "Download study.yaml", text, "study.yaml", "application/yaml", icon=":material/download:",
             on_click="ignore", key="study_yaml",
