@@ -84,9 +84,19 @@ def _record(where: str, fields: dict[str, Any]) -> Study:
             place = ".".join(str(part) for part in item["loc"] if not str(part).startswith(("tuple", "str", "dict")))
             what = f"{item['msg'][0].lower()}{item['msg'][1:]}; got {str(item.get('input'))[:60]!r}."
             problems.append(Problem(severity="error", where=f"{where}, {place}", what=what, remedy="Mend this field."))
-    if problems:
-        raise Refusal(*problems)
+    if problems:  # a file that cannot be settled never reaches `studies.check`, so its strategies are looked at here
+        raise Refusal(*problems, *_unknown_strategies(given))
     return study
+
+
+def _unknown_strategies(given: dict[str, Any]) -> list[Problem]:
+    problems = []
+    for field, kind in (("strategies", "transfer"), ("controls", "control")):
+        entries = given.get(field)
+        for entry in entries if isinstance(entries, list) else []:
+            key = next(iter(entry), "") if isinstance(entry, dict) else entry
+            problems.append(known_strategy(str(key), kind)[1])
+    return [problem for problem in problems if problem is not None]
 
 
 def dump(study: Study) -> str:
