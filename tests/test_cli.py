@@ -123,7 +123,7 @@ def test_plan_tells_trials_time_and_problems(home: Home, folder: Path) -> None:
     assert found["estimate"]["trials"] == len(found["trials"]) == 8
     assert found["estimate"]["seconds_low"] <= found["estimate"]["seconds"] <= found["estimate"]["seconds_high"]
     wrong = _study(folder, "wrong.yaml", strategies=["full_finetun"], epochs=3, draws=1)
-    said = " ".join(one["what"] + one["remedy"] for one in as_json(home, "plan", str(wrong), code=2)["problems"])
+    said = " ".join(one["where"] + one["remedy"] for one in as_json(home, "plan", str(wrong), code=2)["problems"])
     assert "full_finetune" in said and "epochs" in said
     assert as_json(home, "plan", str(folder / "none.yaml"), code=2)["problems"]
 
