@@ -190,7 +190,8 @@ class Backbone(nn.Module):
 
     def stage_parameters(self, stage: int) -> dict[str, nn.Parameter]:
         """The parameters of one stage by name."""
-        return {name: p for name, p in self.core.named_parameters() if self._stage_index()[id(p)] == stage}
+        index = self._stage_index()
+        return {name: p for name, p in self.core.named_parameters() if index[id(p)] == stage}
 
     def _stage_index(self) -> dict[int, int]:
         index = dict.fromkeys((id(p) for p in self.core.parameters()), 0)

@@ -39,7 +39,7 @@ def slot(value: Any) -> int:
 
 
 class NumberEncoder(nn.Module):
-    """Encoder of a numeric column: (B,) values, NaN where missing -> (B, WIDTH)."""
+    """What belongs to one numeric column; `NumberEncoders` computes with all of them at once."""
 
     mean: Tensor
     scale: Tensor
@@ -52,11 +52,22 @@ class NumberEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
+
+class NumberEncoders(nn.ModuleDict):
+    """The encoders of all numeric columns by slug: (B, columns) values, NaN where missing -> (B, WIDTH), their sum.
+
+    Three matrix products instead of a call a column: a table of thousands of columns takes milliseconds a step.
+    """
+
     def forward(self, values: Tensor) -> Tensor:
+        def stacked(name: str) -> Tensor:
+            return torch.stack([getattr(encoder, name) for encoder in self.values()])
+
         known = torch.isfinite(values)
-        standard = ((torch.nan_to_num(values) - self.mean) / self.scale).clamp(-6, 6)
-        seen = standard[:, None] * self.vector + self.bias
-        return torch.where(known[:, None], seen, self.missing)
+        standard = ((torch.nan_to_num(values) - stacked("mean")) / stacked("scale")).clamp(-6, 6)
+        seen = known.to(standard.dtype)
+        summed: Tensor = (standard * seen) @ stacked("vector")
+        return summed + seen @ stacked("bias") + (1 - seen) @ stacked("missing")
 
 
 class Columns(nn.Module):
@@ -64,7 +75,7 @@ class Columns(nn.Module):
 
     def __init__(self, numbers: Sequence[str], categories: Sequence[str]) -> None:
         super().__init__()
-        self.numbers = nn.ModuleDict({slug(name): NumberEncoder() for name in numbers})
+        self.numbers = NumberEncoders({slug(name): NumberEncoder() for name in numbers})
         self.categories = nn.ModuleDict({slug(name): nn.Embedding(SLOTS, WIDTH) for name in categories})
         for weight in self.categories.parameters():
             nn.init.normal_(weight, std=0.3)
@@ -72,8 +83,8 @@ class Columns(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         total: Tensor = torch.zeros(values.shape[0], WIDTH, device=values.device)
-        for i, encoder in enumerate(self.numbers.values()):
-            total = total + encoder(values[:, i])
+        if len(self.numbers):
+            total = total + self.numbers(values[:, : len(self.numbers)])
         for i, encoder in enumerate(self.categories.values(), start=len(self.numbers)):
             total = total + encoder(values[:, i].long())
         return self.norm(total)

@@ -1,0 +1,157 @@
+"""Studies on public datasets whose outcome is known or bounded: `python -m benchmarks.known_cases DATA [CASE ...]`.
+
+DATA is a folder with the datasets under their usual names (see `CASES` for the files); each study runs as
+`python -m tltools run` in a home of its own and its verdicts go to docs/known_cases.md and docs/known_cases.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+IMAGENET = "local/mobilenetv2-035"
+MINILM = "bundled/minilm-l6"
+NET = "bundled/table-net"
+
+CASES: dict[str, dict[str, Any]] = {
+    "hymenoptera": {
+        "dataset": "hymenoptera/hymenoptera_train.zip", "test": "hymenoptera/hymenoptera_val.zip",
+        "sources": [IMAGENET], "strategies": ["linear_probe"], "controls": ["scratch", "random_frozen", "classical"],
+        "fractions": [1.0], "draws": 3,
+    },
+    "flowers": {
+        "dataset": "flowers/flowers_train.zip", "test": "flowers/flowers_test.zip", "sources": [IMAGENET],
+        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["random_frozen", "classical"],
+        "fractions": [0.1, 1.0], "draws": 3,
+    },
+    "sst2": {
+        "dataset": "sst2/sst2_train.csv", "test": "sst2/sst2_test.csv", "target": "label", "sources": [MINILM],
+        "strategies": ["linear_probe", "full_finetune"], "controls": ["scratch", "classical"],
+        "per_class": [32, 128, 512], "draws": 3,
+    },
+    "mr": {
+        "dataset": "mr/mr_train.csv", "test": "mr/mr_test.csv", "target": "label", "sources": [MINILM],
+        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["classical"], "per_class": [32, 512],
+        "draws": 3,
+    },
+    "agnews": {
+        "dataset": "agnews/agnews_train.csv", "test": "agnews/agnews_test.csv", "target": "label",
+        "inputs": ["title", "description"], "sources": [MINILM], "strategies": ["linear_probe"],
+        "controls": ["random_frozen", "classical"], "per_class": [16, 256], "draws": 3,
+    },
+    "adult": {
+        "dataset": "adult/income_evaluation.csv", "target": "income", "sources": [MINILM],
+        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["classical"], "fractions": [0.1], "draws": 3,
+    },
+    "heart-source": {
+        "dataset": "heart/cleveland.csv", "target": "heartDisDiagnosis", "sources": [NET],
+        "strategies": ["full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 1,
+    },
+    "heart": {
+        "dataset": "heart/hungarian.csv", "target": "heartDisDiagnosis", "after": "heart-source",
+        "strategies": ["linear_probe", "full_finetune"], "controls": ["scratch", "random_frozen", "classical"],
+        "per_class": [10, 40], "draws": 5,
+    },
+    "student-por": {
+        "dataset": "student-por/student-por.csv", "target": "G3", "sources": [MINILM, NET],
+        "strategies": ["linear_probe", "full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 3,
+    },
+    "khan-srbct": {
+        "dataset": "khan-srbct/khan_train.csv", "test": "khan-srbct/khan_test.csv", "target": "tumour",
+        "sources": [NET], "strategies": ["full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 3,
+    },
+}  # fmt: skip
+
+
+def main() -> None:
+    """Runs the cases and writes the documents; a case that was not asked for keeps what an earlier run found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("cases", nargs="*", help=f"from {', '.join(CASES)}; all without")
+    asked = parser.parse_args()
+    stored = DOCS / "known_cases.json"
+    found: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        _tltools(folder, "sources", "add", str(asked.data / "weights/mobilenetv2-035-imagenet"),
+                 "--architecture", "timm/mobilenetv2_035", "--name", "mobilenetv2-035")  # fmt: skip
+        for name in asked.cases or CASES:
+            found[name] = _run(Path(folder), asked.data.resolve(), name)
+            stored.write_text(json.dumps(found, indent=1) + "\n")
+            (DOCS / "known_cases.md").write_text(_page(found))
+
+
+def _run(folder: Path, data: Path, name: str) -> dict[str, Any]:
+    fields = dict(CASES[name])
+    before = fields.pop("after", None)
+    if before:
+        report = _run(folder, data, before)
+        fields["sources"] = [f"own/{report['trial']}"]
+    for part in ("dataset", "test"):
+        if part in fields:
+            fields[part] = str(data / fields[part])
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"name": name, **fields}))
+    start = time.monotonic()
+    report = _tltools(str(folder), "run", str(path))
+    seconds = time.monotonic() - start
+    kept = {key: report[key] for key in ("study", "metric", "headline", "rows", "arms", "verdicts", "cost")}
+    plan = _tltools(str(folder), "plan", str(path))
+    strategy = CASES[name]["strategies"][-1]
+    trial = next(one["id"] for one in plan["trials"] if one["strategy"] == strategy and one["draw"] == 0)
+    print(f"{name}: {report['headline']} ({seconds:.0f} s)", flush=True)
+    return {**kept, "seconds": round(seconds, 1), "trial": trial}
+
+
+def _tltools(home: str, *words: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tltools", *words, "--json"],
+        env={**os.environ, "TLTOOLS_HOME": f"{home}/home", "TLTOOLS_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"tltools {' '.join(words)}: exit {done.returncode}\n{done.stdout}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _page(found: dict[str, Any]) -> str:
+    lines = [
+        "# Known cases on public data", "",
+        "Written by `python -m benchmarks.known_cases DATA`; the datasets are public and not part of this repository.",
+        "Scores are means over draws on the test part, with 95 % intervals; gains are against the control named.", "",
+    ]  # fmt: skip
+    for name, case in found.items():
+        rows = case["rows"]
+        lines += [f"## {name}", "", case["headline"], "",
+                  f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows; "
+                  f"{case['metric']}; {case['seconds']:.0f} s.", "",
+                  "| labels | arm | score | interval | gain | against | verdict |",
+                  "|---|---|---|---|---|---|---|"]  # fmt: skip
+        for arm in case["arms"]:
+            same = [v for v in case["verdicts"] if _key(v) == _key(arm)] if arm["kind"] == "transfer" else []
+            gain = f"{same[0]['gain']:+.3f} ({same[0]['low']:+.3f} to {same[0]['high']:+.3f})" if same else ""
+            against, verdict = (same[0]["against"], same[0]["verdict"].replace("_", " ")) if same else ("", arm["kind"])
+            lines.append(f"| {arm['n_train']} | {arm['strategy']} ({arm['source'] or 'none'}) | {arm['score']:.3f} | "
+                         f"{arm['low']:.3f} to {arm['high']:.3f} | {gain} | {against} | {verdict} |")  # fmt: skip
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["source"], row["strategy"], row["fraction"], row.get("per_class")
+
+
+if __name__ == "__main__":
+    main()
