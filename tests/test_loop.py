@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from tltools import augmentation
-from tltools.engine import augment, loop
+from tltools.engine import augment, layouts, loop
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -52,6 +52,9 @@ class Stopper:
 
     def __init__(self, at: int | None = None, kind: type[Exception] = Interrupted) -> None:
         self.left, self.kind = at, kind
+
+    def working_on(self, note: str) -> None:
+        return None
 
     def check(self) -> None:
         if self.left is not None:
@@ -113,7 +116,7 @@ def training(
     train, validation = np.arange(80), np.arange(80, 80 + held)
     rows = loop.Rows(train, validation, torch.from_numpy(codes), loop.balance(codes, train))
     return loop.Training(
-        loop.Tuned(backbone.twin(), 2), Table(backbone, table, boundary), asked, rows,
+        layouts.Tuned(backbone.twin(), 2), Table(backbone, table, boundary), asked, rows,
         loop.Place(CPU, boundary=boundary, **place), tasks()["classification"].loss, 1.0, 7, ticket or Stopper(),
         Checkpoint(folder, every),
     )  # fmt: skip
@@ -333,10 +336,10 @@ def test_every_row_comes_once_an_epoch_in_batches_of_like_lengths() -> None:
 
 
 def test_rates_rise_and_then_fall_to_nearly_nothing() -> None:
-    factors = [loop.schedule(step, 100, 0.1) for step in range(100)]
+    factors = [layouts.schedule(step, 100, 0.1) for step in range(100)]
     assert factors[:10] == pytest.approx(np.arange(1, 11) / 10)
     assert factors[10:] == sorted(factors[10:], reverse=True) and 0 < factors[-1] < 0.02
-    assert loop.schedule(0, 1, 0.1) == 1.0
+    assert layouts.schedule(0, 1, 0.1) == 1.0
 
 
 # --- augmentation -----------------------------------------------------------------------------------------------------

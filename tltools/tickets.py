@@ -42,6 +42,9 @@ class Ticket(Protocol):
     def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
         """Tells where the job is: `done` of `total` in `stage`, with the numbers that a screen shows."""
 
+    def working_on(self, note: str) -> None:
+        """Tells what the present step is at, without moving the count: "MiniLM, epoch 3 of at most 12"."""
+
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
         """Appends one line to the job's `events.jsonl`."""
 
@@ -83,6 +86,9 @@ class JobTicket:
         if not self.store.progress(self._job, self._last):
             raise LeaseLost
 
+    def working_on(self, note: str) -> None:
+        self.progress(self._last.stage, self._last.done, self._last.total, note=note)
+
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
         line = Event(at=datetime.now(UTC), what=what, trial=trial, numbers=numbers, note=note)
         with open(self.events, "a", encoding="utf-8") as file:
@@ -122,6 +128,9 @@ class QuietTicket:
         self.job: Job | None = None
 
     def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
+        return None
+
+    def working_on(self, note: str) -> None:
         return None
 
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tltools import datasets, sources
-from tltools.engine import adapters, classical, heads, loop, outcomes
+from tltools.engine import adapters, classical, heads, layouts, loop, outcomes
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
@@ -209,11 +209,11 @@ class EngineKit:
 
     def _tuned(
         self, base: Backbone, recipe: Recipe, rows: loop.Rows, feed: Feed, place: loop.Place, seed: int
-    ) -> loop.Tuned:
+    ) -> layouts.Tuned:
         """A model to train: a twin of the backbone, features standardised on the training rows, the head's start."""
         width = self.task.width(self.dataset)
         with devices.seeded(seed):
-            model = loop.Tuned(base.twin(), width)
+            model = layouts.Tuned(base.twin(), width)
             if recipe.adapter:
                 adapters.inject(model.backbone, **recipe.adapter)
         model.to(self.device.name)

@@ -10,22 +10,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.backbone import Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
-from tltools.strategies import Layout, Recipe
+from tltools.engine.layouts import Tuned, arrange, kept, opened, schedule, set_rates
+from tltools.strategies import Recipe
 from tltools.tickets import Interrupted, Ticket
 
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
 CLIP = 1.0  # of the gradient's norm
-SOUND_BATCH = 16  # rows from which on batch statistics are worth learning in stages that are trained
 Loss = Callable[[Tensor, Tensor, Mapping[str, float]], Tensor]
 
 
@@ -36,27 +37,6 @@ class Feed(Protocol):
 
     def take(self, rows: np.ndarray, *, training: bool) -> tuple[Batch, Tensor | None]:
         """(batch, cached activations at the boundary or None), on the device."""
-
-
-class Tuned(nn.Module):
-    """A backbone and a linear head on standardised features."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, backbone: Backbone, classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.width, classes)
-        nn.init.zeros_(self.head.bias)
-        self.register_buffer("mean", torch.zeros(backbone.width))
-        self.register_buffer("scale", torch.ones(backbone.width))
-
-    def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
-        """(B, K) raw outputs, float32; with `states`, stages below `boundary` are not computed."""
-        pooled = self.backbone(batch) if states is None else self.backbone.resume(batch, states, boundary)
-        raw: Tensor = self.head((pooled - self.mean) / self.scale)
-        return raw
 
 
 @dataclass(frozen=True)
@@ -157,6 +137,7 @@ class Training:
         at, started = self.at, time.monotonic() - self.at.seconds
         total = torch.tensor(at.total, device=self.place.device.name)  # read once an epoch: reading waits for a GPU
         order = batches(self.rows.train, self.feed.lengths, self.recipe.batch_size, self.seed, at.epoch)
+        name = self.model.backbone.source.name
         for rows in order[at.batch :]:
             try:
                 self.ticket.check()
@@ -166,6 +147,7 @@ class Training:
             set_rates(self.optimiser, schedule(at.steps, steps, self.recipe.warmup))
             total += self._step(rows)
             at.steps, at.batch, at.seconds = at.steps + 1, at.batch + 1, time.monotonic() - started
+            self.ticket.working_on(f"{name}, epoch {at.epoch + 1} of at most {steps // len(order)}")
             if self.checkpoint.due():
                 self._save(total)
         at.train_loss, at.total, at.batch, at.epoch = float(total) / len(self.rows.train), 0.0, 0, at.epoch + 1
@@ -192,7 +174,7 @@ class Training:
         at, held = self.at, self.rows.validation
         facts = {"epoch": float(at.epoch), "train_loss": at.train_loss, "seconds": at.seconds}
         if len(held):
-            each = self.loss(predict(self.model, self.feed, held, self.place), self.rows.targets[held], {})
+            each = self.loss(self.predict(held), self.rows.targets[held], {})
             found = float((each * self.rows.weights[held]).sum() / self.rows.weights[held].sum())
             at.waited = 0 if found < at.validation_loss or not self.best else at.waited + 1
             if not at.waited:
@@ -204,76 +186,18 @@ class Training:
             at.curve.append(facts)
             self.told(facts)
 
+    def predict(self, rows: np.ndarray) -> Tensor:
+        """`predict` by the model as it stands; a cancelled job stops within a batch."""
+        return predict(self.model, self.feed, rows, self.place, self._check_cancelled)
+
+    def _check_cancelled(self) -> None:
+        with suppress(Interrupted):  # waits for the next step, which saves a checkpoint first
+            self.ticket.check()
+
     def _save(self, total: Tensor) -> None:
         self.at.total = float(total)
         state = {name: value for name, value in self.model.state_dict().items() if kept(name, self.moving)}
         self.checkpoint.save(state, self.optimiser, self.best, vars(self.at), self.at.steps)
-
-
-def opened(model: Tuned, layout: Layout, frozen_bottom: int) -> set[str]:
-    """Names of the tensors of `model` that a layout trains; statistics of a network trained whole are in `kept`."""
-    found = {f"head.{name}" for name, _ in model.head.named_parameters()}
-    norms = model.backbone.norm_parameters() if layout.part == "norms" else set()
-    for stage, rate in enumerate(layout.rates):
-        if rate <= 0 or stage < frozen_bottom:
-            continue
-        for name in model.backbone.stage_parameters(stage):
-            if layout.part == "all" or name in norms or (layout.part == "adapters" and "lora_" in name):
-                found.add(f"backbone.core.{name}")
-    return found
-
-
-def kept(name: str, moving: set[str]) -> bool:
-    """Whether a tensor of the state changes in training and so belongs to the best weights and to checkpoints."""
-    return name in moving or "running_" in name or "num_batches" in name
-
-
-def arrange(
-    model: Tuned, layout: Layout, recipe: Recipe, multiplier: float, frozen_bottom: int
-) -> torch.optim.Optimizer:
-    """Freezes and opens parameters as a layout says, sets the modes, and makes the optimiser for what is open."""
-    backbone, names = model.backbone, opened(model, layout, frozen_bottom)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name in names
-    groups = [_group(model.head.parameters(), layout.head * multiplier, recipe.weight_decay)]
-    for stage, rate in enumerate(layout.rates):
-        own = [p for p in backbone.stage_parameters(stage).values() if p.requires_grad]
-        matrices, vectors = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]
-        groups += [_group(matrices, rate * multiplier, recipe.weight_decay), _group(vectors, rate * multiplier, 0.0)]
-    model.train()
-    for i, stage_ in enumerate(backbone.stages):
-        if i >= frozen_bottom and i < len(layout.rates) and layout.rates[i] > 0:
-            continue
-        for module in stage_.modules:
-            module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
-    for module in backbone.modules():
-        small = recipe.batch_size < SOUND_BATCH or layout.part != "all"
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
-            module.eval()  # statistics of a few rows are worse than the source's
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
-
-
-def _knows(norm: nn.modules.batchnorm._BatchNorm) -> bool:
-    """Whether a norm has ever seen data: a new one says mean 0 and variance 1 of everything."""
-    mean, variance = norm.running_mean, norm.running_var
-    return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
-
-
-def _group(parameters: Any, rate: float, decay: float) -> dict[str, Any]:
-    """Norms and biases (vectors) come with a decay of 0: there is no reason to pull them to zero."""
-    return {"params": list(parameters), "lr": rate, "initial_lr": rate, "weight_decay": decay}
-
-
-def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Scales every group's own rate."""
-    for group in optimiser.param_groups:
-        group["lr"] = group["initial_lr"] * factor
-
-
-def schedule(step: int, total: int, warmup: float) -> float:
-    """Linear warm-up over a share of the steps, then linear decay to zero; in (0, 1]."""
-    ramp = max(1, round(warmup * total))
-    return (step + 1) / ramp if step < ramp else max(1e-3, (total - step) / max(1, total - ramp))
 
 
 def balance(codes: np.ndarray, train_rows: np.ndarray) -> Tensor:
@@ -302,8 +226,15 @@ def batches(rows: np.ndarray, lengths: np.ndarray, size: int, seed: int, epoch: 
     return [found[i] for i in random.permutation(len(found))]
 
 
-def predict(model: Tuned, feed: Feed, rows: Sequence[int] | np.ndarray, place: Place) -> Tensor:
-    """(len(rows), K) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length."""
+def predict(
+    model: Tuned,
+    feed: Feed,
+    rows: Sequence[int] | np.ndarray,
+    place: Place,
+    check: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """(len(rows), K) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length, `check` called
+    before each."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -311,6 +242,7 @@ def predict(model: Tuned, feed: Feed, rows: Sequence[int] | np.ndarray, place: P
     raw = torch.empty(len(rows), model.head.out_features)
     with torch.no_grad(), place.device.autocast(place.half):
         for start in range(0, len(order), 64):
+            check()
             some = order[start : start + 64]
             batch, states = feed.take(rows[some], training=False)
             raw[torch.from_numpy(some)] = model(batch, states, place.boundary).float().cpu()

@@ -65,7 +65,7 @@ def of_training(
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
     def raw(of: np.ndarray) -> np.ndarray:
-        return loop.predict(model, training.feed, of, training.place).numpy()
+        return training.predict(of).numpy()
 
     held = raw(rows.validation)
     temperature = _temperature(kit, held, rows.validation)

@@ -1,0 +1,100 @@
+"""What a layout of a strategy trains: the tuned model, its open and frozen parts, their rates and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tltools.engine.backbone import Backbone, Batch
+from tltools.strategies import Layout, Recipe
+
+SOUND_BATCH = 16  # rows from which on batch statistics are worth learning in stages that are trained
+
+
+class Tuned(nn.Module):
+    """A backbone and a linear head on standardised features."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.width, classes)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", torch.zeros(backbone.width))
+        self.register_buffer("scale", torch.ones(backbone.width))
+
+    def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
+        """(B, K) raw outputs, float32; with `states`, stages below `boundary` are not computed."""
+        pooled = self.backbone(batch) if states is None else self.backbone.resume(batch, states, boundary)
+        raw: Tensor = self.head((pooled - self.mean) / self.scale)
+        return raw
+
+
+def opened(model: Tuned, layout: Layout, frozen_bottom: int) -> set[str]:
+    """Names of the tensors of `model` that a layout trains; statistics of a network trained whole are in `kept`."""
+    found = {f"head.{name}" for name, _ in model.head.named_parameters()}
+    norms = model.backbone.norm_parameters() if layout.part == "norms" else set()
+    for stage, rate in enumerate(layout.rates):
+        if rate <= 0 or stage < frozen_bottom:
+            continue
+        for name in model.backbone.stage_parameters(stage):
+            if layout.part == "all" or name in norms or (layout.part == "adapters" and "lora_" in name):
+                found.add(f"backbone.core.{name}")
+    return found
+
+
+def kept(name: str, moving: set[str]) -> bool:
+    """Whether a tensor of the state changes in training and so belongs to the best weights and to checkpoints."""
+    return name in moving or "running_" in name or "num_batches" in name
+
+
+def arrange(
+    model: Tuned, layout: Layout, recipe: Recipe, multiplier: float, frozen_bottom: int
+) -> torch.optim.Optimizer:
+    """Freezes and opens parameters as a layout says, sets the modes, and makes the optimiser for what is open."""
+    backbone, names = model.backbone, opened(model, layout, frozen_bottom)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name in names
+    groups = [_group(model.head.parameters(), layout.head * multiplier, recipe.weight_decay)]
+    for stage, rate in enumerate(layout.rates):
+        own = [p for p in backbone.stage_parameters(stage).values() if p.requires_grad]
+        matrices, vectors = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]
+        groups += [_group(matrices, rate * multiplier, recipe.weight_decay), _group(vectors, rate * multiplier, 0.0)]
+    model.train()
+    for i, stage_ in enumerate(backbone.stages):
+        if i >= frozen_bottom and i < len(layout.rates) and layout.rates[i] > 0:
+            continue
+        for module in stage_.modules:
+            module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
+    for module in backbone.modules():
+        small = recipe.batch_size < SOUND_BATCH or layout.part != "all"
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
+            module.eval()  # statistics of a few rows are worse than the source's
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def _knows(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Whether a norm has ever seen data: a new one says mean 0 and variance 1 of everything."""
+    mean, variance = norm.running_mean, norm.running_var
+    return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
+
+
+def _group(parameters: Any, rate: float, decay: float) -> dict[str, Any]:
+    """Norms and biases (vectors) come with a decay of 0: there is no reason to pull them to zero."""
+    return {"params": list(parameters), "lr": rate, "initial_lr": rate, "weight_decay": decay}
+
+
+def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Scales every group's own rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def schedule(step: int, total: int, warmup: float) -> float:
+    """Linear warm-up over a share of the steps, then linear decay to zero; in (0, 1]."""
+    ramp = max(1, round(warmup * total))
+    return (step + 1) / ramp if step < ramp else max(1e-3, (total - step) / max(1, total - ramp))
