@@ -55,7 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "heart-source": {
         "dataset": "heart/cleveland.csv", "target": "heartDisDiagnosis", "sources": [NET],
-        "strategies": ["full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 1,
+        "strategies": ["full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 2,
     },
     "heart": {
         "dataset": "heart/hungarian.csv", "target": "heartDisDiagnosis", "after": "heart-source",
