@@ -115,6 +115,14 @@ def labelled(trial: Trial, counts: Counts) -> tuple[int, int]:
     return max(1, round(share * counts.train)), max(1, round(share * counts.validation))
 
 
+def touched(trials: Sequence[Trial], counts: Counts) -> int:
+    """Expected number of different rows that trials read: shares nest within a draw, draws overlap by chance."""
+    pool = counts.train + counts.validation
+    largest = max(sum(labelled(trial, counts)) for trial in trials) / max(pool, 1)
+    draws = len({trial.draw for trial in trials})
+    return counts.test + round(pool * (1 - (1 - min(largest, 1.0)) ** draws))
+
+
 def epochs(trial: Trial, rows: int) -> float:
     """Most passes over the training rows, all tried rates together; 1 for a closed form."""
     if "epochs" not in trial.knobs:
@@ -136,7 +144,7 @@ def prefixes(trials: Iterable[Trial], stages: Mapping[str, int], counts: Counts)
         count = stages.get(source, STAGES)
         naive = sum(_naive_rows(trial, counts, count) for trial in group)
         seeds = len({trial.seed for trial in group}) if init == "random" else 1  # each seed is a network of its own
-        rows = counts.rows * seeds
+        rows = touched(group, counts) * seeds
         names = tuple(dict.fromkeys(trial.strategy for trial in group))
         found.append(Prefix(source, init, boundary, count, names, len(group), rows, naive, naive / max(rows, 1)))
     return sorted(found, key=lambda prefix: (prefix.source, prefix.init, prefix.boundary))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tltools import datasets, sources
+from tltools import datasets, sources, studies
 from tltools.engine import adapters, classical, heads, layouts, loop, outcomes
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
@@ -75,11 +76,11 @@ class EngineKit:
             read = time.monotonic() - started
             drawn = [np.sort(np.concatenate(self.draw(trial))) for trial in group]
             place = np.full(self.dataset.rows, -1, np.int64)
-            place[self._rows()] = np.arange(len(self._rows()))
+            place[self._read] = np.arange(len(self._read))
             width = self.task.width(self.dataset)
             started = time.monotonic()
             fitted = heads.fit_many(
-                table, self.targets[self._rows()], [place[rows] for rows in drawn], self.kind, classes=width
+                table, self.targets[self._read], [place[rows] for rows in drawn], self.kind, classes=width
             )
             each = (time.monotonic() - started + read) / len(group)
             for trial, rows, head in zip(group, drawn, fitted, strict=True):
@@ -168,18 +169,22 @@ class EngineKit:
             self._views[reads] = datasets.items(self.home, self.dataset, reads)
         return self._views[reads]
 
-    def _rows(self) -> np.ndarray:
-        return np.sort(np.concatenate([self.labelled, self.test]))
+    @functools.cached_property
+    def _read(self) -> np.ndarray:
+        """Rows that any trial of the study trains, validates or tests on: no other row goes through a backbone."""
+        one_a_draw = {(t.fraction, t.per_class, t.draw, t.seed): t for t in studies.expand(self.home, self.study)}
+        drawn = [rows for trial in one_a_draw.values() for rows in self.draw(trial)]
+        return np.unique(np.concatenate([*drawn, self.test]))
 
     def _features(self, backbone: Backbone, kind: str) -> np.ndarray:
-        """(rows of `_rows`, D) float32."""
+        """(rows of `_read`, D) float32."""
 
         def encoded() -> Encoded:
             return self.encoded(backbone)
 
         if kind == "pooled":
-            return self.store.pooled(backbone, encoded, self.keys, self._rows(), self.ticket)
-        return self.store.layers(backbone, encoded, self.keys, self._rows(), self.ticket)[0]
+            return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
+        return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]
 
     def _reader(self, base: Backbone, trial: Trial, recipe: Recipe, frozen: int) -> tuple[BoundaryReader | None, int]:
         """Cached activations at the deepest boundary that no phase opens, and that boundary; (None, 0) where there is
@@ -192,9 +197,7 @@ class EngineKit:
         if not frozen < boundary < len(base.stages) or not base.resumable[boundary]:
             return None, 0
         try:
-            reader = self.store.boundary(
-                base, lambda: self.encoded(base), self.keys, self._rows(), boundary, self.ticket
-            )
+            reader = self.store.boundary(base, lambda: self.encoded(base), self.keys, self._read, boundary, self.ticket)
         except Refusal as refusal:
             self.ticket.event("note", note=str(refusal))
             return None, 0
@@ -220,7 +223,7 @@ class EngineKit:
         if recipe.init == "random" or not base.source.pretrained:
             return model  # features of random weights say nothing about the features to come
         if recipe.head_start == "probe":
-            features = self._features(base, "pooled")[np.searchsorted(self._rows(), rows.train)]
+            features = self._features(base, "pooled")[np.searchsorted(self._read, rows.train)]
             values = rows.targets[rows.train].numpy()
             (head,) = heads.fit_many(features, values, [np.arange(len(values))], self.kind, classes=width)
             start = {"mean": head.mean, "scale": head.scale, "head.weight": head.weight / np.float32(head.temperature),
