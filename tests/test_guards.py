@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -47,7 +48,9 @@ def asked(
         sent.append(message)
 
     scope = {"type": kind, "path": path, "method": method, "headers": headers}
-    asyncio.run(app(scope, receive, send))
+    # a thread of its own: an earlier browser test leaves Playwright's loop running in this one
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, app(scope, receive, send)).result()
     if sent[0]["type"] == "websocket.close":
         return sent[0]["code"], {}
     return sent[0]["status"], dict(sent[0]["headers"])
