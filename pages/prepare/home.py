@@ -39,7 +39,7 @@ with st.container(horizontal=True, gap="small"):
     if st.button("Sample with images", icon=":material/image:", type="tertiary"):
         begin("image")
 st.caption(
-    "The sample study asks whether MiniLM helps to tell good film notes from bad ones. It runs offline, in a few "
+    "The sample study asks whether MiniLM helps to send a citizen's message to the right desk. It runs offline, in two "
     "minutes. With images: a network that learnt the digits 0 to 4 meets 5 to 9."
 )
 

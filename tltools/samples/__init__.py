@@ -1,7 +1,8 @@
-"""Datasets to try without a file: film notes written for this purpose, and those that ship with scikit-learn."""
+"""Datasets to try without a file: texts written for this purpose, and those that ship with scikit-learn."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tltools.records import Dataset, refuse
 if TYPE_CHECKING:
     import pandas as pd
 
-_NOTES = Path(__file__).with_name("film_notes.csv")
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ def add(home: Home, key: str, told: datasets.Told | None = None) -> Dataset:
         )
 
 
-def _film_notes(folder: Path) -> Path:
-    path = folder / "film_notes.csv"
-    path.write_bytes(_NOTES.read_bytes())
-    return path
+def _written(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        return Path(shutil.copy(_HERE / name, folder))
+
+    return write
 
 
 def _digits(wanted: range) -> Callable[[Path], Path]:
@@ -94,9 +96,14 @@ def _table(loader: str, target: str) -> Callable[[Path], Path]:
 
 _ALL = (
     Sample(
+        "city-desk", "City desk", "text", "classification", 288,
+        "Messages to a town hall, written for this purpose: which of six desks should answer?",
+        "desk", ("message",), _written("city_desk.csv"),
+    ),
+    Sample(
         "film-notes", "Film notes", "text", "classification", 326,
-        "Short notes on films, written for this purpose: did the writer like it? Small enough for a first study.",
-        "sentiment", ("text",), _film_notes,
+        "Short notes on films, written for this purpose: did the writer like it? Irony makes it hard.",
+        "sentiment", ("text",), _written("film_notes.csv"),
     ),
     Sample(
         "digits", "Digits", "image", "classification", 1797,
@@ -131,7 +138,7 @@ _ALL = (
     Sample(
         "film-ratings", "Film ratings", "text", "regression", 326,
         "The film notes again, with the rating from 0 to 10 as the number to predict.",
-        "rating", ("text",), _film_notes,
+        "rating", ("text",), _written("film_notes.csv"),
     ),
 )  # fmt: skip
 SAMPLES: dict[str, Sample] = {sample.key: sample for sample in _ALL}
