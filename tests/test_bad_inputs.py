@@ -6,6 +6,7 @@ Run alone: python -m pytest tests/test_bad_inputs.py
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.bad_files import BAD, GOOD, file
-from tltools import artifacts, datasets
+from tltools import artifacts, cli, datasets
 from tltools.home import Home, open_home
 from tltools.records import Refusal
 
@@ -72,6 +73,24 @@ def test_a_bad_input_is_refused_in_a_sentence_and_harms_nothing(name: str, store
     assert sorted(os.listdir(tmp_path)) == outside
     assert not list(stored.datasets.glob(".*"))
     assert not list((stored.root / "drafts").glob(".*"))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_terminal_refuses_it_with_exit_code_2_in_words_and_in_json(
+    name: str, stored: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLTOOLS_HOME", str(stored.root))
+    bad = BAD[name]
+    words = ["add", str(bad.make(tmp_path)), "--json"]
+    for option, value in _choices(tmp_path, bad.choices).items():
+        words += [f"--{option}", ",".join(value) if option == "inputs" else str(value)]
+    before = _tree(stored.root)
+    assert cli.main(words) == 2
+    told = capsys.readouterr()
+    problems = json.loads(told.out)["problems"]
+    assert problems and all(problem["where"] and problem["what"] and problem["remedy"] for problem in problems)
+    assert len(told.err.splitlines()) == len(problems) and "Traceback" not in told.err
+    assert {path: tag for path, tag in _tree(stored.root).items() if "store.db" not in path} == before
 
 
 def test_after_all_of_them_the_stored_dataset_is_whole(stored: Home, tmp_path: Path) -> None:
