@@ -271,13 +271,13 @@ def test_samples_are_what_their_cards_say(home: Home, key: str) -> None:
         samples.add(home, "nothing")
 
 
-@pytest.mark.parametrize(("sample", "label", "rows_each"), [("city-desk", "desk", 48), ("film-notes", "sentiment", 151)])
-def test_written_samples_are_varied(home: Home, sample: str, label: str, rows_each: int) -> None:
+@pytest.mark.parametrize(("sample", "label", "least"), [("city-desk", "desk", 48), ("film-notes", "sentiment", 151)])
+def test_written_samples_are_varied(home: Home, sample: str, label: str, least: int) -> None:
     made = samples.add(home, sample)
     rows = datasets.rows(home, made.id)
     openings = rows[made.inputs[0]].str.split().str[:3].str.join(" ")
     assert openings.nunique() > 0.85 * len(rows)
-    assert rows.groupby(label).size().min() >= rows_each
+    assert rows.groupby(label).size().min() >= least
     assert len(np.unique(datasets.clusters(home, made.id))) > 0.98 * len(rows)
 
 

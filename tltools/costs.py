@@ -39,10 +39,16 @@ def estimate(
     stages = {name: int(known[name].get("stages", plans.STAGES)) for name in cards}
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts))
     widths = {name: int(known[name].get("width", 512)) for name in cards}
-    detectable = mde(len(split.test), study.draws) if dataset.classes else None
+    draws = _draws_in_time(study, raw * factor)
+    detectable = mde(len(split.test), draws) if dataset.classes else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     if not all(known.values()):
         said.append("This machine has not run all of these sources yet, so the time is a guess.")
+    if draws < study.draws:
+        said.append(
+            f"The time budget of {study.budget.minutes:g} min covers about {draws} of {study.draws} draws: the run "
+            "stops there with its verdict, and can be run on."
+        )
     if detectable is not None:
         said.append(f"Gains of {100 * detectable:.1f} points or more will probably be decided; smaller may stay open.")
     return Estimate(
@@ -58,6 +64,13 @@ def estimate(
         detectable=detectable,
         sentences=tuple(said),
     )
+
+
+def _draws_in_time(study: Study, seconds: float) -> int:
+    """Draws that the study's time budget covers: the planner works draw by draw."""
+    if study.budget.minutes is None or seconds <= 60 * study.budget.minutes:
+        return study.draws
+    return max(1, int(study.draws * 60 * study.budget.minutes / seconds))
 
 
 def mde(rows: int, draws: int, discordance: float = 0.15) -> float:

@@ -28,6 +28,10 @@ class Interrupted(Stopped):
     """The worker stops; the job goes back to the queue and goes on later."""
 
 
+class BudgetSpent(Interrupted):
+    """The study's time budget is over: what is sealed is judged, a trial under way keeps its checkpoint."""
+
+
 class LeaseLost(Stopped):
     """Another process owns the job by now; stop without a word."""
 
@@ -141,6 +145,26 @@ class QuietTicket:
 
     def seal_trial(self, trial: Trial, seconds: float) -> None:
         self.store.seal_trial(None, trial, seconds)
+
+
+class TimedTicket:
+    """Another ticket, with a moment (of `time.monotonic`) from which on `check` raises BudgetSpent."""
+
+    def __init__(self, ticket: Ticket, until: float) -> None:
+        self.ticket, self.until = ticket, until
+        self.home, self.store, self.job = ticket.home, ticket.store, ticket.job
+        self.progress, self.working_on, self.event = ticket.progress, ticket.working_on, ticket.event
+        self.seal_trial = ticket.seal_trial
+
+    @property
+    def left(self) -> float:
+        """Seconds until the moment."""
+        return self.until - time.monotonic()
+
+    def check(self) -> None:
+        self.ticket.check()
+        if self.left <= 0:
+            raise BudgetSpent
 
 
 def read_events(home: Home, job_id: str) -> list[Event]:

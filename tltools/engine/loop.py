@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
 from tltools.engine.layouts import Tuned, arrange, kept, opened, schedule, set_rates
 from tltools.strategies import Recipe
-from tltools.tickets import Interrupted, Ticket
+from tltools.tickets import BudgetSpent, Interrupted, Ticket
 
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
 CLIP = 1.0  # of the gradient's norm
@@ -191,8 +190,12 @@ class Training:
         return predict(self.model, self.feed, rows, self.place, self._check_cancelled)
 
     def _check_cancelled(self) -> None:
-        with suppress(Interrupted):  # waits for the next step, which saves a checkpoint first
+        try:
             self.ticket.check()
+        except BudgetSpent:
+            raise
+        except Interrupted:  # waits for the next step, which saves a checkpoint first
+            pass
 
     def _save(self, total: Tensor) -> None:
         self.at.total = float(total)

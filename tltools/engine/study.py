@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +20,12 @@ from tltools.engine import planner, torchvision_operators
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.kit import EngineKit
 from tltools.home import write_json
-from tltools.plans import Counts
-from tltools.records import Trial
+from tltools.plans import Counts, Plan
+from tltools.records import Trial, refuse
 from tltools.strategies import Outcome, strategies
-from tltools.tickets import Ticket
+from tltools.tickets import BudgetSpent, Ticket, TimedTicket
 
+JUDGING = 1.0  # seconds kept back for the last judging, until one was timed
 SMALL_WEIGHTS = 4 * 2**20  # bytes; backbones up to here are kept for every trial, larger ones for draw 0 only
 
 
@@ -35,29 +38,22 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
-    """Runs what is not sealed yet of a study and judges it all; returns what it cost."""
+    """Runs what is not sealed yet of a study, within its time budget, and judges it all; returns what it cost."""
     started = time.monotonic()
     study = studies.load(ticket.home, study_id)
     dataset, split = studies.split_of(ticket.home, study)
     wanted = studies.expand(ticket.home, study)
     guess = studies.estimate(ticket.home, ticket.store, study)
     todo = [trial for trial in wanted if not sealed(ticket.home.trials / trial.id)]
-    kit = EngineKit(ticket, study, dataset, split)
+    timed = TimedTicket(ticket, started + 60 * study.budget.minutes if study.budget.minutes else math.inf)
+    kit = EngineKit(timed, study, dataset, split)
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     work = planner.plan(ticket.store, ticket.home, todo, counts, study.budget.cache_gb)
     kit.follow(work)
-    done, judged = len(wanted) - len(todo), 0.0
-    for group in map(list, work.order):
-        card = strategies()[group[0].strategy]
-        ticket.progress(card.title, done, len(wanted), note=group[0].source)
-        for outcome in card.run(kit, group):
-            seal(kit, outcome)
-            done += 1
-            ticket.check()
-            ticket.progress(card.title, done, len(wanted), note=group[0].source)
-        if time.monotonic() - judged > 10:  # a first verdict within seconds, then it sharpens
-            reports.judge(ticket.home, ticket.store, study_id)
-            judged = time.monotonic()
+    run = _work_off(kit, timed, work, len(wanted))
+    if todo and not run and len(todo) == len(wanted):
+        what = f"of {study.budget.minutes:g} min was over before the first trial was finished."
+        raise refuse("time budget", what, "Run the study on (what was computed is kept), or give it more minutes.")
     seconds = time.monotonic() - started
     actual = {
         "actual_seconds": seconds,
@@ -69,13 +65,53 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
         "prefix_rows_computed": kit.store.rows_computed,
         "prefix_rows_naive": guess.prefix_rows_naive,
         "cache_bytes": kit.store.bytes_on_disk(),
-        "trials_run": len(todo),
+        "trials_run": run,
     }
-    if todo:
+    if run and run == len(todo):  # a study cut short says nothing about its estimate
         ticket.store.remember("estimate", study_id, actual)
     ticket.progress("judging", len(wanted), len(wanted))
     reports.judge(ticket.home, ticket.store, study_id)
-    return {"study": study_id, "trials": len(wanted), **actual}
+    return {"study": study_id, "trials": len(wanted), "left_out": len(todo) - run, **actual}
+
+
+def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int) -> int:
+    """Runs and seals trials group by group, judging now and then; returns how many.
+
+    With a time budget, a trial is left out when one like it took longer than what is left, and the last one stops
+    where it stands; time to judge is kept back.
+    """
+    groups = [list(group) for group in work.order]
+    before = total - sum(map(len, groups))
+    done, judged, took = before, -math.inf, defaultdict[tuple[Any, ...], float](float)
+    end = timed.until
+    timed.until = end - JUDGING
+    for group in groups:
+        card = strategies()[group[0].strategy]
+        if took[_like(group[0])] > timed.left:
+            timed.event("note", trial=group[0].id, note=f"left out: the time budget has {timed.left:.0f} s left")
+            continue
+        timed.progress(card.title, done, total, note=group[0].source)
+        try:
+            for outcome in card.run(kit, group):
+                seal(kit, outcome)
+                done += 1
+                took[_like(outcome.trial)] = outcome.seconds
+                timed.progress(card.title, done, total, note=group[0].source)
+                timed.check()
+        except BudgetSpent:
+            timed.event("note", note="the time budget is over; what is finished is judged")
+            break
+        if time.monotonic() - judged > 10 and done > before:  # a first verdict within seconds, then it sharpens
+            begun = time.monotonic()
+            reports.judge(timed.home, timed.store, group[0].study)
+            judged = time.monotonic()
+            timed.until = end - max(JUDGING, 2 * (judged - begun))
+    return done - before
+
+
+def _like(trial: Trial) -> tuple[Any, ...]:
+    """What makes two trials take about the same time."""
+    return trial.source, trial.strategy, str(trial.knobs), trial.fraction, trial.per_class
 
 
 def seal(kit: EngineKit, outcome: Outcome) -> None:

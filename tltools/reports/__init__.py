@@ -167,8 +167,9 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
     missing = sum(cell.asked - len(cell.values) for cell in cells)
     if missing:
         named = "; ".join(map(_lacking, [cell for cell in cells if len(cell.values) < cell.asked][:5]))
-        say("warning", "study", f"{missing} of {sum(cell.asked for cell in cells)} trials are not there yet: {named}.",
-            "Run the study on; until then every verdict is provisional.")  # fmt: skip
+        budget = f" within the time budget of {study.budget.minutes:g} min" if study.budget.minutes else ""
+        say("warning", "study", f"{missing} of {sum(cell.asked for cell in cells)} trials are not there yet{budget}: "
+            f"{named}.", "Run the study on; until then every verdict is provisional.")  # fmt: skip
     if not any(cell.arm.kind == "control" and cell.values for cell in cells):
         say("error", "controls", "no control has finished, so nothing can be said about transfer.",
             "Keep scratch, random_frozen and classical in the study.")  # fmt: skip

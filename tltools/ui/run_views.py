@@ -139,8 +139,8 @@ def history(jobs: list[Job]) -> None:
     widgets.table(pd.DataFrame(rows), "Jobs that ended, newest first", "history", config)
 
 
-def again(home: Home, store: Store, job: Job) -> None:
-    """Submits a job that failed or was cancelled once more; what is finished is not done twice."""
+def again(store: Store, job: Job) -> None:
+    """Submits a job that failed, was cancelled or ran out of time once more; what is finished is not done twice."""
     if st.button("Go on with it", key=f"again_{job.id}", icon=":material/replay:", type="primary"):
         key = str(job.payload.get("study") or job.id)
         store.submit(job.kind, job.payload, title=job.title, key=key)
