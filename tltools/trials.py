@@ -11,7 +11,7 @@ from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy
 
-RECIPE_VERSION = 2  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 3  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(study: Study) -> list[tuple[Strategy, dict[str, Any]]]:
