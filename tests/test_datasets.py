@@ -62,6 +62,26 @@ def test_choices_change_what_is_inferred(home: Home, tmp_path: Path) -> None:
         datasets.items(home, made, "image")
 
 
+def test_numbers_that_nearly_all_differ_are_read_and_identifiers_are_not(home: Home, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = 506
+
+    def varied() -> np.ndarray:
+        """500 different whole numbers in 506 rows."""
+        once = random.choice(90_000, rows - 6, replace=False)
+        return np.concatenate([once, once[:6]])
+
+    columns = {
+        "wage": varied(), "area sorted": np.sort(varied()), "heat_index": varied(), "monkey": varied(),
+        "hours": varied() / 8, "customer_id": varied(), "counted": np.arange(rows),
+        "shuffled": random.permutation(rows) + 7000, "Index": varied(),
+        "code": [random.bytes(8).hex() for _ in range(rows)], "kind": random.choice(["x", "y"], rows),
+    }  # fmt: skip
+    draft = datasets.inspect(home, file("t.csv", pd.DataFrame(columns).to_csv(index=False))(tmp_path), target="kind")
+    assert draft.inputs == ("wage", "area sorted", "heat_index", "monkey", "hours")
+    assert "Not read (like identifiers): customer_id, counted, shuffled, Index, code." in draft.profile.inference
+
+
 def test_inspecting_stores_no_dataset_and_shows_what_is_wrong(home: Home, tmp_path: Path) -> None:
     path = file("data.csv", "a,b\n" + "".join(f"{i},same\n" for i in range(30)))(tmp_path)
     draft = datasets.inspect(home, path)

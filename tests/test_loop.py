@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from tltools import augmentation
-from tltools.engine import augment, layouts, loop
+from tltools.engine import layouts, loop
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -340,58 +337,3 @@ def test_rates_rise_and_then_fall_to_nearly_nothing() -> None:
     assert factors[:10] == pytest.approx(np.arange(1, 11) / 10)
     assert factors[10:] == sorted(factors[10:], reverse=True) and 0 < factors[-1] < 0.02
     assert layouts.schedule(0, 1, 0.1) == 1.0
-
-
-# --- augmentation -----------------------------------------------------------------------------------------------------
-
-EVERYTHING = {"flip": True, "rotate": 30, "scale": 0.2, "crop": 0.3, "colour": 0.3}
-
-
-def picture(tmp_path: Path) -> tuple[Path, np.ndarray]:
-    across, down = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 64))
-    pixels = np.stack([255 * across, 255 * down, 127 + 120 * np.sin(6 * across) * np.cos(5 * down)], -1)
-    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "p.png")
-    return tmp_path / "p.png", pixels.astype(np.uint8)
-
-
-def test_the_preview_shows_what_training_sees(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    path, pixels = picture(tmp_path)
-    changes = augmentation.drawn(EVERYTHING, 8, np.random.default_rng(4))
-    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().repeat(8, 1, 1, 1)
-    seen = augment.apply(images, changes).permute(0, 2, 3, 1).numpy()
-    shown = augmentation.preview([path] * 8, EVERYTHING, seed=4, size=64)
-    for one, other in zip(seen, shown, strict=True):
-        assert np.abs(one - np.asarray(other, np.float32)).mean() < 1.5  # of 255: rounding of two resamplings
-
-
-def test_without_settings_nothing_changes() -> None:
-    images = torch.rand(3, 3, 8, 8) * 255
-    changes = augmentation.drawn({}, 3, np.random.default_rng(0))
-    assert torch.allclose(augment.apply(images, changes), images, atol=1e-3)
-
-
-def test_a_flip_mirrors_about_half_of_the_images() -> None:
-    images = torch.rand(1, 3, 8, 8).repeat(200, 1, 1, 1) * 255
-    out = augment.apply(images, augmentation.drawn({"flip": True}, 200, np.random.default_rng(0)))
-    mirrored = [torch.allclose(one, images[0].flip(-1), atol=1e-2) for one in out]
-    assert 70 < sum(mirrored) < 130
-    assert all(m or torch.allclose(one, images[0], atol=1e-2) for m, one in zip(mirrored, out, strict=True))
-
-
-def test_augmented_batches_follow_torchs_random_state_so_that_checkpoints_hold_it() -> None:
-    class Pixels:
-        def raw(self, rows: np.ndarray) -> torch.Tensor:
-            return torch.arange(len(rows) * 48, dtype=torch.uint8).reshape(-1, 3, 4, 4)
-
-        def normalise(self, raw: torch.Tensor) -> torch.Tensor:
-            return raw
-
-    take = augment.maker(EVERYTHING, Pixels())
-    assert take is not None
-    torch.manual_seed(5)
-    take(np.arange(4))
-    kept = torch.get_rng_state()
-    first = take(np.arange(4))["pixel_values"]
-    torch.set_rng_state(copy.copy(kept))
-    assert torch.equal(first, take(np.arange(4))["pixel_values"])
-    assert augment.maker(EVERYTHING, object()) is None

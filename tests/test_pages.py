@@ -325,6 +325,7 @@ def test_a_draft_can_be_changed_before_it_is_stored(home: Home, tmp_path: Path) 
     press(app, "Look again with these choices")
     again = store.jobs(kinds=("ingest",))[0]
     assert again.payload["target"] == "city" and again.payload["look"] and again.id != queued.id
+    assert "inputs" not in again.payload, "inferred again: what was the target may now be read"
 
 
 def test_uploads_get_names_of_our_making(home: Home) -> None:

@@ -18,7 +18,10 @@ _NAMES = (
     "is_fraud", "churn", "survived", "income", "price", "output", "result", "ground_truth", "gold", "gold_label",
 )  # fmt: skip
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
-_ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|index|key|nr|row_?number|row_name)$", re.IGNORECASE)
+# "index" alone or of rows; "heat_index" is an amount
+_ID_NAME = re.compile(
+    r"(^|[_\s-])(id|uuid|guid|key|nr|row_?number|row_name)$|^((row|record|sample)[_\s-]?)?index$", re.IGNORECASE
+)
 _WORD = re.compile(r"[぀-ヿ一-鿿가-힯]|[^\W぀-ヿ一-鿿가-힯]+")
 
 
@@ -127,10 +130,14 @@ def _example(value: object) -> str:
 
 
 def _numbers_rows(name: str, present: pd.Series, distinct: int) -> bool:
-    if distinct < max(20, 0.99 * len(present)) or not (present % 1 == 0).all():
+    """Whether whole numbers name rows: hardly any twice under a name that says so, or none twice and none left out.
+
+    That nearly all values differ is no reason by itself: incomes and prices do, too.
+    """
+    if distinct < max(20, 0.9 * len(present)) or not (present % 1 == 0).all():
         return False
-    steps = present.diff().iloc[1:]
-    return bool((steps == 1).all()) or bool(_ID_NAME.search(name))
+    gapless = distinct == len(present) == present.max() - present.min() + 1
+    return bool(gapless) or bool(_ID_NAME.search(name))
 
 
 def _kind_of_texts(name: str, present: pd.Series, distinct: int) -> str:

@@ -16,16 +16,57 @@ from pathlib import Path
 
 import psutil
 
+from tltools.home import Home
+from tltools.store import Store
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
 class Served:
-    """A running server."""
+    """A server on a port of its own, that can be killed and started again."""
 
     url: str
-    pid: int
     home: Path
+    script: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Starts it as `make run` does, and waits until it answers."""
+        command = [sys.executable, "-m", "streamlit", "run", self.script]
+        with open(self.home / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log()
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=5)
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"no answer: {self.log()}")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Ends the server and what is of its process group: not the worker, which has a group of its own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+        assert self.process is not None
+        self.process.wait(20)
+
+    def log(self) -> str:
+        """What it printed."""
+        return (self.home / "server.log").read_text()
+
+    def store(self) -> Store:
+        """The store that its pages and its worker share."""
+        return Store(Home(self.home, f"sqlite:///{self.home / 'store.db'}", offline=True, hub=""))
 
     def maps_torch(self) -> bool:
         """Whether torch lies in the memory of the server process."""
@@ -34,7 +75,7 @@ class Served:
 
 @contextlib.contextmanager
 def serving(home: Path, *, worker: bool, script: str = "tltools/ui/server.py", **more: str) -> Iterator[Served]:
-    """Starts a server as `make run` does, waits until it answers, and ends it and its worker."""
+    """Starts a server, and ends it and its worker."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -44,43 +85,21 @@ def serving(home: Path, *, worker: bool, script: str = "tltools/ui/server.py", *
     environment.pop("PYTHONPATH", None)
     if not worker:
         environment["TLTOOLS_WORKER"] = "external"
-    log = open(home / "server.log", "wb")  # noqa: SIM115 (held by the process)
-    command = [sys.executable, "-m", "streamlit", "run", script]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    served = Served(f"http://localhost:{port}", home, script, environment)
     try:
-        url = f"http://localhost:{port}"
-        _wait(f"{url}/_stcore/health", process, home)
-        yield Served(url, process.pid, home)
+        served.start()
+        yield served
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
-        log.close()
-        _end_worker(home)
+        served.end()
+        if (home / "store.db").exists():
+            _end_worker(served)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], home: Path) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        assert process.poll() is None, (home / "server.log").read_text()
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(url, timeout=5)
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no answer: {(home / 'server.log').read_text()}")
-
-
-def _end_worker(home: Path) -> None:
+def _end_worker(served: Served) -> None:
     """Ends the worker that pages of this home have started, by its identity in the store."""
-    from tltools.home import Home
-    from tltools.store import Store
-
-    here = Home(home, f"sqlite:///{home / 'store.db'}", offline=True, hub="")
-    if not (home / "store.db").exists():
-        return
-    for worker in Store(here).workers():
+    for worker in served.store().workers():
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(worker.holder.pid)
-            if str(home) in process.environ().get("TLTOOLS_HOME", ""):
+            if str(served.home) in process.environ().get("TLTOOLS_HOME", ""):
                 process.terminate()
                 process.wait(30)

@@ -51,7 +51,13 @@ class Head:
 
     def outputs(self, features: Array) -> Array:
         """(M, D) features -> (M, K) class probabilities, or (M, 1) numbers."""
-        raw = self.raw(features)
+        return self._decoded(self.raw(features))
+
+    def left_out(self) -> Array | None:
+        """(R, K) outputs for the rows `loo_rows`, each by the head that never saw it; None where there are none."""
+        return None if self.loo is None else self._decoded(self.loo)
+
+    def _decoded(self, raw: Array) -> Array:
         outputs: Array = raw if self.kind == "number" else softmax(raw / np.float32(self.temperature))
         return outputs
 

@@ -90,6 +90,9 @@ class ImageBackbone(Backbone):
     def _pool(self, output: Any, batch: Batch) -> Tensor:
         if isinstance(output, Tensor):
             return output if output.dim() == 2 else self._pool_stage(output, batch)
+        pooled = getattr(output, "pooler_output", None)  # as its library pools; learnt poolers were taken away
+        if isinstance(pooled, Tensor):
+            return pooled.flatten(1)
         states = output[0]
         return states[:, 0] if states.dim() == 3 and self.has_class_token else self._pool_stage(states, batch)
 

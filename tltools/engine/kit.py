@@ -86,7 +86,8 @@ class EngineKit:
             for trial, rows, head in zip(group, drawn, fitted, strict=True):
                 self.ticket.check()
                 outputs = head.outputs(table[place[self.test]]).astype(np.float32)
-                yield outcomes.of_probe(self, trial, backbone, head, outputs, len(rows), features, init, each)
+                held = self._read[head.loo_rows]
+                yield outcomes.of_probe(self, trial, backbone, head, outputs, len(rows), held, features, init, each)
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         started = time.monotonic()

@@ -27,11 +27,16 @@ def of_probe(
     head: heads.Head,
     outputs: np.ndarray,
     rows: int,
+    held: np.ndarray,
     features: str,
     init: str,
     seconds: float,
 ) -> Outcome:
-    """The outcome of a closed-form head; `outputs` (M, K) of the test rows, `rows` that it was fitted on."""
+    """The outcome of a closed-form head; `outputs` (M, K) of the test rows, `rows` that it was fitted on.
+
+    `held`: the rows that were left out in turn. What is said of them then stands for validation outputs, which a
+    probe has no rows of its own for.
+    """
     card: dict[str, Any] = {
         "features": features,
         "init": init,
@@ -42,6 +47,8 @@ def of_probe(
         "temperature": head.temperature,
         "backbone_trained": False,
     }
+    if (left_out := head.left_out()) is not None:
+        card |= {"validated_by": "leave_one_out", "validation_outputs": {"rows": held, "outputs": left_out}}
     weights: dict[str, Any] = dict(head.tensors())
     if backbone.reads == "tabular":
         weights |= _differing(backbone, None)

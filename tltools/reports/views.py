@@ -72,14 +72,15 @@ def worst_mistakes(home: Home, trial_id: str, limit: int = 20) -> pd.DataFrame:
 def trust(home: Home, trial_id: str, level: float = 0.9) -> dict[str, Any]:
     """How far the probabilities of a trial can be trusted.
 
-    {"bins": DataFrame, "ece", "ece_low", "ece_high", "temperature" and "ece_after" (fitted on validation rows; None
-    without them), "abstain": DataFrame of coverage and accuracy,
-    "conformal": {"level", "coverage", "mean_size"} | None}
+    {"bins": DataFrame, "ece", "ece_low", "ece_high", "held": which rows the next two rest on, in words,
+    "temperature" and "ece_after" (None without such rows), "conformal": {"level", "coverage", "mean_size"} | None,
+    "abstain": DataFrame of coverage and accuracy}
     """
     classes, _, truth, outputs = scored(home, trial_id)
     if not classes:
         raise refuse(f"trial {trial_id}", "predicts numbers, which have no probabilities.", "Choose a classification.")
     _, _, held_truth, held = scored(home, trial_id, "validation")
+    in_turn = (trial_card(home, trial_id) or {}).get("validated_by") == "leave_one_out"
     error, low, high = calibration.ece_interval(outputs, truth, replicates=200)
     at = calibration.temperature(held, held_truth) if len(held) >= 20 else None
     sets = calibration.conformal(held, held_truth, outputs, truth, level) if len(held) else None
@@ -89,6 +90,7 @@ def trust(home: Home, trial_id: str, level: float = 0.9) -> dict[str, Any]:
         "ece": error,
         "ece_low": low,
         "ece_high": high,
+        "held": "labelled rows, each left out in turn" if in_turn else "validation rows",
         "temperature": at,
         "ece_after": None if at is None else calibration.ece(calibration.rescale(outputs, at), truth),
         "abstain": curve.iloc[np.unique(np.linspace(0, len(curve) - 1, min(200, len(curve))).astype(int))],

@@ -131,20 +131,19 @@ def _choices(job: Job, found: dict[str, Any], profile: Profile) -> dict[str, Any
         task = st.selectbox("Task", known, index=at, key=f"task_{job.id}", format_func=lambda key: tasks()[key].title)
     with right:
         free = [name for name in names if name != target]
-        most = len(found["inputs"]) > 12  # a field with hundreds of chips helps nobody
-        if most:
+        usual = [name for name in found["inputs"] if name in free]
+        if len(found["inputs"]) > 12:  # a field with hundreds of chips helps nobody
             st.caption(f"{len(found['inputs']):,} columns are read. Choose fewer by path: `--inputs A,B`.")
-            inputs = None
+            inputs = usual
         else:
-            usual = [name for name in found["inputs"] if name in free]
             inputs = st.multiselect("Columns that are read", free, usual, key=f"inputs_{job.id}", format_func=_plain)
     name = st.text_input("Name", found["name"], max_chars=80, key=f"name_{job.id}")
     asked = {**job.payload, "look": True}
     same = target == found["target"] and task == found["task"] and name.strip() == found["name"]
-    if inputs is not None and sorted(inputs) != sorted(found["inputs"]) and inputs:
+    if inputs and sorted(inputs) != sorted(usual):
         asked["inputs"], same = inputs, False
     elif target != found["target"]:
-        asked.pop("inputs", None)
+        asked.pop("inputs", None)  # inferred again: what was the target may now be read
     if same:
         return None
     if target != found["target"] and task == found["task"]:

@@ -53,9 +53,8 @@ def _reliability(found: dict[str, Any]) -> None:
     low, high = 100 * found["ece_low"], 100 * found["ece_high"]
     text = f"Off by **{100 * found['ece']:.1f} points** on average ({low:.1f} to {high:.1f})."
     if found["ece_after"] is not None:
-        text += (
-            f" With temperature {found['temperature']:.2f}, fitted on validation rows: {100 * found['ece_after']:.1f}."
-        )
+        after = 100 * found["ece_after"]
+        text += f" With temperature {found['temperature']:.2f}, fitted on {found['held']}: {after:.1f}."
     st.markdown(text)
 
 
@@ -75,5 +74,6 @@ def _abstain(found: dict[str, Any]) -> None:
     if sets:
         st.caption(
             f"A list of classes that holds the true one in {100 * sets['coverage']:.0f} % of the test rows "
-            f"({100 * sets['level']:.0f} % asked for) has {sets['mean_size']:.2f} classes on average."
+            f"({100 * sets['level']:.0f} % asked for, set on {found['held']}) has {sets['mean_size']:.2f} classes on "
+            "average."
         )
