@@ -30,6 +30,12 @@ class Figure:
             return None
         return self.value >= self.bar if self.side == "at least" else self.value <= self.bar
 
+    def line(self) -> str:
+        """The figure for a terminal."""
+        met = {None: "", True: "  met", False: "  MISSED"}[self.met]
+        bar = "" if self.bar is None else f"  ({self.side} {number(self.bar)}){met}"
+        return f"{self.what}: {number(self.value)} {self.unit}{bar}{f'  [{self.note}]' if self.note else ''}"
+
     def row(self) -> dict[str, Any]:
         """The figure as plain numbers and words."""
         return {**asdict(self), "met": self.met}

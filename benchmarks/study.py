@@ -22,8 +22,8 @@ from tltools.records import Dataset, Split, Study, Trial
 
 TITLE = "Study: all arms, draws and shares of the labels"
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
-FULL: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 5, "a_class": 400, "rounds": 3}
-QUICK: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 1, "a_class": 100, "rounds": 1}
+FULL: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 5, "a_class": 400, "rounds": 3, "last": {}}
+QUICK: dict[str, Any] = {"rows": 1000, "draws": 3, "sampled": 1, "a_class": 60, "rounds": 1, "last": {}}
 PROBES = ("linear_probe", "multilayer_probe")
 CONTROLS = ("random_frozen", "classical")
 Made = Callable[[Home], tuple[Dataset, str]]
@@ -45,15 +45,20 @@ class Rows:
         return np.sort(np.concatenate(both))
 
 
-def run(data: Path | None, *, rows: int, draws: int, sampled: int, a_class: int, rounds: int) -> list[Figure]:
-    """Texts against the Trainer and the expert; images against the expert. `sampled`: draws that the Trainer really
-    trains; the rest of its time is extrapolated, and said so."""
+def run(
+    data: Path | None, *, rows: int, draws: int, sampled: int, a_class: int, rounds: int, last: dict[str, Any]
+) -> list[Figure]:
+    """Texts against the Trainer and the expert; images against the expert.
+
+    sampled: draws that the Trainer really trains; the rest of its time is extrapolated, and said so.
+    last: knobs of the last block, where they are not those that everybody gets.
+    """
     table = ground.texts(data, rows)
 
     def made(home: Home) -> tuple[Dataset, str]:
         return ground.add(home, table), ground.MINILM
 
-    found = _against_trainer(made, draws, sampled, rounds)
+    found = _against_trainer(made, draws, sampled, rounds, last)
     found += _against_expert("texts", made, draws, rounds, CONTROLS)
     if data is not None:
         pictures: Made = lambda home: ground.pictures(home, data, a_class)  # noqa: E731
@@ -109,8 +114,8 @@ def _rows(home: Home, made: Made) -> tuple[Rows, str]:
 # --- (a) a Trainer per trial ------------------------------------------------------------------------------------------
 
 
-def _against_trainer(made: Made, draws: int, sampled: int, rounds: int) -> list[Figure]:
-    arms = {"strategies": (*PROBES, "last_block"), "controls": CONTROLS}
+def _against_trainer(made: Made, draws: int, sampled: int, rounds: int, last: dict[str, Any]) -> list[Figure]:
+    arms = {"strategies": (*PROBES, {"last_block": last}), "controls": CONTROLS}
     seconds, answers = ground.turns({"tltools": lambda: _ours(made, draws, **arms)}, rounds)
     with ground.fresh_home() as home:
         rows, source = _rows(home, made)
