@@ -88,7 +88,7 @@ def trainer_text(
     curve: list[tuple[float, float]] = []
     if held is not None:
         trainer.add_callback(_epochs_noted(trainer, TextRows(tokenizer, *held), curve))
-    metrics: dict[str, Any] = {**trainer.train().metrics, "curve": curve}
+    metrics: dict[str, Any] = {**trainer.train().metrics, "curve": curve, "steps": trainer.state.global_step}
     outputs = trainer.predict(TextRows(tokenizer, test_texts, np.zeros(len(test_texts), dtype=np.int64)))
     return np.asarray(outputs.predictions).argmax(1), metrics
 
@@ -221,7 +221,8 @@ def sklearn_loop(
     predictions = []
     for rows in draws:
         if tuned:
-            model = LogisticRegressionCV(Cs=10, cv=5, max_iter=1000, use_legacy_attributes=False, l1_ratios=(0,))
+            folds = min(5, int(np.unique(labels[rows], return_counts=True)[1].min()))
+            model = LogisticRegressionCV(Cs=10, cv=folds, max_iter=1000, use_legacy_attributes=False, l1_ratios=(0,))
         else:
             model = LogisticRegression(max_iter=1000)
         head = make_pipeline(StandardScaler(), model)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,29 +37,45 @@ def run(data: Path | None, *, rows: int, epochs: int, rounds: int) -> list[Figur
         trial = next(t for t in studies.expand(home, study) if t.draw == 0)
         kit = EngineKit(QuietTicket(home), study, dataset, split)
         train, validation = kit.draw(trial)
-        texts, codes = datasets.items(home, dataset, "text"), datasets.target(home, dataset)
-        (_warm,) = strategies()[trial.strategy].run(kit, [trial])  # the machine's setting is found once
-        ours: list[list[tuple[float, float]]] = []
-        theirs: list[list[tuple[float, float]]] = []
-        scores: dict[str, list[float]] = {"tltools": [], "Trainer": []}
+        codes = datasets.target(home, dataset)
+
+        def tuned() -> Run:
+            (outcome,) = strategies()[trial.strategy].run(kit, [trial])
+            curve = [(facts["seconds"], facts["validation_loss"]) for facts in outcome.curve]
+            return Run(curve, outcome.card["steps"], float((outcome.outputs.argmax(1) == codes[outcome.rows]).mean()))
+
+        def trainer() -> Run:
+            return _trainer(home, datasets.items(home, dataset, "text"), codes, train, validation, kit.test, epochs)
+
+        tuned()  # the machine's setting is found once
+        runs: dict[str, list[Run]] = {"tltools": [], "Trainer": []}
         for k in range(rounds):
-            for who in ("tltools", "Trainer") if k % 2 == 0 else ("Trainer", "tltools"):
-                if who == "tltools":
-                    (outcome,) = strategies()[trial.strategy].run(kit, [trial])
-                    ours.append([(facts["seconds"], facts["validation_loss"]) for facts in outcome.curve])
-                    scores[who].append(_accuracy(codes[outcome.rows], outcome.outputs.argmax(1)))
-                else:
-                    curve, said = _trainer(home, texts, codes, train, validation, kit.test, epochs)
-                    theirs.append(curve)
-                    scores[who].append(_accuracy(codes[kit.test], said))
-        steps = math.ceil(len(train) / BATCH) * epochs
-        return _figures(ours, theirs, scores, steps, len(train))
+            for who, work in (("tltools", tuned), ("Trainer", trainer))[:: 1 if k % 2 == 0 else -1]:
+                runs[who].append(work())
+        return _figures(runs, len(train))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: (training seconds, validation loss) after each epoch, steps, and accuracy on the test rows."""
+
+    curve: list[tuple[float, float]]
+    steps: int
+    score: float
+
+    @property
+    def pace(self) -> float:
+        """Steps per second; evaluations are not counted."""
+        return self.steps / self.curve[-1][0]
+
+    def reached(self, loss: float) -> float | None:
+        """Training seconds at the end of the first epoch whose loss is as low; None when there is none."""
+        return next((seconds for seconds, found in self.curve if found <= loss), None)
 
 
 def _trainer(
     home: Home, texts: Any, codes: np.ndarray, train: np.ndarray, validation: np.ndarray, test: np.ndarray, epochs: int
-) -> tuple[list[tuple[float, float]], np.ndarray]:
-    """((training seconds, validation loss) after each epoch, predictions of the test rows)."""
+) -> Run:
     folder = sources.fetch(home, sources.get(home, ground.MINILM))
     with tempfile.TemporaryDirectory() as output:
         said, facts = baselines.trainer_text(
@@ -67,37 +83,25 @@ def _trainer(
             frozen=False, epochs=epochs, output=Path(output), batch_size=BATCH,
             held=([texts[i] for i in validation], codes[validation]),
         )  # fmt: skip
-    return facts["curve"], said
+    return Run(facts["curve"], facts["steps"], float((said == codes[test]).mean()))
 
 
-def _figures(
-    ours: list[list[tuple[float, float]]], theirs: list[list[tuple[float, float]]], scores: dict[str, list[float]],
-    steps: int, rows: int,
-) -> list[Figure]:  # fmt: skip
-    a, b = (median(steps / curve[-1][0] for curve in curves) for curves in (ours, theirs))
-    target = median(min(loss for _, loss in curve) for curve in theirs)
-    reach = [_reached(curve, target) for curve in ours], [_reached(curve, target) for curve in theirs]
-    found = [
-        Figure("steps per second: tltools", a, "steps/s", note=f"{rows} rows, batches of {BATCH}"),
-        Figure("steps per second: Trainer", b, "steps/s"),
-        Figure("steps per second: against the Trainer", a / b, "times", 1.5),
-        Figure("score on the test rows: tltools", median(scores["tltools"]), "accuracy"),
-        Figure("score on the test rows: Trainer", median(scores["Trainer"]), "accuracy"),
+def _figures(runs: dict[str, list[Run]], rows: int) -> list[Figure]:
+    pace = {who: median(run.pace for run in found) for who, found in runs.items()}
+    loss = median(min(found for _, found in run.curve) for run in runs["Trainer"])
+    figures = [
+        Figure(
+            f"steps per second: {who}", pace[who], "steps/s", note=f"{found[0].steps} steps of {BATCH} of {rows} rows"
+        )
+        for who, found in runs.items()
     ]
-    held = f"validation loss {target:.3f}, the Trainer's best; evaluations not counted"
-    for who, times in zip(("tltools", "Trainer"), reach, strict=True):
-        there = [time for time in times if time is not None]
-        if len(there) > len(times) / 2:
-            found.append(Figure(f"seconds to that loss: {who}", median(there), "s", note=held))
+    figures.append(Figure("steps per second: against the Trainer", pace["tltools"] / pace["Trainer"], "times", 1.5))
+    held = f"validation loss {loss:.3f}, the Trainer's best; evaluations not counted"
+    for who, found in runs.items():
+        figures.append(Figure(f"score on the test rows: {who}", median(run.score for run in found), "accuracy"))
+        there = [seconds for run in found if (seconds := run.reached(loss)) is not None]
+        if len(there) > len(found) / 2:
+            figures.append(Figure(f"seconds to that loss: {who}", median(there), "s", note=held))
         else:
-            found.append(Figure(f"rounds in which {who} reached that loss", len(there), "rounds", note=held))
-    return found
-
-
-def _reached(curve: list[tuple[float, float]], target: float) -> float | None:
-    """Training seconds at the end of the first epoch whose loss is as low; None when there is none."""
-    return next((seconds for seconds, loss in curve if loss <= target), None)
-
-
-def _accuracy(truth: np.ndarray, said: np.ndarray) -> float:
-    return float((truth == said).mean())
+            figures.append(Figure(f"rounds in which {who} reached that loss", len(there), "rounds", note=held))
+    return figures
