@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,12 @@ def trainer_text(
     unfreeze_last: int = 0,
     learning_rate: float = 5e-5,
     batch_size: int = 8,
-    max_steps: int = -1,
-) -> tuple[np.ndarray, dict[str, float]]:
-    """A transformers `Trainer` with its defaults on a sequence classifier; returns test predictions and its metrics."""
+    held: tuple[Sequence[str], np.ndarray] | None = None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """A transformers `Trainer` with its defaults on a sequence classifier; returns test predictions and its metrics.
+
+    held: (texts, labels) whose loss is noted after each epoch, as metrics["curve"]: (training seconds, loss).
+    """
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -67,7 +71,6 @@ def trainer_text(
     arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=epochs,
-        max_steps=max_steps,
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         report_to=[],
@@ -82,9 +85,31 @@ def trainer_text(
         train_dataset=TextRows(tokenizer, texts, labels),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
-    metrics = dict(trainer.train().metrics)
+    curve: list[tuple[float, float]] = []
+    if held is not None:
+        trainer.add_callback(_epochs_noted(trainer, TextRows(tokenizer, *held), curve))
+    metrics: dict[str, Any] = {**trainer.train().metrics, "curve": curve, "steps": trainer.state.global_step}
     outputs = trainer.predict(TextRows(tokenizer, test_texts, np.zeros(len(test_texts), dtype=np.int64)))
     return np.asarray(outputs.predictions).argmax(1), metrics
+
+
+def _epochs_noted(trainer: Any, held: TextRows, curve: list[tuple[float, float]]) -> Any:
+    """A callback that notes (training seconds so far, loss of the held rows) after each epoch."""
+    from transformers import TrainerCallback
+
+    class Noted(TrainerCallback):
+        started = seconds = 0.0
+
+        def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            self.seconds += time.perf_counter() - self.started
+            raw = torch.as_tensor(trainer.predict(held).predictions)
+            loss = nn.functional.cross_entropy(raw.float(), torch.as_tensor(held.labels))
+            curve.append((self.seconds, float(loss)))
+
+    return Noted()
 
 
 class ImageRows(Dataset):  # type: ignore[type-arg]
@@ -137,13 +162,6 @@ def timm_loop(
     return torch.cat(found).numpy()
 
 
-def embed_text(folder: Path, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
-    """sentence-transformers `encode` with its defaults: fp32, batches of 32, sorted by length. (N, D) float32."""
-    from sentence_transformers import SentenceTransformer
-
-    return np.asarray(SentenceTransformer(str(folder), device="cpu").encode(list(texts), batch_size=batch_size))
-
-
 def embed_images(model: nn.Module, transform: Any, paths: Sequence[str], batch_size: int = 32) -> np.ndarray:
     """timm's evaluation loop with a feature extractor: fp32, channels first. (N, D) float32."""
     model.eval()
@@ -152,19 +170,117 @@ def embed_images(model: nn.Module, transform: Any, paths: Sequence[str], batch_s
         return torch.cat([model(images) for images, _ in rows]).numpy()
 
 
+def text_layers(folder: Path, model: Any, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
+    """(N, layers x D) float32: mean over tokens of every layer, sorted by length, batches of 32, fp32."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    found: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            some = [texts[i] for i in order[start : start + batch_size]]
+            batch = tokenizer(some, padding=True, truncation=True, max_length=128, return_tensors="pt")
+            mask = batch["attention_mask"].unsqueeze(-1)
+            states = model(**batch, output_hidden_states=True).hidden_states
+            found.append(torch.cat([(layer * mask).sum(1) / mask.sum(1) for layer in states], 1))
+    table = torch.cat(found).numpy()
+    return np.asarray(table[np.argsort(order)])
+
+
+def image_layers(model: Any, transform: Any, paths: Sequence[str], batch_size: int = 32) -> np.ndarray:
+    """(N, sum of widths) float32: every stage of a timm network averaged over the picture, and its pooled output."""
+    rows = DataLoader(ImageRows(paths, np.zeros(len(paths), dtype=np.int64), transform), batch_size)
+    found = []
+    with torch.inference_mode():
+        for images, _ in rows:
+            last, stages = model.forward_intermediates(images)
+            found.append(torch.cat([*(stage.mean((2, 3)) for stage in stages), model.forward_head(last)], 1))
+    return torch.cat(found).numpy()
+
+
+def tfidf(texts: Sequence[str], labels: np.ndarray, rows: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """TF-IDF of words and a logistic regression, as its documentation shows; predictions of the test rows."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000))
+    said = model.fit([texts[i] for i in rows], labels[rows]).predict([texts[i] for i in test])
+    return np.asarray(said)
+
+
 def sklearn_loop(
-    features: np.ndarray, labels: np.ndarray, draws: Sequence[np.ndarray], test: np.ndarray
+    features: np.ndarray, labels: np.ndarray, draws: Sequence[np.ndarray], test: np.ndarray, tuned: bool = True
 ) -> list[np.ndarray]:
-    """What a careful expert writes: for each draw a logistic regression with its strength chosen by 5-fold CV."""
-    from sklearn.linear_model import LogisticRegressionCV
+    """What a careful expert writes: for each draw a logistic regression, its strength by 5-fold CV if `tuned`."""
+    from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     predictions = []
     for rows in draws:
-        head = make_pipeline(
-            StandardScaler(),
-            LogisticRegressionCV(Cs=10, cv=5, max_iter=1000, use_legacy_attributes=False, l1_ratios=(0,)),
-        )
+        if tuned:
+            folds = min(5, int(np.unique(labels[rows], return_counts=True)[1].min()))
+            model = LogisticRegressionCV(Cs=10, cv=folds, max_iter=1000, use_legacy_attributes=False, l1_ratios=(0,))
+        else:
+            model = LogisticRegression(max_iter=1000)
+        head = make_pipeline(StandardScaler(), model)
         predictions.append(head.fit(features[rows], labels[rows]).predict(features[test]))
     return predictions
+
+
+def sentences(folder: Path) -> Any:
+    """A sentence-transformers model as its page shows it, but for texts cut where tltools cuts them."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    model.max_seq_length = 128
+    return model
+
+
+def pipeline(folder: Path) -> Any:
+    """transformers' feature-extraction pipeline; texts are cut where tltools cuts them."""
+    import transformers
+
+    return transformers.pipeline(
+        "feature-extraction", model=str(folder), device="cpu", tokenize_kwargs={"truncation": True, "max_length": 128}
+    )
+
+
+def piped(made: Any, texts: Sequence[str], lengths: Sequence[int], batch_size: int) -> np.ndarray:
+    """(N, D) float32: token features out of the pipeline, averaged over each text's own `lengths` tokens.
+
+    As tensors, which is faster than the lists that the pipeline gives without other word.
+    """
+    found = made(list(texts), batch_size=batch_size, return_tensors=True)
+    return np.stack([states[0, :count].mean(0).numpy() for states, count in zip(found, lengths, strict=True)])
+
+
+def timm_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """timm's evaluation transform: resized, centre crop, normalised."""
+    from timm.data import create_transform
+
+    return create_transform((3, size, size), mean=tuple(mean), std=tuple(std))
+
+
+def matmul_peak(size: int = 2048, times: int = 5) -> float:
+    """FLOP per second of a bf16 matrix product, the best of some."""
+    a = torch.randn(size, size).bfloat16()
+    best = float("inf")
+    with torch.inference_mode():
+        torch.mm(a, a)
+        for _ in range(times):
+            started = time.perf_counter()
+            torch.mm(a, a)
+            best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def flops(work: Callable[[], Any]) -> float:
+    """Floating-point operations of the matrix products, convolutions and attentions in `work`."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())

@@ -1,0 +1,134 @@
+"""Sweep: rows per second through a frozen backbone, against the libraries' own defaults and against the bf16 peak."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks import baselines, ground
+from benchmarks.figures import Figure
+from tltools import datasets, sources
+from tltools.engine.backbone import Backbone, Encoded, load_backbone
+from tltools.engine.features import FeatureStore
+from tltools.home import Home
+from tltools.store import Store, open_store
+
+TITLE = "Sweep: rows per second through a frozen backbone"
+FULL: dict[str, Any] = {"rows": 2000, "long_rows": 512, "a_class": 200, "rounds": 5}
+QUICK: dict[str, Any] = {"rows": 800, "long_rows": 192, "a_class": 60, "rounds": 3}
+TOKENS = 128
+AGREE = 0.05  # largest difference of a feature, relative to the largest feature, that bf16 may make
+
+
+def run(data: Path | None, *, rows: int, long_rows: int, a_class: int, rounds: int) -> list[Figure]:
+    """Texts as they are, texts of 128 tokens, images; tokenising or decoding is part of it for everybody."""
+    with ground.fresh_home() as home:
+        backbone = load_backbone(home, sources.get(home, ground.MINILM))
+        folder = sources.fetch(home, backbone.source)
+        short = ground.texts(data, rows)["text"].tolist()
+        found = _texts(home, backbone, folder, short, "short texts", rounds)
+        long = lengthened(backbone, short, long_rows)
+        found += _texts(home, backbone, folder, long, f"texts of {TOKENS} tokens", rounds)
+        found += _share_of_peak(home, backbone, long, rounds)
+        return found + _images(home, data, a_class, rounds)
+
+
+def lengthened(backbone: Backbone, texts: list[str], count: int) -> list[str]:
+    """`count` texts of exactly as many tokens as the backbone reads: real texts put together."""
+    per_text = float(np.mean(backbone.encode(texts).lengths)) - 2
+    each = int(np.ceil(1.6 * TOKENS / per_text))
+    found = [" ".join(texts[(i * each + k) % len(texts)] for k in range(each)) for i in range(count)]
+    assert (backbone.encode(found).lengths == TOKENS).all(), "every text must fill the whole length"
+    return found
+
+
+def swept(home: Home, store: Store, backbone: Backbone, encode: Callable[[], Encoded], rows: int) -> np.ndarray:
+    """(rows, D): one sweep by tltools into a feature store that holds nothing yet, its write to disk included."""
+    keys = [f"{time.perf_counter_ns()}-{i}".encode().ljust(32, b"\0")[:32] for i in range(rows)]
+    return np.asarray(FeatureStore(home, memory=store).pooled(backbone, encode, keys, np.arange(rows)))
+
+
+def _texts(home: Home, backbone: Backbone, folder: Path, texts: list[str], name: str, rounds: int) -> list[Figure]:
+    store, lengths = open_store(home), backbone.encode(texts).lengths.tolist()
+    pipeline, sentences = baselines.pipeline(folder), baselines.sentences(folder)
+    contenders: dict[str, Callable[[], np.ndarray]] = {
+        "tltools": lambda: swept(home, store, backbone, lambda: backbone.encode(texts), len(texts)),
+        "transformers pipeline, its default batch of 1": lambda: baselines.piped(pipeline, texts, lengths, 1),
+        "transformers pipeline, batches of 32": lambda: baselines.piped(pipeline, texts, lengths, 32),
+        "sentence-transformers encode, its defaults": lambda: np.asarray(sentences.encode(texts)),
+    }
+    times, answers = _turns(contenders, rounds)
+    return _against(name, times, answers, len(texts))
+
+
+def _turns(
+    contenders: dict[str, Callable[[], np.ndarray]], rounds: int
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    contenders["tltools"]()  # measures precision and format, once a machine; later sweeps recall them
+    return ground.turns({who: lambda work=work: ground.timed(work) for who, work in contenders.items()}, rounds)
+
+
+def _images(home: Home, data: Path | None, a_class: int, rounds: int) -> list[Figure]:
+    dataset, source = ground.pictures(home, data, a_class)
+    backbone = load_backbone(home, sources.get(home, source))
+    paths = [str(path) for path in datasets.items(home, dataset, "image")]
+    store, transform = open_store(home), baselines.timm_transform(backbone.size, backbone.mean, backbone.std)
+    plain = load_backbone(home, backbone.source).core.eval()
+    contenders: dict[str, Callable[[], np.ndarray]] = {
+        "tltools": lambda: swept(home, store, backbone, lambda: backbone.encode(paths), len(paths)),
+        "timm evaluation loop, batches of 32": lambda: baselines.embed_images(plain, transform, paths),
+    }
+    times, answers = _turns(contenders, rounds)
+    # the two resize differently (tltools squeezes, timm crops), so outputs are not compared here
+    return _against(
+        f"images ({backbone.source.architecture}, {backbone.size} pixels)", times, answers, len(paths), None
+    )
+
+
+def _against(
+    name: str, times: dict[str, float], answers: dict[str, np.ndarray], rows: int, agree: float | None = AGREE
+) -> list[Figure]:
+    """Rates of all, and how many times tltools is faster than each other; they must have computed the same."""
+    ours = answers["tltools"]
+    found = [Figure(f"{name}: {who}", rows / seconds, "rows/s") for who, seconds in times.items()]
+    for who, seconds in times.items():
+        if who == "tltools":
+            continue
+        assert answers[who].shape[0] == ours.shape[0] == rows, f"{who} did not read the same rows"
+        note = ""
+        if agree is not None:
+            note = f"features differ by at most {_difference(ours, answers[who]):.3f} of the largest"
+        found.append(Figure(f"{name}: against {who}", seconds / times["tltools"], "times", 2.0, note=note))
+    return found
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest difference of unit-length features, relative to the largest: some of the others normalise."""
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (ours, theirs))
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def _share_of_peak(home: Home, backbone: Backbone, texts: list[str], rounds: int) -> list[Figure]:
+    encoded, store = backbone.encode(texts), open_store(home)
+    rates, peaks = [], []
+    for _ in range(rounds):
+        peaks.append(baselines.matmul_peak())
+        started = time.perf_counter()
+        swept(home, store, backbone, lambda: encoded, len(texts))
+        rates.append(len(texts) / (time.perf_counter() - started))
+    flops = baselines.flops(lambda: backbone(encoded.take(np.arange(4)))) / 4
+    setting = FeatureStore(home, memory=store).setting(backbone, None)
+    reached, peak = median(rates) * flops, median(peaks)
+    return [
+        Figure("bf16 matrix product, 2048 x 2048 x 2048", peak / 1e9, "GFLOP/s"),
+        Figure(
+            f"sweep at {TOKENS} tokens", reached / 1e9, "GFLOP/s",
+            note=f"{flops / 1e9:.2f} GFLOP a row, counted; {setting.precision}; without tokenising",
+        ),
+        Figure(f"sweep at {TOKENS} tokens: share of the peak", 100 * reached / peak, "%", 50.0),
+    ]  # fmt: skip
