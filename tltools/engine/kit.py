@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tltools import datasets, sources, studies
-from tltools.engine import adapters, classical, heads, layouts, loop, outcomes
+from tltools.engine import adapters, classical, contrast, heads, layouts, loop, outcomes
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
@@ -91,9 +91,7 @@ class EngineKit:
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         started = time.monotonic()
         base = self.backbone(trial.source, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
-        train, validation = self.draw(trial)
-        if len(validation) < LEAST_VALIDATION:  # a handful of rows would choose by chance: they train instead
-            train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+        train, validation = self._parts(trial)
         encoded, frozen = self.encoded(base), _frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting = self.store.setting(base, encoded)
@@ -114,6 +112,27 @@ class EngineKit:
         outcome = outcomes.of_training(self, trial, best, base, scaling, _seed(trial))
         return replace(outcome, seconds=time.monotonic() - started)
 
+    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
+        started, seed = time.monotonic(), _seed(trial)
+        base = self.backbone(trial.source, "source")
+        train, validation = self._parts(trial)
+        encoded, frozen = self.encoded(base), _frozen_bottom(base, recipe, len(train))
+        setting = self.store.setting(base, encoded)
+        rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
+        with devices.seeded(seed):
+            model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
+        training = contrast.Contrast(
+            model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
+            loop.Place(self.device, setting.precision == "bfloat16", 0, frozen), self.task.loss, 1.0, seed, self.ticket,
+            Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self._telling(trial),
+            pairs=contrast.draw_pairs(self.targets, train, pairs, seed),
+        )  # fmt: skip
+        training.run()
+        head = training.solve_head(model.head.out_features)
+        outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
+        card = {**outcome.card, "pairs": len(training.pairs), "strength": head.strength}
+        return replace(outcome, card=card, seconds=time.monotonic() - started)
+
     def classical(self, trial: Trial) -> Outcome:
         started = time.monotonic()
         rows = np.sort(np.concatenate(self.draw(trial)))
@@ -126,6 +145,13 @@ class EngineKit:
         return Outcome(trial, self.test, outputs, {}, card, seconds, outcomes.peak_mb(), 0)
 
     # --- shared parts -----------------------------------------------------------------------------------------------
+
+    def _parts(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+        """(train rows, validation rows) for gradient steps: a handful of rows would choose by chance, so they train."""
+        train, validation = self.draw(trial)
+        if len(validation) < LEAST_VALIDATION:
+            train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+        return train, validation
 
     def draw(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
         """(train rows, validation rows) of a trial."""
@@ -226,9 +252,7 @@ class EngineKit:
             features = self._features(base, "pooled")[np.searchsorted(self._read, rows.train)]
             values = rows.targets[rows.train].numpy()
             (head,) = heads.fit_many(features, values, [np.arange(len(values))], self.kind, classes=width)
-            start = {"mean": head.mean, "scale": head.scale, "head.weight": head.weight / np.float32(head.temperature),
-                     "head.bias": head.bias / np.float32(head.temperature)}  # fmt: skip
-            model.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()}, strict=False)
+            model.take_head(head)
         else:
             some = rows.train[np.linspace(0, len(rows.train) - 1, min(256, len(rows.train))).astype(np.int64)]
             with torch.no_grad():

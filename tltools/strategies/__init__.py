@@ -85,6 +85,9 @@ class Kit(Protocol):
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         """Gradient steps, from the cached boundary where the recipe leaves one."""
 
+    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
+        """Gradient steps on at most `pairs` pairs of rows, of one class and of two, then a closed-form head."""
+
     def classical(self, trial: Trial) -> Outcome:
         """The modality's classical baseline for the trial's task, on the raw rows."""
 
@@ -109,6 +112,7 @@ class Strategy:
     knobs: tuple[Knob, ...] = ()
     reads: tuple[str, ...] = ("text", "image", "tabular", "audio")  # sources it can work with
     families: tuple[str, ...] = ("transformers", "timm", "tabular")
+    targets: tuple[Literal["classes", "number"], ...] = ("classes", "number")  # kinds of target it can serve
     needs_source: bool = True  # False: the classical control
     order: int = 0  # place in lists: cheap ones first
 
