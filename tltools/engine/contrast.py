@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tltools import plans
 from tltools.engine import heads, loop
-
-PARTNERS = 40  # pairs a row at most, half of each kind, as SetFit draws: with four rows, more would only overfit
 
 
 @dataclass
@@ -69,7 +68,7 @@ def draw_pairs(codes: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np
     groups = [rows[codes[rows] == code] for code in np.unique(codes[rows])]
     several = [group for group in groups if len(group) > 1]
     found = []
-    for k in range(min(count, PARTNERS * len(rows))):
+    for k in range(min(count, plans.PARTNERS * len(rows))):
         if k % 2 == 0 and several:
             found.append(random.choice(several[k // 2 % len(several)], 2, replace=False))
         elif k % 2 == 1 and len(groups) > 1:

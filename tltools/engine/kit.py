@@ -20,6 +20,8 @@ from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.features import BoundaryReader, FeatureStore
 from tltools.engine.feeds import Feed
+from tltools.engine.neighbours import Neighbours, neighbours
+from tltools.engine.prototypes import prototypes
 from tltools.plans import Plan
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Outcome, Recipe
@@ -29,6 +31,7 @@ from tltools.tickets import Ticket
 RARE_ROWS = 5000  # labelled texts below which the word table stays frozen: most of its words never occur in them
 LEAST_VALIDATION = 16  # rows below which there is no early stopping
 Init = Literal["source", "random"]
+HeadKind = Literal["ridge", "prototypes", "neighbours"]
 
 
 class EngineKit:
@@ -65,6 +68,7 @@ class EngineKit:
         *,
         features: Literal["pooled", "layers"] = "pooled",
         init: Init = "source",
+        head: HeadKind = "ridge",
     ) -> Iterator[Outcome]:
         by_source: dict[str, list[Trial]] = defaultdict(list)
         for trial in trials:
@@ -77,16 +81,13 @@ class EngineKit:
             drawn = [np.sort(np.concatenate(self.draw(trial))) for trial in group]
             place = np.full(self.dataset.rows, -1, np.int64)
             place[self._read] = np.arange(len(self._read))
-            width = self.task.width(self.dataset)
             started = time.monotonic()
-            fitted = heads.fit_many(
-                table, self.targets[self._read], [place[rows] for rows in drawn], self.kind, classes=width
-            )
+            fitted = self._heads(head, table, [place[rows] for rows in drawn])
             each = (time.monotonic() - started + read) / len(group)
-            for trial, rows, head in zip(group, drawn, fitted, strict=True):
+            for trial, rows, one in zip(group, drawn, fitted, strict=True):
                 self.ticket.check()
-                outputs = head.outputs(table[place[self.test]]).astype(np.float32)
-                yield outcomes.of_probe(self, trial, backbone, head, outputs, len(rows), features, init, each)
+                outputs = one.outputs(table[place[self.test]]).astype(np.float32)
+                yield outcomes.of_probe(self, trial, backbone, one, outputs, len(rows), features, init, each)
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         started = time.monotonic()
@@ -211,6 +212,14 @@ class EngineKit:
         if kind == "pooled":
             return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
         return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]
+
+    def _heads(self, kind: HeadKind, table: np.ndarray, draws: list[np.ndarray]) -> Sequence[heads.Head | Neighbours]:
+        """A head per draw, of (rows of `_read`, D) features and positions in it."""
+        targets, width = self.targets[self._read], self.task.width(self.dataset)
+        if kind == "ridge":
+            return heads.fit_many(table, targets, draws, self.kind, classes=width)
+        fit = prototypes if kind == "prototypes" else neighbours
+        return heads.each_draw(draws, lambda rows: fit(table[rows], targets[rows], width))
 
     def _reader(self, base: Backbone, trial: Trial, recipe: Recipe, frozen: int) -> tuple[BoundaryReader | None, int]:
         """Cached activations at the deepest boundary that no phase opens, and that boundary; (None, 0) where there is

@@ -11,6 +11,7 @@ import torch
 
 from tltools.engine import adapters, heads, loop
 from tltools.engine.backbone import Backbone
+from tltools.engine.neighbours import Neighbours
 from tltools.records import Trial
 from tltools.strategies import Outcome
 
@@ -24,20 +25,20 @@ def of_probe(
     kit: EngineKit,
     trial: Trial,
     backbone: Backbone,
-    head: heads.Head,
+    head: heads.Head | Neighbours,
     outputs: np.ndarray,
     rows: int,
     features: str,
     init: str,
     seconds: float,
 ) -> Outcome:
-    """The outcome of a closed-form head; `outputs` (M, K) of the test rows, `rows` that it was fitted on."""
+    """The outcome of a head on frozen features; `outputs` (M, K) of the test rows, `rows` that it was fitted on."""
     card: dict[str, Any] = {
         "features": features,
         "init": init,
         "init_seed": kit.study.seed,
         "n_train": rows,
-        "strength": head.strength,
+        **head.facts(),
         "validation_score": head.loo_score,
         "temperature": head.temperature,
         "backbone_trained": False,
@@ -46,8 +47,7 @@ def of_probe(
     if backbone.reads == "tabular":
         weights |= _differing(backbone, None)
         card |= adapters.columns(backbone)
-    count = int(head.weight.size + head.bias.size)
-    return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), count)
+    return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), head.size)
 
 
 def of_training(

@@ -79,8 +79,9 @@ class Kit(Protocol):
         *,
         features: Literal["pooled", "layers"] = "pooled",
         init: Literal["source", "random"] = "source",
+        head: Literal["ridge", "prototypes", "neighbours"] = "ridge",
     ) -> Iterator[Outcome]:
-        """Closed-form heads on frozen features: all draws, fractions and strengths of `trials` together."""
+        """Heads on frozen features without gradient steps: all draws, fractions and strengths of `trials` together."""
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         """Gradient steps, from the cached boundary where the recipe leaves one."""
