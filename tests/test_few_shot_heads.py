@@ -9,8 +9,10 @@ from tltools.engine import neighbours as near
 from tltools.engine.heads import slope
 from tltools.engine.neighbours import neighbours, of_tensors
 from tltools.engine.prototypes import prototypes
+from tltools.engine.study import kept_weights
 from tltools.judging.ranking import balanced_accuracy
 from tltools.judging.ridge import standardise
+from tltools.records import Trial
 
 FITS = [prototypes, neighbours]
 each = pytest.mark.parametrize("fit", FITS, ids=lambda f: f.__name__)
@@ -148,3 +150,17 @@ def test_blocks_of_rows_say_what_all_rows_at_once_say(monkeypatch: pytest.Monkey
     parts = neighbours(x, y, 3)
     assert parts.k == whole.k and parts.temperature == pytest.approx(whole.temperature, rel=1e-4)
     assert np.allclose(parts.outputs(x), whole.outputs(x), atol=1e-5)
+
+
+def test_neighbours_of_very_many_rows_are_kept_for_one_draw_only() -> None:
+    def trial(draw: int) -> Trial:
+        return Trial(
+            id=f"{draw:016x}", study="s", dataset="d", split="p", source="a/b", strategy="knn", kind="transfer",
+            knobs={}, fraction=1.0, per_class=None, draw=draw, seed=0,
+        )  # fmt: skip
+
+    small, large = ({"head.rows": np.zeros((rows, 384), np.float32)} for rows in (100, 5000))
+    assert kept_weights(trial(1), small, True) == (small, "kept") and kept_weights(trial(0), large, True)[1] == "kept"
+    for draw, largest in ((1, True), (0, False)):
+        weights, why = kept_weights(trial(draw), large, largest)
+        assert weights == {} and why.startswith("not kept: only draw 0 at the largest share")
