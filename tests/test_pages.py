@@ -231,6 +231,26 @@ def test_a_knob_reaches_the_study_file(home: Home, notes: Dataset) -> None:
     assert "last_block: {epochs: 3}" in next(code.value for code in app.code if "dataset:" in code.value)
 
 
+def test_a_strategy_that_cannot_serve_the_task_is_off_and_says_why(home: Home) -> None:
+    diabetes = samples.add(home, "diabetes")
+    app = opened("train/strategy.py", dataset=diabetes.id, source="bundled/minilm-l6")
+    sound(app)
+    off = {toggle.label for toggle in app.toggle if toggle.disabled}
+    assert {"Prototypes", "Nearest neighbours", "SetFit"} <= off and "Linear probe" not in off
+    assert sum("can predict classes only" in caption.value for caption in app.caption) == 3
+    assert not app.error, "what is off is not part of the study"
+
+
+def test_few_shot_strategies_reach_the_study_file(home: Home, notes: Dataset) -> None:
+    app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
+    for label in ("Prototypes", "Nearest neighbours", "SetFit"):
+        next(toggle for toggle in app.toggle if toggle.label == label).set_value(True).run()
+    next(one for one in app.number_input if one.key == "knob_setfit_pairs").set_value(200).run()
+    sound(app)
+    said = next(code.value for code in app.code if "dataset:" in code.value)
+    assert "prototype" in said and "knn" in said and "setfit: {pairs: 200}" in said
+
+
 def test_a_time_budget_is_turned_into_draws(home: Home, notes: Dataset) -> None:
     app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
     app.segmented_control(key="evidence_by").set_value("time").run()

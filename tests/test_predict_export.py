@@ -23,7 +23,8 @@ from tltools.records import Refusal
 from tltools.tickets import Cancelled, QuietTicket
 
 TRIALS = (
-    "text/linear_probe", "text/last_block", "text/classical", "image/full_finetune", "image/classical",
+    "text/linear_probe", "text/prototype", "text/knn", "text/last_block", "text/setfit", "text/classical",
+    "image/full_finetune", "image/classical",
     "own/multilayer_probe", "own/scratch", "table/full_finetune", "table/random_frozen", "table/classical",
     "sentences/multilayer_probe", "number/full_finetune", "number/classical",
 )  # fmt: skip
@@ -158,7 +159,8 @@ def test_a_cancelled_prediction_writes_nothing(sealed: Sealed, tmp_path: Path) -
 @pytest.mark.parametrize(
     "name",
     (
-        "text/linear_probe", "text/last_block", "text/classical", "image/full_finetune", "image/classical",
+        "text/linear_probe", "text/prototype", "text/knn", "text/last_block", "text/setfit", "text/classical",
+    "image/full_finetune", "image/classical",
         "own/multilayer_probe", "table/full_finetune", "table/classical", "sentences/multilayer_probe",
         "number/full_finetune", "number/classical",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ RATES = {"linear_probe": 0.35, "full_finetune": 0.25, "scratch": 0.05, "classica
 
 def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float, seed: int = 0) -> None:
     """A sealed trial as the engine writes it, whose hits are drawn at 0.5 + `skill` times the growth with labels."""
-    rng = np.random.default_rng([seed, trial.draw, int(trial.id[:6], 16)])
+    arm = f"{trial.source} {trial.strategy} {trial.fraction} {trial.per_class}".encode()
+    rng = np.random.default_rng([seed, trial.draw, zlib.crc32(arm)])  # not the id: it changes with every recipe
     shared = np.random.default_rng(99).random(dataset.rows)
     rows = np.array(sorted(split.test))
     targets = datasets.target(home, dataset)

@@ -32,6 +32,10 @@ class NotingKit:
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         return self._outcome(trial, "finetune", recipe)
 
+    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
+        self.pairs = pairs
+        return self._outcome(trial, "contrast", recipe)
+
     def classical(self, trial: Trial) -> Outcome:
         return self._outcome(trial, "classical", None)
 
@@ -57,7 +61,7 @@ def trials(strategy: Strategy, count: int = 3, **knobs: Any) -> list[Trial]:
 def recipes(strategy: Strategy, stages: int = 8, **knobs: Any) -> list[Recipe]:
     kit = NotingKit(stages)
     list(strategy.run(kit, trials(strategy, 1, **knobs)))
-    return [given for what, given in kit.calls if what == "finetune"]
+    return [given for what, given in kit.calls if what in ("finetune", "contrast")]
 
 
 each = pytest.mark.parametrize("strategy", ALL, ids=lambda s: s.key)
@@ -105,7 +109,9 @@ def test_what_is_trained_last_is_what_the_card_draws(strategy: Strategy, stages:
 def test_a_strategy_without_gradients_takes_no_training_knobs(strategy: Strategy) -> None:
     trained = bool(recipes(strategy))
     layout = strategy.layout(8, defaults(strategy))
-    assert trained == any(knob.key == "epochs" for knob in strategy.knobs) == (layout.head > 0)
+    assert (
+        trained == any(knob.key in ("epochs", "pairs") for knob in strategy.knobs) == any((*layout.rates, layout.head))
+    )
 
 
 def test_controls_start_without_a_source_and_others_with_one() -> None:
@@ -120,7 +126,7 @@ def test_controls_start_without_a_source_and_others_with_one() -> None:
 def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
-        "full_finetune", "lora", "l2_sp",
+        "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit",
     }  # fmt: skip
     assert {s.key for s in ALL if s.kind == "control"} == {"scratch", "random_frozen", "classical"}
 
@@ -220,6 +226,27 @@ def test_augmentation_is_off_by_default_and_a_switch_turns_it_on() -> None:
     assert not recipe_of("full_finetune").augmentation_on
     assert recipe_of("full_finetune", flip=True, rotate=10).augmentation_on
     assert all(layout.boundary == 0 for s in ALL for r in recipes(s) if r.augmentation for layout in r.phases)
+
+
+def test_few_shot_strategies_serve_classes_only_and_the_others_numbers_too() -> None:
+    assert {s.key for s in ALL if s.targets == ("classes",)} == {"prototype", "knn", "setfit"}
+    assert all(s.targets == ("classes", "number") for s in ALL if s.key not in {"prototype", "knn", "setfit"})
+
+
+def test_prototypes_and_neighbours_ask_for_their_heads_on_frozen_features() -> None:
+    for key, head in (("linear_probe", None), ("prototype", "prototypes"), ("knn", "neighbours")):
+        kit = NotingKit()
+        list(strategies()[key].run(kit, trials(strategies()[key], 2)))
+        assert [what for what, _ in kit.calls] == ["probe", "probe"] and kit.calls[0][1].get("head") == head
+
+
+def test_setfit_takes_one_pass_over_its_pairs_and_solves_the_head() -> None:
+    kit, setfit = NotingKit(), strategies()["setfit"]
+    list(setfit.run(kit, trials(setfit, 1, pairs=300, batch_size=8)))
+    ((what, recipe),) = kit.calls
+    assert what == "contrast" and kit.pairs == 300 and recipe.batch_size == 8
+    assert recipe.epochs == 1 and recipe.min_steps == 0 and recipe.phases[0].head == 0.0
+    assert setfit.reads == ("text",)
 
 
 def test_more_rates_are_tried_beside_the_given_one() -> None:

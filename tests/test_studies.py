@@ -199,6 +199,24 @@ def test_no_controls_is_a_warning_and_an_arm_that_does_not_fit_is_a_note(home: H
     assert {trial.strategy for trial in studies.expand(home, asked)} == {"full_finetune"}
 
 
+@pytest.mark.parametrize("key", ["prototype", "knn", "setfit"])
+def test_a_strategy_that_needs_classes_is_refused_where_numbers_are_predicted(home: Home, key: str) -> None:
+    diabetes = samples.add(home, "diabetes")
+    asked = study(diabetes, strategies=("linear_probe", key))
+    (said,) = errors(home, asked)
+    assert said.startswith(f"strategy {key}: can predict classes only, but the task is regression. ")
+    assert "choose linear_probe" in said
+    assert errors(home, study(diabetes)) == []
+
+
+def test_setfit_is_for_text_sources_only(home: Home, film_notes: Dataset) -> None:
+    assert errors(home, study(film_notes, strategies=("setfit",))) == []
+    digits = samples.add(home, "digits-low")
+    asked = study(digits, sources=("bundled/tiny-resnet",), strategies=("full_finetune", "setfit"), controls=())
+    assert ("note", "strategy setfit") in {(p.severity, p.where) for p in studies.check(home, asked)}
+    assert {trial.strategy for trial in studies.expand(home, asked)} == {"full_finetune"}
+
+
 def test_submitting_a_wrong_study_is_refused_and_keeps_nothing(home: Home, film_notes: Dataset) -> None:
     with pytest.raises(Refusal, match="draws"):
         studies.submit(home, open_store(home), study(film_notes, draws=1, metric="nonsense"))

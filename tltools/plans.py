@@ -15,6 +15,7 @@ from tltools.records import Trial
 from tltools.strategies import Layout, strategies
 
 STAGES = 8  # of a backbone that nobody has looked into yet
+PARTNERS = 40  # pairs a training row at most in contrastive tuning; SetFit draws 20 of each kind a row
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def touched(trials: Sequence[Trial], counts: Counts) -> int:
 
 
 def epochs(trial: Trial, rows: int) -> float:
-    """Most passes over the training rows, all tried rates together; 1 for a closed form."""
+    """Most passes over the training rows, all tried rates together; 1 for a closed form. A pair is two rows."""
+    if "pairs" in trial.knobs:
+        return 2 * min(float(trial.knobs["pairs"]) / max(rows, 1), PARTNERS)
     if "epochs" not in trial.knobs:
         return 1.0
     steps = float(trial.knobs.get("min_steps", 0)) * float(trial.knobs.get("batch_size", 16))

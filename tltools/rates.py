@@ -71,7 +71,8 @@ def trial_seconds(trial: Trial, rate: Rate | None, counts: Counts) -> float:
     if plans.closed_form(trial, stages):
         wide = int(rate["width"]) * (stages if trial.strategy == "multilayer_probe" else 1)
         return 0.03 + 2e-10 * min(train, wide) ** 2 * max(train, wide)
-    boundary, passes = plans.depth(trial, stages), plans.epochs(trial, train) * EARLY
+    boundary, passes = plans.depth(trial, stages), plans.epochs(trial, train)
+    passes *= EARLY if trial.knobs.get("patience") else 1.0
     fresh = trial.strategy == "scratch" and "rows_per_second_scratch" in rate  # trains the word table too
     step = float(rate["rows_per_second_scratch"]) if fresh else train_rate(rate, boundary)
     whole = float(rate["rows_per_second"])

@@ -117,6 +117,9 @@ def check(home: Home, study: Study) -> list[Problem]:
     except Refusal as refusal:
         problems += refusal.problems
         arms = []
+    for strategy, _ in arms:
+        if why := trials.unserved(strategy, dataset.task):
+            say("error", f"strategy {strategy.key}", why, "Leave it out, or choose linear_probe.")
     _check_numbers(study, say)
     chosen = []
     for source_id in study.sources:

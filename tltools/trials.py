@@ -10,6 +10,7 @@ from tltools import sources, study_files
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy
+from tltools.tasks import tasks
 
 RECIPE_VERSION = 3  # grows when the same trial would come out differently, so that old outcomes are not reused
 
@@ -77,6 +78,15 @@ def usable(strategy: Strategy, source: Source) -> bool:
     """Whether a strategy can work with a source at all. An untrained source has nothing to probe or to transfer from
     but may be trained, which is how one's own source task is learnt."""
     return source.reads in strategy.reads and source.family in strategy.families
+
+
+def unserved(strategy: Strategy, task: str) -> str:
+    """Why a strategy cannot serve a task, as the end of a sentence; "" where it can."""
+    if tasks()[task].closed_form in strategy.targets:
+        return ""
+    known = {"classes": "classes", "number": "numbers"}
+    kinds = " and ".join(known[kind] for kind in strategy.targets)
+    return f"can predict {kinds} only, but the task is {tasks()[task].title.lower()}."
 
 
 def _trial(

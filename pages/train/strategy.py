@@ -33,7 +33,7 @@ widgets.problems(unknown)
 begin = study_draft.start(home, store, dataset, picked, opened)
 try:
     on = views.given(begin, "strategies")
-    chosen = views.cards(store, picked, on, dataset.modality)
+    chosen = views.cards(store, picked, on, dataset)
 except Refusal as refusal:
     widgets.problems(refusal.problems)
     st.stop()

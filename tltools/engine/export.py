@@ -84,6 +84,7 @@ def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
         "inputs": list(model.dataset.inputs),
         "classes": list(model.dataset.classes),
         "layers": [],
+        "neighbours": "head.rows" in model.head,
     }
     if model.all_layers:
         names = {id(module): name for name, module in backbone.core.named_modules()}

@@ -133,9 +133,23 @@ found = []
 with torch.inference_mode():
     for start in range(0, len(items), 64):
         read_now = features(items[start : start + 64])
-        raw = (read_now - head["mean"]) / head["scale"] @ head["weight"].T + head["bias"]
+        {raw}
         found.append({decided})
 scores = torch.cat(found).numpy()
+"""
+
+LINEAR = '(read_now - head["mean"]) / head["scale"] @ head["weight"].T + head["bias"]'
+
+VOTES = """\
+def votes(rows):  # logarithms of what the training rows most like each row say of its class, smoothed
+    k = int(head["k"])
+    likeness = torch.nn.functional.normalize((rows - head["mean"]) / head["scale"]) @ head["rows"].T
+    likeness, near = torch.nn.functional.pad(likeness, (0, 1), value=-2.0).topk(k + 1)
+    likeness, floor, near = likeness[:, :k], likeness[:, k:].clamp(min=-1), near[:, :k]
+    span = likeness[:, :1] - floor
+    each = torch.where(span > 1e-6, (likeness - floor) / span.clamp(min=1e-6), 1.0) * head["weights"][near]
+    said = torch.zeros(len(rows), len(facts["classes"])).scatter_add(1, head["codes"].long()[near], each)
+    return (said + 1 / said.shape[1]).log()
 """
 
 WRITE_CLASSES = """\
@@ -193,7 +207,10 @@ def _neural(facts: Facts) -> list[str]:
     parts += _items(facts)
     parts += _features(facts)
     decided = '(raw / head["temperature"]).softmax(1)' if facts["classes"] else "raw"
-    parts.append(DECIDE.replace("{decided}", decided))
+    if facts["neighbours"]:
+        parts.append(VOTES)
+    raw = "votes(read_now)" if facts["neighbours"] else LINEAR
+    parts.append(DECIDE.replace("{raw}", f"raw = {raw}").replace("{decided}", decided))
     return parts
 
 

@@ -7,9 +7,9 @@ that a probability means what it says on rows the head has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from tltools.judging.ridge import solve, standardise
 
 Array = NDArray[Any]
 Kind = Literal["classes", "number"]
+Fit = TypeVar("Fit")
 Choose = Literal["log_loss", "balanced_accuracy", "squared"]  # which leave-one-out figure picks the strength
 
 STRENGTHS = tuple(10.0 ** (k / 3) for k in range(-15, 13))  # times the mean squared length of a centred row
@@ -29,7 +30,7 @@ class Head:
     """A linear head on standardised features.
 
     Class probabilities are `softmax(raw / temperature)`; a number is `raw` itself (temperature 1).
-    `loo` holds the raw leave-one-out outputs of the training rows `loo_rows` (positions in the features given).
+    `loo` holds the raw leave-one-out outputs of the training rows `loo_rows` (positions among those rows).
     """
 
     weight: Array  # (K, D), all arrays float32
@@ -37,7 +38,7 @@ class Head:
     mean: Array  # (D,) weighted mean of the training rows
     scale: Array  # (D,) their deviation; 1 for a constant column
     temperature: float
-    strength: float  # relative: times the mean squared length of a centred row
+    strength: float  # relative: times the mean squared length of a centred row; infinite for class means
     loo_score: float  # balanced accuracy, or R2 for numbers, of the left-out rows; nan where there is none
     kind: Kind = "classes"
     loo: Array | None = None  # (R, K)
@@ -53,9 +54,9 @@ class Head:
         """(M, D) features -> (M, K) class probabilities, or (M, 1) numbers."""
         return self._decoded(self.raw(features))
 
-    def left_out(self) -> Array | None:
-        """(R, K) outputs for the rows `loo_rows`, each by the head that never saw it; None where there are none."""
-        return None if self.loo is None else self._decoded(self.loo)
+    def left_out(self) -> tuple[Array, Array] | None:
+        """`loo_rows` and (R, K) outputs for them, each by the head that never saw it; None where there are none."""
+        return None if self.loo is None or self.loo_rows is None else (self.loo_rows, self._decoded(self.loo))
 
     def _decoded(self, raw: Array) -> Array:
         outputs: Array = raw if self.kind == "number" else softmax(raw / np.float32(self.temperature))
@@ -65,6 +66,15 @@ class Head:
         """Weight (K, D) and bias (K,) on features as they come, temperature folded in: where gradient steps start."""
         weight = self.weight / self.scale / np.float32(self.temperature)
         return weight, self.bias / np.float32(self.temperature) - weight @ self.mean
+
+    @property
+    def size(self) -> int:
+        """Numbers that were fitted."""
+        return int(self.weight.size + self.bias.size)
+
+    def facts(self) -> dict[str, Any]:
+        """What the trial's card says of it."""
+        return {"strength": self.strength}
 
     def tensors(self) -> dict[str, Array]:
         """The head's tensors under the names that a sealed trial stores."""
@@ -167,21 +177,27 @@ def fit_many(
     """
     targets = np.asarray(targets)
     width = classes if classes is not None else (int(targets.max()) + 1 if kind == "classes" else 1)
-    fitted: dict[bytes, Head] = {}
-    heads = []
+
+    def fit(rows: Array) -> Head:
+        x, y = features[rows], targets[rows]
+        if kind == "number":
+            return ridge_regression(x, y)
+        return ridge_classifier(x, y, width, balanced=balanced, choose=choose)
+
+    return each_draw(draws, fit)
+
+
+def each_draw(draws: Sequence[Array], fit: Callable[[Array], Fit]) -> list[Fit]:
+    """`fit` of the rows of each draw, ascending; draws that hold the same rows share one."""
+    fitted: dict[bytes, Fit] = {}
+    found = []
     for draw in draws:
         rows = np.sort(np.asarray(draw, np.int64))
         key = rows.tobytes()
         if key not in fitted:
-            x, y = features[rows], targets[rows]
-            head = (
-                ridge_classifier(x, y, width, balanced=balanced, choose=choose)
-                if kind == "classes"
-                else ridge_regression(x, y)
-            )
-            fitted[key] = replace(head, loo_rows=rows if head.loo_rows is None else rows[head.loo_rows])
-        heads.append(fitted[key])
-    return heads
+            fitted[key] = fit(rows)
+        found.append(fitted[key])
+    return found
 
 
 def slope(raw: Array, codes: Array, weights: Array, *, start: float = 1.0) -> float:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from tltools import datasets, sources, studies
-from tltools.engine import adapters, classical, heads, layouts, loop, outcomes
+from tltools.engine import adapters, classical, contrast, heads, layouts, loop, outcomes
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.features import BoundaryReader, FeatureStore
 from tltools.engine.feeds import Feed
+from tltools.engine.neighbours import Neighbours, neighbours
+from tltools.engine.prototypes import prototypes
 from tltools.plans import Plan
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Outcome, Recipe
@@ -29,6 +31,7 @@ from tltools.tickets import Ticket
 RARE_ROWS = 5000  # labelled texts below which the word table stays frozen: most of its words never occur in them
 LEAST_VALIDATION = 16  # rows below which there is no early stopping
 Init = Literal["source", "random"]
+HeadKind = Literal["ridge", "prototypes", "neighbours"]
 
 
 class EngineKit:
@@ -65,6 +68,7 @@ class EngineKit:
         *,
         features: Literal["pooled", "layers"] = "pooled",
         init: Init = "source",
+        head: HeadKind = "ridge",
     ) -> Iterator[Outcome]:
         by_source: dict[str, list[Trial]] = defaultdict(list)
         for trial in trials:
@@ -77,24 +81,18 @@ class EngineKit:
             drawn = [np.sort(np.concatenate(self.draw(trial))) for trial in group]
             place = np.full(self.dataset.rows, -1, np.int64)
             place[self._read] = np.arange(len(self._read))
-            width = self.task.width(self.dataset)
             started = time.monotonic()
-            fitted = heads.fit_many(
-                table, self.targets[self._read], [place[rows] for rows in drawn], self.kind, classes=width
-            )
+            fitted = self._heads(head, table, [place[rows] for rows in drawn])
             each = (time.monotonic() - started + read) / len(group)
-            for trial, rows, head in zip(group, drawn, fitted, strict=True):
+            for trial, rows, one in zip(group, drawn, fitted, strict=True):
                 self.ticket.check()
-                outputs = head.outputs(table[place[self.test]]).astype(np.float32)
-                held = self._read[head.loo_rows]
-                yield outcomes.of_probe(self, trial, backbone, head, outputs, len(rows), held, features, init, each)
+                outputs = one.outputs(table[place[self.test]]).astype(np.float32)
+                yield outcomes.of_probe(self, trial, backbone, one, outputs, rows, features, init, each)
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         started = time.monotonic()
         base = self.backbone(trial.source, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
-        train, validation = self.draw(trial)
-        if len(validation) < LEAST_VALIDATION:  # a handful of rows would choose by chance: they train instead
-            train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+        train, validation = self._parts(trial)
         encoded, frozen = self.encoded(base), _frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting = self.store.setting(base, encoded)
@@ -115,6 +113,27 @@ class EngineKit:
         outcome = outcomes.of_training(self, trial, best, base, scaling, _seed(trial))
         return replace(outcome, seconds=time.monotonic() - started)
 
+    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
+        started, seed = time.monotonic(), _seed(trial)
+        base = self.backbone(trial.source, "source")
+        train, validation = self._parts(trial)
+        encoded, frozen = self.encoded(base), _frozen_bottom(base, recipe, len(train))
+        setting = self.store.setting(base, encoded)
+        rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
+        with devices.seeded(seed):
+            model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
+        training = contrast.Contrast(
+            model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
+            loop.Place(self.device, setting.precision == "bfloat16", 0, frozen), self.task.loss, 1.0, seed, self.ticket,
+            Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self._telling(trial),
+            pairs=contrast.draw_pairs(self.targets, train, pairs, seed),
+        )  # fmt: skip
+        training.run()
+        head = training.solve_head(model.head.out_features)
+        outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
+        card = {**outcome.card, "pairs": len(training.pairs), "strength": head.strength}
+        return replace(outcome, card=card, seconds=time.monotonic() - started)
+
     def classical(self, trial: Trial) -> Outcome:
         started = time.monotonic()
         rows = np.sort(np.concatenate(self.draw(trial)))
@@ -127,6 +146,13 @@ class EngineKit:
         return Outcome(trial, self.test, outputs, {}, card, seconds, outcomes.peak_mb(), 0)
 
     # --- shared parts -----------------------------------------------------------------------------------------------
+
+    def _parts(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+        """(train rows, validation rows) for gradient steps: a handful of rows would choose by chance, so they train."""
+        train, validation = self.draw(trial)
+        if len(validation) < LEAST_VALIDATION:
+            train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+        return train, validation
 
     def draw(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
         """(train rows, validation rows) of a trial."""
@@ -187,6 +213,14 @@ class EngineKit:
             return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
         return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]
 
+    def _heads(self, kind: HeadKind, table: np.ndarray, draws: list[np.ndarray]) -> Sequence[heads.Head | Neighbours]:
+        """A head per draw, of (rows of `_read`, D) features and positions in it."""
+        targets, width = self.targets[self._read], self.task.width(self.dataset)
+        if kind == "ridge":
+            return heads.fit_many(table, targets, draws, self.kind, classes=width)
+        fit = prototypes if kind == "prototypes" else neighbours
+        return heads.each_draw(draws, lambda rows: fit(table[rows], targets[rows], width))
+
     def _reader(self, base: Backbone, trial: Trial, recipe: Recipe, frozen: int) -> tuple[BoundaryReader | None, int]:
         """Cached activations at the deepest boundary that no phase opens, and that boundary; (None, 0) where there is
         none, it does not pay, or it cannot be kept: then all stages are computed."""
@@ -227,9 +261,7 @@ class EngineKit:
             features = self._features(base, "pooled")[np.searchsorted(self._read, rows.train)]
             values = rows.targets[rows.train].numpy()
             (head,) = heads.fit_many(features, values, [np.arange(len(values))], self.kind, classes=width)
-            start = {"mean": head.mean, "scale": head.scale, "head.weight": head.weight / np.float32(head.temperature),
-                     "head.bias": head.bias / np.float32(head.temperature)}  # fmt: skip
-            model.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()}, strict=False)
+            model.take_head(head)
         else:
             some = rows.train[np.linspace(0, len(rows.train) - 1, min(256, len(rows.train))).astype(np.int64)]
             with torch.no_grad():

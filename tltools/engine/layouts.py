@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.heads import Head
 from tltools.strategies import Layout, Recipe
 
 SOUND_BATCH = 16  # rows from which on batch statistics are worth learning in stages that are trained
@@ -29,9 +31,19 @@ class Tuned(nn.Module):
 
     def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
         """(B, K) raw outputs, float32; with `states`, stages below `boundary` are not computed."""
-        pooled = self.backbone(batch) if states is None else self.backbone.resume(batch, states, boundary)
-        raw: Tensor = self.head((pooled - self.mean) / self.scale)
+        raw: Tensor = self.head((self.pooled(batch, states, boundary) - self.mean) / self.scale)
         return raw
+
+    def pooled(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
+        """(B, D) features that the head reads, as `forward`."""
+        return self.backbone.resume(batch, states, boundary) if states is not None else self.backbone(batch)
+
+    def take_head(self, head: Head) -> None:
+        """Takes over a closed-form head; its temperature goes into its weights."""
+        temperature = np.float32(head.temperature)
+        start = {"mean": head.mean, "scale": head.scale, "head.weight": head.weight / temperature,
+                 "head.bias": head.bias / temperature}  # fmt: skip
+        self.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()}, strict=False)
 
 
 def opened(model: Tuned, layout: Layout, frozen_bottom: int) -> set[str]:

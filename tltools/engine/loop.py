@@ -101,7 +101,7 @@ class Training:
         """Trains the model in place and leaves it with the weights of the best validation loss."""
         torch.manual_seed(self.seed)
         recipe, model, bottom = self.recipe, self.model, self.place.frozen_bottom
-        per_epoch = max(1, math.ceil(len(self.rows.train) / recipe.batch_size))
+        per_epoch = max(1, math.ceil(len(self.visits()[0]) / recipe.batch_size))
         epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch), len(recipe.phases))
         ends = [round(epochs * (i + 1) / len(recipe.phases)) for i in range(len(recipe.phases))]
         every = max(1, math.ceil(EVALUATE_EVERY / per_epoch))
@@ -112,7 +112,7 @@ class Training:
         if saved is not None:
             self.at, self.best = Fitted(**saved.fitted), saved.part("best.")
         elif recipe.head_start == "probe" and len(self.rows.validation):
-            self._evaluate()  # the closed-form start is a candidate too: tuning must beat it
+            self.evaluate()  # the closed-form start is a candidate too: tuning must beat it
         at = self.at
         for phase, layout in enumerate(recipe.phases):
             if at.epoch >= ends[phase]:
@@ -124,18 +124,32 @@ class Training:
             while at.epoch < ends[phase] and not (recipe.patience and at.waited >= recipe.patience):
                 self._epoch(per_epoch * epochs)
                 if at.epoch % every == 0 or at.epoch == ends[phase]:
-                    self._evaluate()
+                    self.evaluate()
             if at.epoch < ends[phase]:  # no progress any more: on to the next phase, or to the end
                 at.stopped_early, at.epoch = True, ends[phase]
         model.load_state_dict(self.best, strict=False)
         model.eval()
         return at
 
+    def visits(self) -> tuple[np.ndarray, np.ndarray]:
+        """(numbers of what an epoch goes through once, cost by number): the training rows."""
+        return self.rows.train, self.feed.lengths
+
+    def losses(self, rows: np.ndarray) -> Tensor:
+        """(B,) weighted losses of a batch of visits."""
+        device, weights = self.place.device, self.rows.weights[rows].to(self.place.device.name)
+        batch, states = self.feed.take(rows, training=True)
+        with device.autocast(self.place.half):
+            raw = self.model(batch, states, self.place.boundary)
+            targets = self.rows.targets[rows].to(device.name)
+            return self.loss(raw.float(), targets, {"smoothing": self.recipe.smoothing}) * weights
+
     def _epoch(self, steps: int) -> None:
         """Goes on with the epoch where it stands; `steps` is the length of the schedule."""
         at, started = self.at, time.monotonic() - self.at.seconds
         total = torch.tensor(at.total, device=self.place.device.name)  # read once an epoch: reading waits for a GPU
-        order = batches(self.rows.train, self.feed.lengths, self.recipe.batch_size, self.seed, at.epoch)
+        visited, lengths = self.visits()
+        order = batches(visited, lengths, self.recipe.batch_size, self.seed, at.epoch)
         name = self.model.backbone.source.name
         for rows in order[at.batch :]:
             try:
@@ -149,16 +163,11 @@ class Training:
             self.ticket.working_on(f"{name}, epoch {at.epoch + 1} of at most {steps // len(order)}")
             if self.checkpoint.due():
                 self._save(total)
-        at.train_loss, at.total, at.batch, at.epoch = float(total) / len(self.rows.train), 0.0, 0, at.epoch + 1
+        at.train_loss, at.total, at.batch, at.epoch = float(total) / len(visited), 0.0, 0, at.epoch + 1
 
     def _step(self, rows: np.ndarray) -> Tensor:
         """One optimiser step; returns the loss summed over the rows."""
-        device, weights = self.place.device, self.rows.weights[rows].to(self.place.device.name)
-        batch, states = self.feed.take(rows, training=True)
-        with device.autocast(self.place.half):
-            raw = self.model(batch, states, self.place.boundary)
-            targets = self.rows.targets[rows].to(device.name)
-            each = self.loss(raw.float(), targets, {"smoothing": self.recipe.smoothing}) * weights
+        each = self.losses(rows)
         value = each.mean()
         if self.anchors:
             value = value + self.recipe.anchor / 2 * pull(self.model, self.anchors)
@@ -168,7 +177,7 @@ class Training:
         self.optimiser.step()
         return each.detach().sum()
 
-    def _evaluate(self) -> None:
+    def evaluate(self) -> None:
         """Notes the losses, and the weights when they are the best so far; without validation rows only the first."""
         at, held = self.at, self.rows.validation
         facts = {"epoch": float(at.epoch), "train_loss": at.train_loss, "seconds": at.seconds}
@@ -185,9 +194,9 @@ class Training:
             at.curve.append(facts)
             self.told(facts)
 
-    def predict(self, rows: np.ndarray) -> Tensor:
+    def predict(self, rows: np.ndarray, *, pooled: bool = False) -> Tensor:
         """`predict` by the model as it stands; a cancelled job stops within a batch."""
-        return predict(self.model, self.feed, rows, self.place, self._check_cancelled)
+        return predict(self.model, self.feed, rows, self.place, self._check_cancelled, pooled=pooled)
 
     def _check_cancelled(self) -> None:
         try:
@@ -235,23 +244,26 @@ def predict(
     rows: Sequence[int] | np.ndarray,
     place: Place,
     check: Callable[[], None] = lambda: None,
+    *,
+    pooled: bool = False,
 ) -> Tensor:
     """(len(rows), K) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length, `check` called
-    before each."""
+    before each. With `pooled` the (len(rows), D) features instead that the head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     order = np.argsort(feed.lengths[rows], kind="stable")
-    raw = torch.empty(len(rows), model.head.out_features)
+    read, width = (model.pooled, model.backbone.width) if pooled else (model, model.head.out_features)
+    found = torch.empty(len(rows), width)
     with torch.no_grad(), place.device.autocast(place.half):
         for start in range(0, len(order), 64):
             check()
             some = order[start : start + 64]
             batch, states = feed.take(rows[some], training=False)
-            raw[torch.from_numpy(some)] = model(batch, states, place.boundary).float().cpu()
+            found[torch.from_numpy(some)] = read(batch, states, place.boundary).float().cpu()
     for module, mode in modes:
         module.training = mode
-    return raw
+    return found
 
 
 def pull(model: Tuned, anchors: Mapping[str, Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from tltools.engine import adapters, heads, loop
 from tltools.engine.backbone import Backbone
+from tltools.engine.neighbours import Neighbours
 from tltools.records import Trial
 from tltools.strategies import Outcome
 
@@ -24,37 +25,35 @@ def of_probe(
     kit: EngineKit,
     trial: Trial,
     backbone: Backbone,
-    head: heads.Head,
+    head: heads.Head | Neighbours,
     outputs: np.ndarray,
-    rows: int,
-    held: np.ndarray,
+    rows: np.ndarray,
     features: str,
     init: str,
     seconds: float,
 ) -> Outcome:
-    """The outcome of a closed-form head; `outputs` (M, K) of the test rows, `rows` that it was fitted on.
+    """The outcome of a head on frozen features; `outputs` (M, K) of the test rows, `rows` (n,) that it was fitted on.
 
-    `held`: the rows that were left out in turn. What is said of them then stands for validation outputs, which a
-    probe has no rows of its own for.
+    What the head says of rows left out in turn stands for validation outputs, which it has no rows of its own for.
     """
     card: dict[str, Any] = {
         "features": features,
         "init": init,
         "init_seed": kit.study.seed,
-        "n_train": rows,
-        "strength": head.strength,
+        "n_train": len(rows),
+        **head.facts(),
         "validation_score": head.loo_score,
         "temperature": head.temperature,
         "backbone_trained": False,
     }
     if (left_out := head.left_out()) is not None:
-        card |= {"validated_by": "leave_one_out", "validation_outputs": {"rows": held, "outputs": left_out}}
+        held, said = left_out
+        card |= {"validated_by": "leave_one_out", "validation_outputs": {"rows": rows[held], "outputs": said}}
     weights: dict[str, Any] = dict(head.tensors())
     if backbone.reads == "tabular":
         weights |= _differing(backbone, None)
         card |= adapters.columns(backbone)
-    count = int(head.weight.size + head.bias.size)
-    return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), count)
+    return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), head.size)
 
 
 def of_training(

@@ -161,14 +161,15 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
 
 
 def kept_weights(trial: Trial, weights: Mapping[str, Any], is_largest: bool) -> tuple[dict[str, Any], str]:
-    """Heads are always kept; large backbones only for draw 0 at the largest share, or a study would fill the disk."""
+    """Small heads are always kept, what is large only for draw 0 at the largest share, or the disk would fill."""
     size = sum(int(np.asarray(value).nbytes) for value in weights.values())
     if not weights:
         return {}, "not kept: the control is fitted again from its rows when it is needed"
     if size <= SMALL_WEIGHTS or (is_largest and trial.draw == 0):
         return dict(weights), "kept"
-    why = "not kept: only draw 0 at the largest share of the labels keeps a backbone of this size"
-    return {name: value for name, value in weights.items() if name.startswith("head.")}, why
+    why = "not kept: only draw 0 at the largest share of the labels keeps a model of this size"
+    head = {name: value for name, value in weights.items() if name.startswith("head.")}
+    return (head if sum(int(np.asarray(value).nbytes) for value in head.values()) <= SMALL_WEIGHTS else {}), why
 
 
 def largest(kit: EngineKit, trial: Trial) -> bool:

@@ -19,6 +19,7 @@ from tltools.artifacts import sealed
 from tltools.engine import classical, kit, torchvision_operators
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
+from tltools.engine.neighbours import of_tensors
 from tltools.home import Home
 from tltools.records import Dataset, Source, Trial, refuse
 from tltools.tasks import Task, tasks
@@ -83,7 +84,7 @@ class ClassicalModel(TrialModel):
 
 
 class NeuralModel(TrialModel):
-    """A backbone and a linear head on standardised features, of the last layer or of all layers."""
+    """A backbone and a head on standardised features, of the last layer or of all layers: linear, or neighbours."""
 
     def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
         super().__init__(home, card)
@@ -120,6 +121,9 @@ class NeuralModel(TrialModel):
 
     def decide(self, features: np.ndarray) -> np.ndarray:
         """(N, D) features -> outputs (N, K) float32."""
+        if "head.rows" in self.head:
+            tensors = {name: value.numpy() for name, value in self.head.items()}
+            return of_tensors(tensors, self.task.width(self.dataset)).outputs(features)
         raw = self.standardised(features) @ self.head["head.weight"].numpy().T + self.head["head.bias"].numpy()
         if self.task.closed_form == "classes":
             raw = raw / self.head["head.temperature"].numpy()
@@ -207,7 +211,7 @@ def _not_kept(home: Home, card: dict[str, Any]) -> Exception:
         if other.get("weights") == "kept" and all(other["trial"][key] == trial[key] for key in same):
             found.append(other["trial"]["id"])
     kept = f"Take trial {' or '.join(found[:3])}: the same strategy and source, with weights." if found else ""
-    what = "has no weights: of large backbones only draw 0 at the largest share of the labels is kept."
+    what = "has no weights: of large models only draw 0 at the largest share of the labels is kept."
     return refuse(f"trial {trial['id']}", what, kept or "Run a study that has this arm at its largest share.")
 
 

@@ -79,11 +79,15 @@ class Kit(Protocol):
         *,
         features: Literal["pooled", "layers"] = "pooled",
         init: Literal["source", "random"] = "source",
+        head: Literal["ridge", "prototypes", "neighbours"] = "ridge",
     ) -> Iterator[Outcome]:
-        """Closed-form heads on frozen features: all draws, fractions and strengths of `trials` together."""
+        """Heads on frozen features without gradient steps: all draws, fractions and strengths of `trials` together."""
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         """Gradient steps, from the cached boundary where the recipe leaves one."""
+
+    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
+        """Gradient steps on at most `pairs` pairs of rows, of one class and of two, then a closed-form head."""
 
     def classical(self, trial: Trial) -> Outcome:
         """The modality's classical baseline for the trial's task, on the raw rows."""
@@ -109,6 +113,7 @@ class Strategy:
     knobs: tuple[Knob, ...] = ()
     reads: tuple[str, ...] = ("text", "image", "tabular", "audio")  # sources it can work with
     families: tuple[str, ...] = ("transformers", "timm", "tabular")
+    targets: tuple[Literal["classes", "number"], ...] = ("classes", "number")  # kinds of target it can serve
     needs_source: bool = True  # False: the classical control
     order: int = 0  # place in lists: cheap ones first
 

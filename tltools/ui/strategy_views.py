@@ -14,7 +14,7 @@ from tltools.store import Store
 from tltools.strategies import Strategy, strategies
 from tltools.study_files import arm
 from tltools.tasks import tasks
-from tltools.trials import usable
+from tltools.trials import unserved, usable
 from tltools.ui import strips, widgets
 
 _MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
@@ -37,7 +37,7 @@ def entries(chosen: Chosen) -> tuple[str | dict[str, dict[str, Any]], ...]:
     return tuple({key: knobs} if knobs else key for key, knobs in chosen.items())
 
 
-def cards(store: Store, chosen_sources: Sequence[Source], start: Chosen, modality: str) -> Chosen:
+def cards(store: Store, chosen_sources: Sequence[Source], start: Chosen, dataset: Dataset) -> Chosen:
     """Transfer strategies as cards, three in a row; returns those that are on, with their knobs."""
     transfer = [one for one in strategies().values() if one.kind == "transfer"]
     count = stages(store, chosen_sources[0] if chosen_sources else None)
@@ -45,24 +45,29 @@ def cards(store: Store, chosen_sources: Sequence[Source], start: Chosen, modalit
     for at in range(0, len(transfer), 3):
         for column, strategy in zip(st.columns(3), transfer[at : at + 3], strict=False):
             with column:
-                knobs = _card(strategy, chosen_sources, start, count, modality)
+                knobs = _card(strategy, chosen_sources, start, count, dataset)
                 if knobs is not None:
                     found[strategy.key] = knobs
     return found
 
 
 def _card(
-    strategy: Strategy, chosen_sources: Sequence[Source], start: Chosen, count: int, modality: str
+    strategy: Strategy, chosen_sources: Sequence[Source], start: Chosen, count: int, dataset: Dataset
 ) -> dict[str, Any] | None:
-    fits = any(usable(strategy, source) for source in chosen_sources)
+    why = unserved(strategy, dataset.task)
+    if why:
+        why = f"It {why}"
+    elif not any(usable(strategy, source) for source in chosen_sources):
+        why = "Not for this source."
+    fits = not why
     with st.container(border=True, height="stretch", key=f"strategy_{strategy.key}"):
         on = st.toggle(
             strategy.title, value=fits and strategy.key in start, key=f"on_{strategy.key}", disabled=not fits
         )
         drawn = st.container()
-        st.caption(strategy.what if fits else f"Not for this source. {strategy.what}")
+        st.caption(f"{why} {strategy.what}".lstrip())
         st.caption(f"_{strategy.when}_")
-        known = [knob for knob in strategy.knobs if modality == "image" or knob.key not in augmentation.KEYS]
+        known = [knob for knob in strategy.knobs if dataset.modality == "image" or knob.key not in augmentation.KEYS]
         knobs = dict(start.get(strategy.key, {}))
         if known and fits:
             with st.popover("Knobs", icon=":material/tune:", type="tertiary"):

@@ -1,0 +1,49 @@
+"""SetFit: a text encoder is tuned on pairs of texts until classes lie apart, then a head is solved for (2209.11055)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tltools.records import Number, Trial
+from tltools.strategies import Kit, Knobs, Layout, Outcome, Recipe, Strategy
+from tltools.strategies._knobs import BATCH_SIZE, WEIGHT_DECAY, rate
+
+
+def layout(stages: int, knobs: Knobs) -> Layout:
+    return Layout(rates=(float(knobs["learning_rate"]),) * stages, head=0.0)
+
+
+def run(kit: Kit, trials: Sequence[Trial]) -> Iterator[Outcome]:
+    for trial in trials:
+        recipe = Recipe(
+            phases=(layout(kit.stages(trial), trial.knobs),),
+            epochs=1,
+            batch_size=int(trial.knobs["batch_size"]),
+            weight_decay=float(trial.knobs["weight_decay"]),
+            patience=0,
+        )
+        yield kit.contrast(trial, recipe, pairs=int(trial.knobs["pairs"]))
+
+
+setfit = Strategy(
+    key="setfit",
+    title="SetFit",
+    kind="transfer",
+    what="The text encoder is tuned on pairs until classes lie apart; a linear head is then solved for exactly.",
+    when="Pays with about 8 to 64 labels a class and a source that was trained to compare sentences.",
+    run=run,
+    layout=layout,
+    knobs=(
+        Number(
+            key="pairs", title="Pairs of texts", default=1280, low=2, high=1_000_000, integer=True, logarithmic=True,
+            help="Pairs that are compared at most, half of one class and half of two; a row is in 40 at most.",
+        ),
+        rate(2e-5),
+        BATCH_SIZE,
+        WEIGHT_DECAY,
+    ),
+    reads=("text",),
+    families=("transformers",),
+    targets=("classes",),
+    order=9,
+)  # fmt: skip
