@@ -112,16 +112,16 @@ def test_equal_rows_are_one_cluster_unless_most_rows_repeat() -> None:
 def test_rows_as_text_leave_out_missing_cells() -> None:
     rows = pd.DataFrame({"age": [39.0, np.nan], "rate": [0.25, 1e7], "job": pd.Series(["clerk", None], dtype="str")})
     views = modalities()["tabular"].views
-    assert views["text"](rows, ["age", "rate", "job"], NOWHERE) == [
+    assert views["text"](rows, ["age", "rate", "job"], NOWHERE, {}) == [
         "age is 39; rate is 0.25; job is clerk",
         "rate is 10000000",
     ]
-    assert views["tabular"](rows, ["age", "job"], NOWHERE).shape == (2, 2)
+    assert views["tabular"](rows, ["age", "job"], NOWHERE, {}).shape == (2, 2)
 
 
 def test_texts_of_several_columns_are_joined() -> None:
     rows = pd.DataFrame({"title": pd.Series(["A", None], dtype="str"), "body": ["b", "c"]})
-    assert modalities()["text"].views["text"](rows, ["title", "body"], NOWHERE) == ["A . b", "c"]
+    assert modalities()["text"].views["text"](rows, ["title", "body"], NOWHERE, {}) == ["A . b", "c"]
 
 
 @pytest.mark.parametrize("key", ["text", "image", "tabular"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -97,7 +99,7 @@ def rows(home: Home, id: str) -> pd.DataFrame:
 
 
 def media(home: Home, id: str) -> Path:
-    """Returns the folder with the dataset's images; it may not exist where there are none."""
+    """Returns the folder with the dataset's files; it may not exist where there are none."""
     return _folder(home, id) / "media"
 
 
@@ -112,13 +114,18 @@ def target(home: Home, dataset: Dataset) -> np.ndarray:
 
 
 def content_keys(home: Home, dataset: Dataset) -> list[bytes]:
-    """Returns sha256 of each row's inputs: equal rows have equal keys, in whatever dataset they stand."""
+    """Returns sha256 of each row's inputs and how they are read: equal keys mean equal items, in whatever dataset."""
     modality = modalities()[dataset.modality]
-    return list(modality.content(rows(home, dataset.id), dataset.inputs, media(home, dataset.id)))
+    keys = modality.content(rows(home, dataset.id), dataset.inputs, media(home, dataset.id))
+    if not dataset.reading:
+        return list(keys)
+    how = json.dumps(dataset.reading, sort_keys=True).encode()
+    return [hashlib.sha256(key + how).digest() for key in keys]
 
 
 def items(home: Home, dataset: Dataset, reads: str) -> Sequence[Any]:
-    """Returns one item a row as a source reads it: "text" str, "image" path, "tabular" the DataFrame of inputs.
+    """Returns one item a row as a source reads it: "text" str, "image" path or `modalities.Drawn`, "tabular" the
+    DataFrame of inputs.
 
     Raises:
         Refusal: the modality cannot be read so.
@@ -132,7 +139,7 @@ def view(dataset: Dataset, table: pd.DataFrame, folder: Path, reads: str) -> Seq
     if reads not in views:
         what = f"{modalities()[dataset.modality].title.lower()} cannot be read as {reads}."
         raise refuse(dataset.name, what, f"Choose a source that reads {' or '.join(views)}.")
-    return views[reads](table, dataset.inputs, folder)
+    return views[reads](table, dataset.inputs, folder, dataset.reading)
 
 
 def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tuple[pd.DataFrame, Path, Profile]:

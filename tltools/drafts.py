@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pandas as pd
 
 from tltools import profiles, readings, targets
 from tltools.home import Home
+from tltools.modalities import kinds_of_files, modalities
 from tltools.records import Column, Dataset, Problem, Profile, Refusal, Skipped, refuse
 from tltools.tasks import tasks
 
@@ -27,7 +28,7 @@ _MOST_SKIPPED = 10_000  # named one by one; more are counted
 class Draft:
     """A dataset before it is stored. `ready` is False while an error stands in profile.problems.
 
-    `head` holds the first 50 rows as they will be stored; `media` the decoded images, for a preview.
+    `head` holds the first 50 rows as they will be stored; `media` the decoded files, for a preview.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Draft:
     media: Path | None
     table: pd.DataFrame
     clusters: np.ndarray | None = None
+    reading: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -71,7 +73,7 @@ def inspect(
     second = Path(test).expanduser() if test is not None else None
     reading = readings.take(home, first, second, told)
     read = reading.read
-    columns = targets.describe(read.table, ["image"] if read.media is not None else [])
+    columns = targets.describe(read.table, [read.column])
     choice = targets.choose(columns, reading.shown, hint=read.target, target=target, inputs=inputs, task=task)
     shown_name = _plain(name or (first.stem if first.is_file() else first.resolve().name))
     told = told or (lambda stage, done, total: None)
@@ -119,9 +121,10 @@ def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
         update = {"problems": profiles.in_order((*before.problems, *errors)), "rows": len(table)}
         return replace(draft, profile=before.model_copy(update=update))
     parts = {str(part): int(count) for part, count in table["_part"].value_counts().items()}
-    draft = replace(draft, parts=parts)
+    reading = modalities()[draft.modality].reading(table, draft.inputs, draft.media or Path())
+    draft = replace(draft, parts=parts, reading=reading)
     if lost:
-        columns = targets.describe(table, [column.name for column in columns if column.kind == "image"])
+        columns = targets.describe(table, [column.name for column in columns if column.kind in kinds_of_files()])
     findings = profiles.examine(table, as_dataset(draft, hashed=False), columns, draft.media, before)
     return replace(draft, profile=findings.profile, clusters=findings.clusters)
 
@@ -196,6 +199,7 @@ def as_dataset(draft: Draft, hashed: bool = True) -> Dataset:
         parts=draft.parts,
         origin=draft.origin,
         created=datetime.now(UTC),
+        reading=dict(draft.reading),
     )
 
 
@@ -213,6 +217,7 @@ def as_json(draft: Draft) -> dict[str, Any]:
         "rows": draft.rows,
         "parts": draft.parts,
         "ready": draft.ready,
+        "reading": dict(draft.reading),
         "media": None if draft.media is None else str(draft.media),
         "profile": draft.profile.model_dump(mode="json"),
         "head": [[None if cell is None else str(cell)[:300] for cell in row] for row in shown.to_numpy().tolist()],
@@ -221,7 +226,7 @@ def as_json(draft: Draft) -> dict[str, Any]:
 
 
 def _fingerprint(draft: Draft) -> str:
-    """sha256 of rows, pictures (their names are hashes), parts, target, inputs and task; not of names and places."""
+    """sha256 of rows, files (their names are hashes), parts, target, inputs and task; not of names and places."""
     choices = [draft.modality, draft.task, draft.target, list(draft.inputs), list(draft.classes)]
     seen = hashlib.sha256(json.dumps(choices).encode())
     for name in draft.table:

@@ -164,7 +164,8 @@ def _columns(table: pd.DataFrame, dataset: Dataset, columns: Sequence[Column]) -
     from tltools.formats._cells import listed
 
     rows, found = len(table), []
-    ours = ("width", "height") if dataset.modality == "image" else ()
+    files = modalities()[dataset.modality].files
+    ours = files.facts if files else ()
     others = [column for column in columns if column.name != dataset.target and column.name not in ours]
     empty = [column.name for column in others if column.missing == rows]
     constant = [column.name for column in others if column.kind == "constant" and column.missing < rows]
@@ -189,19 +190,17 @@ def _columns(table: pd.DataFrame, dataset: Dataset, columns: Sequence[Column]) -
 
 
 def _leaks(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Problem]:
-    """Inputs that predict the target by themselves; sizes of images and single words that do."""
+    """Inputs that predict the target by themselves; facts of files and single words that do."""
     if dataset.modality == "text":
         return _telling_words(table, dataset, codes)
-    names = ["width", "height"] if dataset.modality == "image" else list(dataset.inputs)
+    files = modalities()[dataset.modality].files
+    names = files.facts if files else dataset.inputs
     values = {n: _values(table[n]) for n in names if n in table and n != dataset.target}
     found = []
     for leak in leakage.suspects(values, codes):
-        if dataset.modality == "image":
-            what = f"the {leak.column} of an image alone tells its class ({leak.skill:.0%} of the way to certainty)."
-            remedy = (
-                "The classes may come from different cameras or sites; bring all images to one size before judging."
-            )
-            found.append(_warning(leak.column, what, remedy))
+        if files:
+            what = f"the {leak.column} of {files.one} alone tells its class ({leak.skill:.0%} of the way to certainty)."
+            found.append(_warning(leak.column, what, files.telling))
             continue
         how = "whether it is filled or not alone tells" if leak.by_absence else "it alone tells"
         what = f"{how} the target ({leak.skill:.0%} of the way to certainty): leakage is suspected."
@@ -221,7 +220,7 @@ def _telling_words(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> 
     if not dataset.classes:
         return []
     step = max(1, len(table) // 5_000)
-    texts = modalities()["text"].views["text"](table.iloc[::step], dataset.inputs, _NO_FOLDER)
+    texts = modalities()["text"].views["text"](table.iloc[::step], dataset.inputs, _NO_FOLDER, {})
     words = [frozenset(_WORD.findall(text.lower()[:2_000])) for text in texts]
     found = leakage.telling_words(words, codes[::step], dataset.classes)
     by_class = Counter(name for _, name in found)

@@ -20,7 +20,7 @@ from tltools.formats._magic import head_of, looks_like
 from tltools.home import Home, write_json
 from tltools.records import Problem, Refusal, Skipped, refuse
 
-_VERSION = 1  # raise when the readers change what they return
+_VERSION = 2  # raise when the readers change what they return
 _KEPT_SECONDS = 24 * 3600
 Told = Callable[[str, int, int], None]
 
@@ -87,7 +87,7 @@ def _format_of(path: Path) -> Format:
     known = ", ".join(sorted({extension for form in formats().values() for extension in form.extensions}))
     found = looks_like(head_of(path)) if path.is_file() else None
     what = f"it is {found[0]}, which is not read." if found else "no reader knows this kind of file."
-    raise refuse(path.name, what, found[1] if found else f"Add a folder of images, or one of {known}.")
+    raise refuse(path.name, what, found[1] if found else f"Add a folder of images or sounds, or one of {known}.")
 
 
 def _key(path: Path, labelled: bool) -> str:
@@ -104,6 +104,7 @@ def _save(folder: Path, read: Read) -> None:
     read.table.to_parquet(folder / "rows.parquet", index=False)
     card: dict[str, Any] = {
         "media": read.media is not None,
+        "column": read.column,
         "target": read.target,
         "problems": [problem.model_dump() for problem in read.problems],
         "skipped": [one.model_dump() for one in read.skipped],
@@ -121,6 +122,7 @@ def _load(folder: Path) -> Read:
         tuple(Problem(**problem) for problem in card["problems"]),
         tuple(Skipped(**one) for one in card["skipped"]),
         tuple(card["inference"]),
+        card["column"],
     )
 
 
@@ -155,9 +157,11 @@ def _together(first: Read, second: Read, path: Path, test: Path) -> Read:
     for name in names:
         if (one[name].dtype == float) != (two[name].dtype == float):
             one[name], two[name] = _alike(one[name], two[name])
-    if (first.media is None) != (second.media is None):
+    if first.column != second.column:
         raise refuse(
-            test.name, f"must be of the same kind as {path.name}.", "Give images with images, tables with tables."
+            test.name,
+            f"must be of the same kind as {path.name}.",
+            "Give images with images, sounds with sounds, tables with tables.",
         )
     if one["_where"].iloc[0].split(",")[0] == two["_where"].iloc[0].split(",")[0] and path.name != test.name:
         one["_where"], two["_where"] = path.name + "/" + one["_where"], test.name + "/" + two["_where"]

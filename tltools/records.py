@@ -51,7 +51,7 @@ class Column(Record):
     """What is known of one column of a table."""
 
     name: str
-    kind: Literal["number", "category", "text", "date", "id", "constant", "image"]
+    kind: Literal["number", "category", "text", "date", "id", "constant", "image", "audio"]
     missing: int
     distinct: int
     examples: tuple[str, ...] = ()
@@ -94,6 +94,7 @@ class Dataset(Record):
     parts: dict[str, int] = {}  # rows by user-supplied part: "train", "validation", "test"; "" = undecided
     origin: str = ""  # path or sample name, for people
     created: datetime
+    reading: dict[str, float] = {}  # how its rows are read, where that is chosen from its data (spectrograms)
     parent: str | None = None  # dataset id that this one is a version of
 
 

@@ -83,7 +83,7 @@ def fit(home: Home, source: Source, dataset: Dataset) -> Fit:
 
 def _why(source: Source, dataset: Dataset) -> str:
     if dataset.modality != source.reads:
-        return f"Rows reach it as {source.reads}: “column is value; ...”."
+        return modalities()[dataset.modality].said[source.reads]
     return "Untrained: for a source task of your own." if not source.pretrained else f"Reads {source.reads}."
 
 

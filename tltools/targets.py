@@ -6,10 +6,11 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pandas as pd
 
-from tltools.modalities import modalities
+from tltools.modalities import kinds_of_files, modalities
 from tltools.records import Column, Problem
 from tltools.tasks import tasks
 
@@ -37,9 +38,9 @@ class Choice:
     problems: tuple[Problem, ...] = field(default=())
 
 
-def describe(table: pd.DataFrame, images: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Says what each column of the user holds; `images` are the columns that hold pictures."""
-    return tuple(_column(str(name), table[name], name in images) for name in table if name not in ("_where", "_part"))
+def describe(table: pd.DataFrame, files: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Says what each column of the user holds; `files` are the columns that hold files, named as their modality."""
+    return tuple(_column(str(name), table[name], name in files) for name in table if name not in ("_where", "_part"))
 
 
 def choose(
@@ -93,17 +94,17 @@ def choose(
         problems.append(Problem(severity="error", where=shown, what=what, remedy="Add columns, or name the inputs."))
     else:
         said.append(why)
-        said += _left_out(others, names) if not inputs and modality != "image" else []
+        said += _left_out(others, names) if not inputs and modality not in kinds_of_files() else []
     return Choice(target, task, modality, tuple(names), tuple(said), tuple(problems))
 
 
-def _column(name: str, values: pd.Series, picture: bool) -> Column:
+def _column(name: str, values: pd.Series, file: bool) -> Column:
     present = values.dropna()
     distinct = int(present.nunique())
     missing = int(len(values) - len(present))
     shown = tuple(_example(value) for value in present.iloc[:200].unique()[:5])
-    if picture:
-        return Column(name=name, kind="image", missing=missing, distinct=distinct, examples=shown[:3])
+    if file:
+        return Column(name=name, kind=cast(Any, name), missing=missing, distinct=distinct, examples=shown[:3])
     if values.dtype == float:
         kind = "constant" if distinct < 2 else "id" if _numbers_rows(name, present, distinct) else "number"
         low, mean, high = (
@@ -194,9 +195,9 @@ def _propose_target(columns: Sequence[Column], hint: str | None, inputs: Sequenc
 
 
 def _propose_task(column: Column) -> tuple[str | None, str]:
-    if column.kind in ("text", "date", "image"):
-        what = {"text": "free text", "date": "dates", "image": "images"}[column.kind]
-        return None, f"it holds {what}."
+    what = {"text": "free text", "date": "dates"} | {key: files.many for key, files in kinds_of_files().items()}
+    if column.kind in what:
+        return None, f"it holds {what[column.kind]}."
     if column.distinct < 2:  # that it cannot be learned is said where the rows are looked at
         return next(iter(tasks()), None), "its rows are looked at below."
     scores = {key: task.recognise(column) for key, task in tasks().items()}
@@ -215,7 +216,7 @@ def _propose_modality(columns: Sequence[Column], fixed: bool) -> tuple[str | Non
     for key in order:
         found = list(rooms[key].inputs(columns))
         if found and rooms[key].recognise(columns) > 0:
-            chosen = names if fixed and key != "image" else found
+            chosen = names if fixed and rooms[key].files is None else found
             some = ", ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
             return key, chosen, f"Read as {rooms[key].title.lower()}, from {len(chosen)} column(s): {some}."
     strings = names if fixed else [column.name for column in columns if column.kind == "id" and column.minimum is None]

@@ -1,4 +1,4 @@
-"""Predict: one text, picture or row, live; a whole file; and the model to take home, checked by replay."""
+"""Predict: one text, picture, sound or row, live; a whole file; and the model to take home, checked by replay."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ with single:
         found = (mine.result or {}).get("predictions") or []
         if found:
             views.answer(found[0], dataset)
+            views.seen(mine, dataset)
 with file:
     views.note(dataset)
     turn = st.session_state.setdefault("predict_turn", 0)

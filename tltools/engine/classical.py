@@ -1,18 +1,19 @@
 """The classical control: what one does without a network, per modality, fitted on the very rows of a trial.
 
-Texts: word and character-pair TF-IDF with logistic or ridge regression. Images: colour histograms and histograms of
-oriented edges with logistic regression. Tables: histogram gradient boosting, which is the one to beat there; with
+Texts: word and character-pair TF-IDF with logistic or ridge regression. Files: what their modality says of them in
+numbers (images: colour histograms and histograms of oriented edges; sounds: statistics of the log-mel spectrogram) with
+logistic regression. Tables: histogram gradient boosting, which is the one to beat there; with
 fewer than 20 rows, or where boosting has nothing to split on, logistic regression on scaled columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tltools.modalities import modalities
 from tltools.records import Dataset
 from tltools.tasks import Task
 
@@ -83,9 +84,9 @@ def _pipeline(modality: str, rows: int, classes: bool, seed: int) -> tuple[Any, 
         )
         letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=50_000)
         return make_pipeline(make_union(words, letters), linear), f"TF-IDF + {name}"
-    if modality == "image":
-        seen = FunctionTransformer(describe, validate=False)
-        return make_pipeline(seen, StandardScaler(), linear), f"colours and edges + {name}"
+    if files := modalities()[modality].files:
+        seen = FunctionTransformer(files.describe, validate=False)
+        return make_pipeline(seen, StandardScaler(), linear), f"{files.described} + {name}"
     if rows < SMALL:
         return _small_table(linear), f"scaled columns + {name}"
     return _boosting(classes, rows, seed), "gradient boosting"
@@ -141,28 +142,3 @@ def _small_table(linear: Any) -> Any:
         (numbers, make_column_selector(dtype_include="number")), (names, make_column_selector(dtype_exclude="number"))
     )
     return make_pipeline(columns, linear)
-
-
-def describe(paths: Sequence[str]) -> np.ndarray:
-    """(N, 3*16 + 36*9 + 3*16) float32: colour histograms, oriented-edge histograms on a 6 x 6 grid, a tiny picture."""
-    return np.stack([_describe(path) for path in paths])
-
-
-def _describe(path: str) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        picture = np.asarray(image.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR), np.float32) / 255
-    colours = [np.histogram(picture[..., c], bins=16, range=(0, 1), density=True)[0] / 16 for c in range(3)]
-    grey = picture.mean(2)
-    down, across = np.gradient(grey)
-    strength, angle = np.hypot(down, across), np.mod(np.arctan2(down, across), np.pi)
-    bins = np.minimum((angle / np.pi * 9).astype(int), 8)
-    cells = []
-    for top in range(0, 48, 8):
-        for left in range(0, 48, 8):
-            part = np.s_[top : top + 8, left : left + 8]
-            cell = np.bincount(bins[part].ravel(), strength[part].ravel(), minlength=9)
-            cells.append(cell / (np.linalg.norm(cell) + 1e-3))
-    tiny = picture.reshape(4, 12, 4, 12, 3).mean((1, 3)).ravel()
-    return np.concatenate([*colours, *cells, tiny]).astype(np.float32)

@@ -15,6 +15,7 @@ from tltools import datasets
 from tltools.engine import predict, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
+from tltools.modalities import Drawn
 from tltools.records import refuse
 from tltools.tickets import Ticket
 
@@ -80,6 +81,9 @@ def attribution(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> d
     """What the prediction hangs on: words, places of the image, or columns of the table."""
     if model.dataset.modality == "tabular":
         return _columns(ticket, model)
+    if model.reads not in ("text", "image"):
+        what = f"reads {model.reads} in numbers of its own, in which no word or place can be covered."
+        raise refuse(f"trial {model.trial.id}", what, "Ask a trial with a source model.")
     asked = Rows(model, payload)
     one = _words if model.dataset.modality == "text" else _places
     kind = "words" if model.dataset.modality == "text" else "places"
@@ -108,30 +112,33 @@ def _words(model: TrialModel, text: str) -> tuple[np.ndarray, dict[str, Any]]:
     return outputs[:1], {"text": text, "words": weights, "words_left_out": len(words) - len(seen)}
 
 
-def _places(model: TrialModel, path: str) -> tuple[np.ndarray, dict[str, Any]]:
+def _places(model: TrialModel, item: str | Drawn) -> tuple[np.ndarray, dict[str, Any]]:
     """Each of 8 x 8 places covered with the picture's mean colour once; the map shows what the prediction loses."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        picture = image.convert("RGB")
-        if max(picture.size) > 4 * SIDE:
-            picture.thumbnail((4 * SIDE, 4 * SIDE))
-        pixels = np.asarray(picture)
+    if isinstance(item, Drawn):
+        picture = item.picture()
+    else:
+        with Image.open(item) as image:
+            picture = image.convert("RGB")
+    if max(picture.size) > 4 * SIDE:
+        picture.thumbnail((4 * SIDE, 4 * SIDE))
+    pixels = np.asarray(picture)
     down = np.linspace(0, pixels.shape[0], GRID + 1).astype(int)
     across = np.linspace(0, pixels.shape[1], GRID + 1).astype(int)
     colour = pixels.reshape(-1, 3).mean(0).astype(np.uint8)
     with tempfile.TemporaryDirectory(prefix="tltools-covered-") as folder:
-        paths = [path]
+        paths: list[str | Drawn] = [item]
         for row in range(GRID):
             for column in range(GRID):
                 covered = pixels.copy()
                 covered[down[row] : down[row + 1], across[column] : across[column + 1]] = colour
-                paths.append(f"{folder}/{row}-{column}.png")
-                Image.fromarray(covered).save(paths[-1], compress_level=1)
+                paths.append(covered_at := f"{folder}/{row}-{column}.png")
+                Image.fromarray(covered).save(covered_at, compress_level=1)
         outputs = model.outputs(paths)
     weights = _drop(outputs).reshape(GRID, GRID)
     map_png = base64.b64encode(_map(weights, pixels.shape[1], pixels.shape[0])).decode()
-    return outputs[:1], {"image": path, "weights": weights.tolist(), "map_png": map_png}
+    return outputs[:1], {"image": str(item), "weights": weights.tolist(), "map_png": map_png}
 
 
 def _map(weights: np.ndarray, width: int, height: int) -> bytes:

@@ -19,13 +19,14 @@ from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone, slug
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.trial_model import ClassicalModel, NeuralModel
 from tltools.home import Home, write_bytes, write_json
+from tltools.modalities import modalities
 from tltools.records import Refusal, Source, refuse
 from tltools.tickets import Ticket
 
 PACKAGES = {
     "text": ("torch", "transformers", "safetensors", "numpy", "pandas"),
-    "vision": ("torch", "transformers", "safetensors", "numpy", "pandas", "pillow"),
-    "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas", "pillow"),
+    "vision": ("torch", "transformers", "safetensors", "numpy", "pandas"),
+    "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas"),
     "table": ("torch", "safetensors", "numpy", "pandas"),
     "scikit-learn": ("scikit-learn", "skops", "numpy", "pandas"),
 }
@@ -83,6 +84,7 @@ def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
         "modality": model.dataset.modality,
         "inputs": list(model.dataset.inputs),
         "classes": list(model.dataset.classes),
+        "reading": dict(model.dataset.reading),
         "layers": [],
         "neighbours": "head.rows" in model.head,
     }
@@ -161,11 +163,11 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
         what = "saw rows of one class only, so it always answers with that class."
         raise refuse(f"trial {model.trial.id}", what, "Export a trial with more labels.")
     facts: dict[str, Any] = {"kind": "scikit-learn", "method": control.method, "modality": dataset.modality}
-    facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes)}
+    facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes), "reading": dict(dataset.reading)}
     first = control.model[0]
     inner = control.model
-    if dataset.modality == "image":
-        inner = control.model[1:]  # the script describes the pictures itself
+    if modalities()[dataset.modality].files:
+        inner = control.model[1:]  # the script describes the files itself
     elif dataset.modality == "tabular":
         table: Any = datasets.items(model.home, dataset, "tabular")
         numbers = [str(name) for name in table.select_dtypes("number").columns]
@@ -205,6 +207,6 @@ def _model_card(home: Home, model: NeuralModel | ClassicalModel) -> str:
 
 def _requirements(facts: dict[str, Any]) -> str:
     packages = [*PACKAGES[facts["kind"]]]
-    if facts["modality"] == "image" and "pillow" not in packages:
-        packages.append("pillow")
+    exported = export_scripts.reading_files(facts)
+    packages += [name for name in (exported.packages if exported else ()) if name not in packages]
     return "".join(f"{name}=={metadata.version(name).partition('+')[0]}\n" for name in packages)

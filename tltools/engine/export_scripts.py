@@ -6,10 +6,10 @@ that a reader finds no branch in the script that the model does not take.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from tltools.engine import classical, torchvision_operators
+from tltools.engine import torchvision_operators
+from tltools.modalities import Exported, modalities
 
 Facts = dict[str, Any]
 
@@ -67,19 +67,15 @@ rows = table[names].to_numpy()
 items = ["; ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
 """
 
-PICTURES = """\
-given, kinds = Path(sys.argv[1]), {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+FILES = """\
+given, kinds = Path(sys.argv[1]), {{endings}}
 items = sorted(path for path in given.rglob("*") if path.suffix.lower() in kinds) if given.is_dir() else [given]
 table = pd.DataFrame({"file": [path.name if path == given else path.relative_to(given).as_posix() for path in items]})
 """
 
 READ_PICTURE = """\
-def read(path):  # the whole picture squeezed into a square, transparency laid on white
-    with Image.open(path) as image:
-        image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
-        image = ImageOps.exif_transpose(image).convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    image = image.resize((facts["image_size"], facts["image_size"]), Image.Resampling.BICUBIC)
+def read(path):  # the whole picture squeezed into a square
+    image = picture(path).resize((facts["image_size"], facts["image_size"]), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 """
 
@@ -172,19 +168,20 @@ def script(facts: Facts) -> str:
     parts.append(WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
     text, before = "", ""
     for part in parts:
-        gap = "\n\n" if "def " in (part[:4], before[:4]) else "\n" if before else ""
+        gap = "\n\n" if "def " in (part[:4], before[:4]) or "\n\n\ndef " in part else "\n" if before else ""
         text, before = text + gap + part, part
     return text
 
 
 def _title(facts: Facts) -> str:
-    given = "FOLDER_OR_IMAGE" if facts["modality"] == "image" else "ROWS.csv"
+    files = modalities()[facts["modality"]].files
+    given = f"FOLDER_OR_{files.one.split()[-1].upper()}" if files else "ROWS.csv"
     how = f"`python predict.py {given} PREDICTIONS.csv` after `pip install -r requirements.txt`"
     return f'"""Predicts new rows: {how}."""\n'
 
 
 def _neural(facts: Facts) -> list[str]:
-    kind, modality = facts["kind"], facts["modality"]
+    kind, exported = facts["kind"], reading_files(facts)
     standard = ["import json", "import sys", "from pathlib import Path"]
     others = ["import pandas as pd", "import torch", "from safetensors.torch import load_file"]
     if kind == "table":
@@ -192,8 +189,7 @@ def _neural(facts: Facts) -> list[str]:
         others[2:2] = ["import torch.nn.functional as F"]
     if kind != "text":
         others.insert(0, "import numpy as np")
-    if modality == "image":
-        others.append("from PIL import Image, ImageOps")
+    others += exported.imports if exported else ()
     parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
     if kind != "table" and torchvision_operators.ensure() == "declared":
         parts.append(SHIM)  # this machine needs it, so the next one may
@@ -229,9 +225,19 @@ def _model(facts: Facts) -> list[str]:
     return [lines + (HOOKS if facts["layers"] else "")]
 
 
+def reading_files(facts: Facts) -> Exported | None:
+    """What the modality says of files in a script: as pictures for a network, described for a classical control."""
+    files = modalities()[facts["modality"]].files
+    return None if files is None else files.exported("describe" if facts["kind"] == "scikit-learn" else "picture")
+
+
+def _listed(exported: Exported) -> str:
+    return FILES.replace("{{endings}}", "{" + ", ".join(f'"{one}"' for one in exported.endings) + "}")
+
+
 def _items(facts: Facts) -> list[str]:
-    if facts["modality"] == "image":
-        return [PICTURES]
+    if exported := reading_files(facts):
+        return [_listed(exported)]
     if facts["kind"] == "table":
         return [TABLE + "items = table\n"]
     return [TABLE + JOINED] if facts["modality"] == "text" else [TABLE, CELL, SENTENCES]
@@ -254,18 +260,21 @@ def _features(facts: Facts) -> list[str]:
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"
     plain = "last" if facts["flat"] else "pool(last)"
     found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else plain)
-    return [*([POOL] if layered or not facts["flat"] else []), READ_PICTURE, found]
+    exported = reading_files(facts)
+    assert exported is not None, "what reads pictures has files"
+    return [*([POOL] if layered or not facts["flat"] else []), exported.code, READ_PICTURE, found]
 
 
 def _classical(facts: Facts) -> list[str]:
     standard = ["from __future__ import annotations\n", "import json", "import sys", "from pathlib import Path"]
     others = ["import numpy as np", "import pandas as pd", "import skops.io"]
+    exported = reading_files(facts)
+    others += exported.imports if exported else ()
     parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
     opened = 'model = skops.io.load(here / "model.skops", trusted=facts["trusted"])  # no code runs when it is read\n'
     parts += [OPEN + opened]
-    if facts["modality"] == "image":
-        code = inspect.getsource(classical.describe) + "\n\n" + inspect.getsource(classical._describe)
-        parts += [code.replace("Sequence[str]", "list[str]"), PICTURES + "items = describe(items)\n"]
+    if exported:
+        parts += [exported.code, _listed(exported) + "items = describe(items)\n"]
     elif facts["modality"] == "text":
         parts.append(TABLE + JOINED)
     else:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tltools.engine import torchvision_operators, weights
 from tltools.engine.backbone import Backbone, Batch, weights_file
+from tltools.modalities import Drawn
 from tltools.records import Source
 
 IN_MEMORY = 512 * 2**20  # bytes of decoded pixels held in memory; more lies in a temporary memory-mapped file
@@ -44,15 +45,18 @@ class Pixels:
         return {"pixel_values": self.normalise(self.raw(rows))}
 
 
-def decode(path: str, size: int) -> np.ndarray:
-    """One image as (size, size, 3) uint8, the whole of it squeezed into the square.
+def decode(item: str | Drawn, size: int) -> np.ndarray:
+    """One image, by its path or drawn, as (size, size, 3) uint8, the whole of it squeezed into the square.
 
     Nothing at the edges is cut away: what is to be recognised may lie there, and networks that were pre-trained on
     random crops of changing aspect know squeezed pictures (big_vision's evaluators resize the same way).
     """
-    with Image.open(path) as image:
-        image.draft("RGB", (2 * size, 2 * size))  # JPEG decodes at a fraction of its size, several times faster
-        picture = image.convert("RGB")
+    if isinstance(item, Drawn):
+        picture = item.picture()
+    else:
+        with Image.open(item) as image:
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG decodes at a fraction of its size, several times faster
+            picture = image.convert("RGB")
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(picture)
@@ -76,8 +80,8 @@ class ImageBackbone(Backbone):
                 pixels = np.memmap(file.name, dtype=np.uint8, mode="w+", shape=shape)
         else:
             pixels = np.empty(shape, dtype=np.uint8)
-        for i, path in enumerate(items):
-            pixels[i] = decode(str(path), self.size)
+        for i, item in enumerate(items):
+            pixels[i] = decode(item, self.size)
         return Pixels(pixels, self.mean, self.std)
 
     def sample(self, rows: int, length: int) -> Batch:

@@ -14,6 +14,7 @@ from tltools import datasets
 from tltools.engine import trial_model
 from tltools.engine.trial_model import TrialModel
 from tltools.home import Home, write_bytes
+from tltools.modalities import modalities
 from tltools.records import Dataset, Skipped, refuse
 from tltools.tickets import Ticket
 
@@ -22,9 +23,10 @@ KINDS = (".csv", ".parquet", ".jsonl")
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
-    """Predicts a file or some items: {"trial", "file" | "items", "out"} -> {"out", "rows", "predictions", "skipped"}.
+    """Predicts {"trial", "file" | "items", "out"} -> {"out", "rows", "predictions", "files", "skipped", "problems"}.
 
-    An item is a text, the path of an image, or the cells of a row by column name.
+    An item is a text, the path of a file, or the cells of a row by column name; `files` are the stored forms of those
+    that are files.
 
     Raises:
         Refusal: no such trial, no weights, a missing column, an unknown kind of output file.
@@ -46,10 +48,12 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     ticket.check()
     if out is not None:
         write(out, joined(model, table, outputs))
+    files = payload.get("items") and modalities()[model.dataset.modality].files
     return {
         "out": None if out is None else str(out),
         "rows": len(table),
         "predictions": predictions(model, outputs[:SHOWN]),
+        "files": [str(media / name) for name in table[model.dataset.inputs[0]][:SHOWN]] if files else [],
         "skipped": [one.model_dump() for one in skipped],
         "problems": [one.model_dump() for one in problems],
     }
@@ -63,8 +67,8 @@ def from_items(
     Raises:
         Refusal: a column is missing, a number column holds no number, or an image cannot be read.
     """
-    if dataset.modality == "image":
-        return _images(home, dataset, [str(item) for item in items])
+    if modalities()[dataset.modality].files:
+        return _files(home, dataset, [str(item) for item in items])
     rows = [item if isinstance(item, Mapping) else {dataset.inputs[0]: item} for item in items]
     own = datasets.rows(home, dataset.id).head(1)
     missing = [name for name in dataset.inputs if any(name not in row for row in rows)]
@@ -82,8 +86,8 @@ def from_items(
     return table, datasets.media(home, dataset.id), []
 
 
-def _images(home: Home, dataset: Dataset, paths: list[str]) -> tuple[pd.DataFrame, Path, list[Skipped]]:
-    """Pictures by path, decoded as they were for training; the table names the decoded ones absolutely."""
+def _files(home: Home, dataset: Dataset, paths: list[str]) -> tuple[pd.DataFrame, Path, list[Skipped]]:
+    """Files by path, decoded as they were for training; the table names the decoded ones absolutely."""
     tables, skipped = [], []
     for path in paths:
         table, media, profile = datasets.read_like(home, dataset, path)
@@ -119,7 +123,7 @@ def joined(model: TrialModel, table: pd.DataFrame, outputs: np.ndarray) -> pd.Da
     """The rows with what is predicted of them: `prediction`, and `p_<class>` for classes."""
     classes = model.dataset.classes
     own = table.drop(columns="_part", errors="ignore").rename(columns={"_where": "where"})
-    if model.dataset.modality == "image":
+    if modalities()[model.dataset.modality].files:
         own = own[["where"]]
     found: dict[str, Any] = {"prediction": outputs[:, 0].astype(np.float64)}
     if classes:

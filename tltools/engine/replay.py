@@ -15,6 +15,7 @@ import pandas as pd
 from tltools import datasets
 from tltools.engine import trial_model
 from tltools.engine.trial_model import ClassicalModel, NeuralModel
+from tltools.modalities import modalities
 from tltools.tickets import Ticket
 
 REPLAYED = 500  # test rows that the exported script predicts again, at most
@@ -75,13 +76,13 @@ def _rounded(model: NeuralModel) -> bool:
 
 
 def _write_rows(model: NeuralModel | ClassicalModel, rows: np.ndarray, place: Path) -> Path:
-    """The rows as a user would give them: a CSV file, or a folder of pictures whose names keep the order."""
-    if model.dataset.modality == "image":
-        paths = trial_model.picked(datasets.items(model.home, model.dataset, "image"), rows)
-        folder = place / "pictures"
+    """The rows as a user would give them: a CSV file, or a folder of files whose names keep the order."""
+    if modalities()[model.dataset.modality].files:
+        paths = trial_model.picked(datasets.items(model.home, model.dataset, model.dataset.modality), rows)
+        folder = place / "files"
         folder.mkdir()
         for k, path in enumerate(paths):
-            (folder / f"{k:07d}{Path(path).suffix}").symlink_to(path)
+            (folder / f"{k:07d}{Path(str(path)).suffix}").symlink_to(str(path))
         return folder
     table = datasets.rows(model.home, model.dataset.id).iloc[rows][list(model.dataset.inputs)]
     table.to_csv(place / "rows.csv", index=False)

@@ -124,7 +124,12 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
     weights, kept = kept_weights(trial, outcome.weights, largest(kit, trial))
     facts = {
         "trial": trial.model_dump(mode="json"),
-        "dataset": {"id": kit.dataset.id, "name": kit.dataset.name, "modality": kit.dataset.modality},
+        "dataset": {
+            "id": kit.dataset.id,
+            "name": kit.dataset.name,
+            "modality": kit.dataset.modality,
+            "reading": dict(kit.dataset.reading),
+        },  # fmt: skip
         "task": kit.dataset.task,
         "inputs": list(kit.dataset.inputs),
         "target": kit.dataset.target,

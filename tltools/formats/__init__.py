@@ -20,7 +20,7 @@ class Read:
     """What a file came to. `table` has the user's columns, and these of ours:
 
     `_where` (str): "reviews.csv, line 14" or "train/ants/1.jpg"; `_part` (str): "train", "validation", "test" or "";
-    image columns hold paths relative to `media`.
+    the column `column` holds paths relative to `media`.
     """
 
     table: pd.DataFrame
@@ -29,6 +29,7 @@ class Read:
     problems: tuple[Problem, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     inference: tuple[str, ...] = ()  # sentences: encoding, delimiter, layout
+    column: str = ""  # the one with the media files, named as the modality that reads it
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Limits:
     field_bytes: int = 1_000_000
     json_bytes: int = 50_000_000
     pixels: int = 89_478_485  # Pillow's own limit, here an error
+    seconds: float = 60.0  # of one sound
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Asking:
 
     limits: Limits = Limits()
     told: Callable[[str, int, int], None] = lambda stage, done, total: None
-    labelled: bool = True  # False: rows to predict, so images need no class and a single image will do
+    labelled: bool = True  # False: rows to predict, so files need no class and a single one will do
 
 
 UPLOADED = Limits()

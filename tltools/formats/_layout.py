@@ -1,4 +1,4 @@
-"""What the folders of an image collection say: which part and which class a file belongs to."""
+"""What the folders of a collection of files say: which part and which class a file belongs to."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """For every image name: its part ("" where the folders say none) and its class ("" likewise), and why."""
+    """For every file name: its part ("" where the folders say none) and its class ("" likewise), and why."""
 
     parts: dict[str, str]
     classes: dict[str, str]
     inference: tuple[str, ...]
 
 
-def understand(names: list[str]) -> Layout:
-    """Reads parts and classes out of names such as "photos/train/ants/1.jpg" (separated by "/")."""
+def understand(names: list[str], word: str) -> Layout:
+    """Reads parts and classes out of names such as "photos/train/ants/1.jpg"; `word`: one file, in sentences."""
     folders = {name: list(PurePosixPath(name).parts[:-1]) for name in names}
     stripped = _strip_common(folders)
     parts = dict.fromkeys(names, "")
@@ -34,19 +34,19 @@ def understand(names: list[str]) -> Layout:
     if everywhere and firsts and firsts <= PARTS.keys():
         for name, path in folders.items():
             parts[name] = PARTS[path.pop(0).lower()]
-        said.append(f"The folders {_quoted(firsts)} say which part each image belongs to; they are kept to.")
+        said.append(f"The folders {_quoted(firsts)} say which part each {word} belongs to; they are kept to.")
     else:
         lasts = {path[-1].lower() for path in folders.values() if len(path) > 1}
         if lasts and lasts <= PARTS.keys() and all(len(path) > 1 for path in folders.values()):
             for name, path in folders.items():
                 parts[name] = PARTS[path.pop().lower()]
             said.append(
-                f"The folders {_quoted(lasts)} below each class say which part an image belongs to; they are kept to."
+                f"The folders {_quoted(lasts)} below each class say which part each {word} belongs to; kept to."
             )
     classes = {name: path[0] if path else "" for name, path in folders.items()}
     found = {label for label in classes.values() if label}
     if found:
-        said.append(f"{len(found)} folder(s) with images were taken as classes: {_quoted(found)}.")
+        said.append(f"{len(found)} folder(s) with {word}s were taken as classes: {_quoted(found)}.")
     if stripped:
         said.append(f'All lies in the folder "{stripped}", which says nothing about the classes.')
     return Layout(parts, classes, tuple(said))

@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from tltools.formats import Format, Read, asking
+from tltools.formats import Format, Read, _picture, _sound, asking
 from tltools.formats import _archive as archives
 from tltools.formats import _cells as cells
 from tltools.formats._layout import PART_COLUMNS, PARTS
@@ -26,7 +26,7 @@ def recognise(path: Path) -> float:
     if suffix in EXTENSIONS:
         return 0.9
     if suffix == ".zip":
-        return 0.8 if len(_tables_inside(path)) >= 1 and not _images_inside(path) else 0.0
+        return 0.8 if len(_tables_inside(path)) >= 1 and not _media_inside(path) else 0.0
     found = looks_like(head_of(path))
     return 0.0 if found else 0.3  # a file without a known ending may still be text
 
@@ -126,8 +126,8 @@ def _tables_inside(path: Path) -> list[str]:
     return [name for name in _names_inside(path) if _is_table(name)]
 
 
-def _images_inside(path: Path) -> bool:
-    return any(name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) for name in _names_inside(path))
+def _media_inside(path: Path) -> bool:
+    return any(name.lower().endswith((*_picture.EXTENSIONS, *_sound.EXTENSIONS)) for name in _names_inside(path))
 
 
 TABLES = Format(

@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from tltools import registry
 from tltools.records import Column, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from PIL import Image
 
-# (rows, input columns, media folder) -> one item per row; what an item is, the key of `views` says
-View = Callable[["pd.DataFrame", Sequence[str], Path], Sequence[Any]]
+Reading = Mapping[str, float]  # how the rows of one dataset are read, where that is chosen from its data
+# (rows, input columns, media folder, reading) -> one item per row; what an item is, the key of `views` says
+View = Callable[["pd.DataFrame", Sequence[str], Path, Reading], Sequence[Any]]
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """An item of the view "image" that is no path of a picture, but can be drawn as one."""
+
+    def picture(self) -> Image.Image:
+        """Returns the item as an RGB picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an exported script needs to turn a user's file into what the model reads, without tltools."""
+
+    imports: tuple[str, ...]  # lines beside the standard library's, numpy and pandas
+    packages: tuple[str, ...]  # that its requirements name
+    endings: tuple[str, ...]  # of the files that it takes from a folder
+    code: str  # defines `picture(path)`, an RGB picture, or `describe(paths)`, (N, D) numbers
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the other floors must know of rows that are files."""
+
+    one: str  # "an image": one of them in sentences
+    many: str
+    endings: tuple[str, ...]  # of files that a person may hand in
+    facts: tuple[str, ...]  # columns of numbers that decoding adds: never inputs
+    telling: str  # what to do where such a fact alone tells the target
+    draw: Callable[[Path, Reading], Image.Image]  # a stored file as the RGB picture that people and models see
+    describe: Callable[[Sequence[Any]], np.ndarray]  # items -> (N, D) float32: what the classical control reads
+    described: str  # in words
+    exported: Callable[[Literal["picture", "describe"]], Exported]
+    plays: bool = False  # the browser can play a stored file
+
+
+def as_read(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Reading:
+    """The reading of most modalities: nothing is chosen from the data."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -31,10 +74,18 @@ class Modality:
     clusters: Callable[
         [pd.DataFrame, Sequence[str], Path], Any
     ]  # (N,) int64: rows that are (near) duplicates share one
-    views: Mapping[str, View]  # what a source reads ("text", "image", "tabular") -> the items
+    views: Mapping[str, View]  # what a source reads ("text", "image", "tabular") -> the items; its own key is one
+    said: Mapping[str, str] = field(default_factory=dict)  # for other views than its own: a sentence on what is read
+    reading: Callable[[pd.DataFrame, Sequence[str], Path], Reading] = as_read  # chosen once, when a dataset is added
+    files: Files | None = None  # where a row is a file
     order: int = 0
 
 
 def modalities() -> dict[str, Modality]:
     """Returns every modality of the room by key."""
     return registry.members(__name__, Modality)
+
+
+def kinds_of_files() -> dict[str, Files]:
+    """Returns, by key, what is to be known of the modalities whose rows are files."""
+    return {key: modality.files for key, modality in modalities().items() if modality.files is not None}

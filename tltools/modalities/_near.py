@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+SIDE = 32  # pixels of the small grey pictures that are compared
 _HASHES, _PER_BAND = 48, 4  # two sets with Jaccard 0.7 meet in some band with probability 0.97
 
 
@@ -97,12 +98,17 @@ def _meetings(signature: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.unique(pairs, axis=0)
 
 
-def similar_pictures(hashes: np.ndarray, pictures: np.ndarray, links: Links, limit: int) -> None:
-    """Links images whose fingerprints nearly agree and whose small pictures do so too.
+def similar_pictures(small: np.ndarray, links: Links, limit: int, alike: float = 0.99) -> None:
+    """Links images whose fingerprints nearly agree and whose small pictures (N, SIDE * SIDE) do so too.
 
-    `hashes` (N,) uint64; `pictures` (N, P) float32 with mean 0 and norm 1 per row (all zero for flat ones). Above
-    `limit` rows only neighbours in the order of each quarter of the fingerprint are compared.
+    `alike` is the correlation from which two pictures are nearly the same; flat ones are left alone. Above `limit`
+    rows only neighbours in the order of each quarter of the fingerprint are compared.
     """
+    small = small.astype(np.float32)
+    centred = small - small.mean(1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    pictures = np.where(length > 2.0 * SIDE, centred / np.maximum(length, 1e-9), 0)
+    hashes = _fingerprints(small)
     rows = len(hashes)
     if rows > limit:  # comparing all with all would take minutes: only those that share a quarter of the fingerprint
         for quarter in range(4):
@@ -110,20 +116,31 @@ def similar_pictures(hashes: np.ndarray, pictures: np.ndarray, links: Links, lim
             order = np.argsort(key, kind="stable")
             for step in range(1, 9):
                 same = key[order][step:] == key[order][:-step]
-                _verify(order[:-step][same], order[step:][same], hashes, pictures, links)
+                _verify(order[:-step][same], order[step:][same], hashes, pictures, links, alike)
         return
     for start in range(0, rows, 256):
         block = hashes[start : start + 256, None] ^ hashes[None, start:]
         one, other = np.nonzero(np.bitwise_count(block) <= 6)
         later = other > one
-        _verify(one[later] + start, other[later] + start, hashes, pictures, links)
+        _verify(one[later] + start, other[later] + start, hashes, pictures, links, alike)
 
 
-def _verify(one: np.ndarray, other: np.ndarray, hashes: np.ndarray, pictures: np.ndarray, links: Links) -> None:
+def _fingerprints(small: np.ndarray) -> np.ndarray:
+    """(N, 1024) grey pictures -> (N,) uint64: is each of 8 x 8 fields brighter than its right neighbour?"""
+    rows = small.reshape(-1, 8, SIDE // 8, SIDE).mean(2)
+    edges = np.linspace(0, SIDE, 10).astype(int)
+    fields = np.stack([rows[:, :, a:b].mean(2) for a, b in zip(edges[:-1], edges[1:], strict=True)], 2)
+    bits = (fields[:, :, 1:] > fields[:, :, :-1] + 0.5).reshape(-1, 64)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def _verify(
+    one: np.ndarray, other: np.ndarray, hashes: np.ndarray, pictures: np.ndarray, links: Links, least: float
+) -> None:
     close = np.bitwise_count(hashes[one] ^ hashes[other]) <= 6
     one, other = one[close], other[close]
     for start in range(0, len(one), 20_000):
         a, b = one[start : start + 20_000], other[start : start + 20_000]
-        alike = np.einsum("ij,ij->i", pictures[a], pictures[b]) >= 0.99
+        alike = np.einsum("ij,ij->i", pictures[a], pictures[b]) >= least
         for first, second in zip(a[alike], b[alike], strict=True):
             links.join(int(first), int(second))

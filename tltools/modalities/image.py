@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tltools.modalities import Modality
+from tltools.modalities import Exported, Files, Modality, Reading
+from tltools.modalities._near import SIDE
 from tltools.records import Column, Problem
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from PIL import Image
 
 NEAR_LIMIT = 30_000  # images up to which each is compared with each
-_SIDE = 32  # pixels of the small grey pictures that are compared
 
 
 def recognise(columns: Sequence[Column]) -> float:
@@ -82,29 +84,15 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
 
     same = equal(rows[names[0]].tolist())
     first = np.unique(same)
-    small = _small(media, tuple(rows[names[0]].iloc[first])).astype(np.float32)
-    centred = small - small.mean(1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    pictures = np.where(length > 2.0 * _SIDE, centred / np.maximum(length, 1e-9), 0)
+    small = _small(media, tuple(rows[names[0]].iloc[first]))
     links = Links(len(first))
-    similar_pictures(_fingerprints(small), pictures, links, NEAR_LIMIT)
+    similar_pictures(small, links, NEAR_LIMIT)
     return np.asarray(first[links.clusters()][np.searchsorted(first, same)])
 
 
-def paths(rows: pd.DataFrame, names: Sequence[str], media: Path) -> list[str]:
+def paths(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[str]:
     """Returns the absolute path of each row's picture."""
     return [str(media / name) for name in rows[names[0]]]
-
-
-def _fingerprints(small: np.ndarray) -> np.ndarray:
-    """(N, 1024) grey pictures -> (N,) uint64: is each of 8 x 8 fields brighter than its right neighbour?"""
-    import numpy as np
-
-    rows = small.reshape(-1, 8, _SIDE // 8, _SIDE).mean(2)
-    edges = np.linspace(0, _SIDE, 10).astype(int)
-    fields = np.stack([rows[:, :, a:b].mean(2) for a, b in zip(edges[:-1], edges[1:], strict=True)], 2)
-    bits = (fields[:, :, 1:] > fields[:, :, :-1] + 0.5).reshape(-1, 64)
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 @lru_cache(maxsize=2)
@@ -117,14 +105,67 @@ def _small(media: Path, names: tuple[str, ...]) -> np.ndarray:
 
     def one(name: str) -> np.ndarray:
         with Image.open(media / name, formats=("JPEG", "PNG")) as image:
-            image.draft("L", (2 * _SIDE, 2 * _SIDE))
-            grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+            image.draft("L", (2 * SIDE, 2 * SIDE))
+            grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
             return np.asarray(grey).reshape(-1)
 
     with ThreadPoolExecutor(4) as pool:
-        return np.stack(list(pool.map(one, names))) if names else np.empty((0, _SIDE * _SIDE), np.uint8)
+        return np.stack(list(pool.map(one, names))) if names else np.empty((0, SIDE * SIDE), np.uint8)
 
 
+def describe(paths: Sequence[str]) -> np.ndarray:
+    """(N, 3*16 + 36*9 + 3*16) float32: colour histograms, oriented-edge histograms on a 6 x 6 grid, a tiny picture."""
+    import numpy as np
+
+    return np.stack([_describe(path) for path in paths])
+
+
+def _describe(path: str) -> np.ndarray:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        picture = np.asarray(image.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR), np.float32) / 255
+    colours = [np.histogram(picture[..., c], bins=16, range=(0, 1), density=True)[0] / 16 for c in range(3)]
+    grey = picture.mean(2)
+    down, across = np.gradient(grey)
+    strength, angle = np.hypot(down, across), np.mod(np.arctan2(down, across), np.pi)
+    bins = np.minimum((angle / np.pi * 9).astype(int), 8)
+    cells = []
+    for top in range(0, 48, 8):
+        for left in range(0, 48, 8):
+            part = np.s_[top : top + 8, left : left + 8]
+            cell = np.bincount(bins[part].ravel(), strength[part].ravel(), minlength=9)
+            cells.append(cell / (np.linalg.norm(cell) + 1e-3))
+    tiny = picture.reshape(4, 12, 4, 12, 3).mean((1, 3)).ravel()
+    return np.concatenate([*colours, *cells, tiny]).astype(np.float32)
+
+
+def draw(path: Path, reading: Reading) -> Image.Image:
+    """Returns a stored picture."""
+    from PIL import Image
+
+    with Image.open(path, formats=("JPEG", "PNG")) as image:
+        return image.convert("RGB")
+
+
+def exported(what: Literal["picture", "describe"]) -> Exported:
+    """Code that opens any picture as one of the dataset's, or describes pictures as the classical control does."""
+    if what == "picture":
+        return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, _OPEN)
+    code = inspect.getsource(describe) + "\n\n" + inspect.getsource(_describe)
+    return Exported((), ("pillow",), _EXPORT_ENDINGS, code.replace("Sequence[str]", "list[str]"))
+
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_EXPORT_ENDINGS = (*ENDINGS, ".bmp", ".gif", ".tif", ".tiff")
+_OPEN = """\
+def picture(path):  # upright, transparency laid on white
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
+        image = ImageOps.exif_transpose(image).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+"""
 IMAGE = Modality(
     key="image",
     title="Images",
@@ -135,5 +176,16 @@ IMAGE = Modality(
     content=content,
     clusters=clusters,
     views={"image": paths},
+    files=Files(
+        one="an image",
+        many="images",
+        endings=ENDINGS,
+        facts=("width", "height"),
+        telling="The classes may come from different cameras or sites; bring all images to one size before judging.",
+        draw=draw,
+        describe=describe,
+        described="colours and edges",
+        exported=exported,
+    ),
     order=20,
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltools.modalities import Modality
+from tltools.modalities import Modality, Reading
 from tltools.records import Column, Problem
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
     return alone if len(first) < 0.5 * len(rows) else first[inverse].astype(np.int64)
 
 
-def frame(rows: pd.DataFrame, names: Sequence[str], media: Path) -> pd.DataFrame:
+def frame(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> pd.DataFrame:
     """Returns the input columns: numbers as float64, categories as strings, missing cells as NaN."""
     return rows[list(names)].reset_index(drop=True)
 
 
-def sentences(rows: pd.DataFrame, names: Sequence[str], media: Path) -> list[str]:
+def sentences(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[str]:
     """Returns each row as "age is 39; workclass is State-gov"; missing cells are left out."""
     columns = [(f"{name} is ", _texts(rows[name], "")) for name in names]
     return [
@@ -135,5 +135,6 @@ TABULAR = Modality(
     content=content,
     clusters=clusters,
     views={"tabular": frame, "text": sentences},
+    said={"text": "Rows reach it as text: “column is value; ...”."},
     order=30,
 )

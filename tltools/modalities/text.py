@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltools.modalities import Modality
+from tltools.modalities import Modality, Reading
 from tltools.records import Column, Problem
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def inputs(columns: Sequence[Column]) -> tuple[str, ...]:
     return tuple(column.name for column in columns if column.kind == "text")
 
 
-def joined(rows: pd.DataFrame, names: Sequence[str], media: Path | None = None) -> list[str]:
+def joined(
+    rows: pd.DataFrame, names: Sequence[str], media: Path | None = None, reading: Reading | None = None
+) -> list[str]:
     """Returns the texts of each row, joined with " . " where several columns are read; missing ones are left out."""
     columns = [rows[name].fillna("").astype(str).tolist() for name in names]
     if len(columns) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import streamlit as st
 
 from tltools import datasets
 from tltools.home import Home
+from tltools.modalities import kinds_of_files
 from tltools.records import Dataset, Problem, Profile, Refusal
 from tltools.tasks import tasks
 from tltools.ui import charts, widgets
@@ -22,7 +23,9 @@ _NUMBER_WORDS = {
     "words_median": "words a text, median", "words_max": "words, longest",
     "characters_median": "characters, median", "characters_max": "characters, longest",
     "number_columns": "number columns", "category_columns": "category columns", "near_duplicates": "near duplicates",
-    "width_median": "pixels wide, median", "height_median": "pixels high, median", "duplicates": "exact duplicates",
+    "width_median": "pixels wide, median", "height_median": "pixels high, median",
+    "seconds_median": "seconds, median", "seconds_max": "seconds, longest", "rate_median": "Hz, median",
+    "silent": "silent", "duplicates": "exact duplicates",
 }  # fmt: skip
 
 
@@ -111,12 +114,21 @@ def columns_table(profile: Profile) -> None:
         widgets.table(frame, "The columns of the table", "columns")
 
 
-def preview(frame: pd.DataFrame, media: Path | None, inputs: Sequence[str], target: str | None) -> None:
-    """A gallery for images, a sample table for everything else."""
-    if media is not None and inputs and inputs[0] in frame:
+def preview(
+    frame: pd.DataFrame,
+    media: Path | None,
+    inputs: Sequence[str],
+    target: str | None,
+    modality: str | None,
+    reading: Mapping[str, float],
+) -> None:
+    """A gallery for files, a sample table for everything else."""
+    files = kinds_of_files().get(modality or "")
+    if files is not None and media is not None and inputs and inputs[0] in frame:
         said = frame[target].astype(str) if target in frame else pd.Series([""] * len(frame))
         some = _spread(said, 12)
-        widgets.gallery([media / str(frame[inputs[0]].iloc[i]) for i in some], [str(said.iloc[i]) for i in some])
+        paths = [media / str(frame[inputs[0]].iloc[i]) for i in some]
+        widgets.gallery(files, reading, paths, [str(said.iloc[i]) for i in some])
         return
     first = [name for name in (target, *inputs) if name in frame.columns]
     rest = [name for name in frame.columns if name not in first and not str(name).startswith("_")]

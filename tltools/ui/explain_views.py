@@ -14,6 +14,7 @@ import streamlit as st
 
 from tltools import datasets
 from tltools.home import Home
+from tltools.modalities import kinds_of_files
 from tltools.records import Dataset, Job
 from tltools.store import Store
 from tltools.ui import charts, live, row_views
@@ -102,8 +103,8 @@ def _overlaid(home: Home, dataset: Dataset, row: Mapping[str, Any]) -> Any | Non
     if row.get("row") is None:
         return None
     name = datasets.rows(home, dataset.id)[dataset.inputs[0]].iloc[int(row["row"])]
-    with Image.open(datasets.media(home, dataset.id) / str(name), formats=("PNG", "JPEG")) as opened:
-        picture = opened.convert("RGBA")
+    files = kinds_of_files()[dataset.modality]
+    picture = files.draw(datasets.media(home, dataset.id) / str(name), dataset.reading).convert("RGBA")
     with Image.open(io.BytesIO(base64.b64decode(row["map_png"])), formats=("PNG",)) as map_png:
         layer = map_png.convert("RGBA")
     return Image.alpha_composite(picture.resize(layer.size), layer).convert("RGB")

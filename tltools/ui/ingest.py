@@ -19,10 +19,14 @@ from tltools.ui import live, state, uploads, widgets
 from tltools.ui.words import short
 
 LIMITS = (
-    "Up to 200 MB a file; tables up to 1,000,000 rows, zips up to 20,000 images. JPEG, PNG and WebP. Larger data comes "
-    "by path: `python -m tltools add PATH`. Files stay on this machine."
+    "Up to 200 MB a file; tables up to 1,000,000 rows, zips up to 20,000 files: JPEG, PNG and WebP; WAV, "
+    "FLAC, OGG and MP3 up to a minute. Larger data comes by path: `python -m tltools add PATH`. "
+    "Files stay on this machine."
 )
-_ICONS = {"text": ":material/notes:", "image": ":material/image:", "tabular": ":material/table_rows:"}
+_ICONS = {
+    "text": ":material/notes:", "image": ":material/image:", "tabular": ":material/table_rows:",
+    "audio": ":material/graphic_eq:",
+}  # fmt: skip
 
 
 def drop_zone(home: Home, store: Store) -> None:
@@ -31,7 +35,10 @@ def drop_zone(home: Home, store: Store) -> None:
     extensions = sorted({one.lstrip(".") for form in formats().values() for one in form.extensions})
     table = [one for one in extensions if "." not in one]
     main = st.file_uploader(
-        "Drop a table, or a zip of images in class folders", type=table, key=f"upload_{turn}", max_upload_size=200
+        "Drop a table, or a zip of class folders with images or sounds",
+        type=table,
+        key=f"upload_{turn}",
+        max_upload_size=200,
     )
     with st.expander("I have a separate test file"):
         test = st.file_uploader("Its test part, with the same columns", type=table, key=f"upload_test_{turn}")
@@ -112,7 +119,7 @@ def _draft(store: Store, job: Job, found: dict[str, Any]) -> None:
     views.findings(profile, found["rows"])
     st.subheader("First rows", anchor=False)
     media = Path(found["media"]) if found["media"] else None
-    views.preview(views.frame_of(found), media, found["inputs"], found["target"])
+    views.preview(views.frame_of(found), media, found["inputs"], found["target"], found["modality"], found["reading"])
     views.sizes(profile)
     views.balance(profile, found["target"])
     views.columns_table(profile)

@@ -1,4 +1,4 @@
-"""Predictions on screen: one text, picture or row; a whole file; the model to take home."""
+"""Predictions on screen: one text, picture, sound or row; a whole file; the model to take home."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import streamlit as st
 
 from tltools import datasets
 from tltools.home import Home
+from tltools.modalities import Files, modalities
 from tltools.records import Dataset, Job
 from tltools.store import Store
-from tltools.ui import charts, live, state, uploads
+from tltools.ui import charts, live, state, uploads, widgets
 from tltools.ui.words import esc, short
 
 _FIELDS = 16  # of a row that is typed in; the others keep their usual value
 
 
 def one(home: Home, dataset: Dataset) -> Any | None:
-    """The item to predict, as the job takes it: a text, the path of a picture, or a row; None before there is one."""
+    """The item to predict, as the job takes it: a text, the path of a file, or a row; None before there is one."""
     if dataset.modality == "text":
         return _text(dataset)
-    if dataset.modality == "image":
-        return _picture(home)
+    if files := modalities()[dataset.modality].files:
+        return _file(home, files)
     return _row(home, dataset)
 
 
@@ -37,9 +38,9 @@ def _text(dataset: Dataset) -> Any | None:
     return parts if sent and any(text.strip() for text in parts.values()) else None
 
 
-def _picture(home: Home) -> Any | None:
+def _file(home: Home, files: Files) -> Any | None:
     turn = st.session_state.setdefault("one_turn", 0)
-    given = st.file_uploader("Drop a picture", type=["png", "jpg", "jpeg", "webp"], key=f"one_picture_{turn}")
+    given = st.file_uploader(f"Drop {files.one}", type=[one[1:] for one in files.endings], key=f"one_file_{turn}")
     if given is None:
         return None
     path = uploads.keep(home, given.name, given)
@@ -161,6 +162,14 @@ def answer(row: Mapping[str, Any], dataset: Dataset) -> None:
         charts.show(chart, alt, "probabilities")
 
 
+def seen(job: Job, dataset: Dataset) -> None:
+    """The file that was predicted, as the model read it."""
+    files = modalities()[dataset.modality].files
+    paths = [Path(path) for path in (job.result or {}).get("files", [])]
+    if files and paths:
+        widgets.gallery(files, dataset.reading, paths, ["What the model read"] * len(paths), width=240)
+
+
 def probabilities(row: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
     """Class -> probability, from a prediction as the job returns it."""
     if isinstance(row.get("probabilities"), Mapping):
@@ -230,7 +239,7 @@ def note(dataset: Dataset) -> None:
     """What a file for prediction must hold."""
     names = ", ".join(f"**{esc(short(name, 30))}**" for name in dataset.inputs[:8])
     more = f" and {len(dataset.inputs) - 8} more" if len(dataset.inputs) > 8 else ""
-    if dataset.modality == "image":
-        st.caption("A zip of pictures; no class folders are needed.")
+    if files := modalities()[dataset.modality].files:
+        st.caption(f"A zip of {files.many}; no class folders are needed.")
     else:
         st.caption(f"A table with {names}{more}. The target may be missing.")

@@ -10,6 +10,7 @@ import streamlit as st
 
 from tltools import datasets
 from tltools.home import Home
+from tltools.modalities import modalities
 from tltools.records import Dataset
 from tltools.reports import views as tables
 from tltools.ui import charts, verdict_charts, widgets
@@ -75,13 +76,13 @@ def _note(row: Mapping[str, Any]) -> str:
 def show(
     home: Home, dataset: Dataset, rows: Sequence[int], notes: Sequence[str] | None = None, *, wide: bool = False
 ) -> None:
-    """Some rows of a dataset: pictures, texts or table rows, each with a note."""
+    """Some rows of a dataset: pictures, sounds, texts or table rows, each with a note."""
     every = _rows(str(home.root), dataset.id, home)
     some = every.loc[[row for row in rows if row in every.index]]
     said = list(notes or [str(value) for value in some[dataset.target]])
-    if dataset.modality == "image":
+    if files := modalities()[dataset.modality].files:
         media = datasets.media(home, dataset.id)
-        widgets.gallery([media / str(name) for name in some[dataset.inputs[0]]], said)
+        widgets.gallery(files, dataset.reading, [media / str(name) for name in some[dataset.inputs[0]]], said)
         return
     if dataset.modality == "text":
         columns = st.columns(2 if wide else 1)

@@ -14,6 +14,8 @@ from tltools.ui.words import esc, short
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tltools.modalities import Files
+
 _SEVERITY = {
     "error": ("orange", ":material/error:", "must be solved"),
     "warning": ("orange", ":material/warning:", "worth a look"),
@@ -91,12 +93,21 @@ def _csv(frame: pd.DataFrame) -> bytes:
     return text.getvalue().encode("utf-8-sig")
 
 
-def gallery(paths: Sequence[Path], captions: Sequence[str], width: int = 112) -> None:
-    """Pictures side by side, each with its caption as alt text."""
+def gallery(
+    files: Files, reading: Mapping[str, float], paths: Sequence[Path], captions: Sequence[str], width: int = 112
+) -> None:
+    """Stored files side by side as pictures with captions, which are their alt text, and a player for sounds."""
     with st.container(horizontal=True, gap="small"):
         for path, caption in zip(paths, captions, strict=True):
-            if path.is_file():
+            if not path.is_file():
+                continue
+            if not files.plays:
                 st.image(str(path), caption=esc(short(caption, 24)), width=width, alt=caption)
+                continue
+            with st.container(width=max(width, 200), gap="xxsmall"):
+                st.image(files.draw(path, reading), width="stretch", alt=f"Spectrogram: {caption}")
+                st.audio(str(path))
+                st.caption(esc(short(caption, 24)))
 
 
 def knobs(owner: str, entries: Sequence[Knob], given: Mapping[str, Any]) -> dict[str, Any]:

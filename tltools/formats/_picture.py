@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltools.formats import Limits
+from tltools.formats._collection import Decoded, NotTaken
 from tltools.formats._magic import looks_like
 
 if TYPE_CHECKING:
@@ -26,21 +27,7 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-class NotTaken(ValueError):
-    """An image that is not taken; its text is the reason."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A stored image: its path below the media folder, the size it had, and what was changed."""
-
-    path: str
-    width: int
-    height: int
-    remarks: tuple[str, ...]
-
-
-def decode(content: bytes, media: Path, most_pixels: int) -> Decoded:
+def decode(content: bytes, media: Path, limits: Limits) -> Decoded:
     """Decodes one image file and stores it below `media`.
 
     Raises:
@@ -48,6 +35,7 @@ def decode(content: bytes, media: Path, most_pixels: int) -> Decoded:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    most_pixels = limits.pixels
     if not content:
         raise NotTaken("the file is empty (0 bytes)")
     try:
@@ -77,7 +65,7 @@ def decode(content: bytes, media: Path, most_pixels: int) -> Decoded:
     if max(plain.size) > LONGEST:
         plain.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS, reducing_gap=3.0)
         remarks.append("made smaller")
-    return Decoded(_store(plain, kind, media), width, height, tuple(remarks))
+    return Decoded(_store(plain, kind, media), (width, height), tuple(remarks))
 
 
 def _judge_size(size: tuple[int, int], most_pixels: int) -> None:

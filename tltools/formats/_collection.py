@@ -1,0 +1,302 @@
+"""Collections of files become rows: a folder or zip of class folders, or of files and a table of labels.
+
+What is in the files (pictures, sounds) a `Kind` says: its words, its endings, and how one file is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from tltools.formats import Asking, Limits, Read, asking
+from tltools.formats import _archive as archives
+from tltools.formats._cells import listed, typed
+from tltools.formats._layout import PART_COLUMNS, PARTS, understand
+from tltools.records import Problem, Refusal, Skipped, refuse
+
+_LABEL_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl")
+
+
+class NotTaken(ValueError):
+    """A file that is not taken; its text is the reason."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A stored file: its path below the media folder, its facts in the order of the kind's, and what was changed."""
+
+    path: str
+    facts: tuple[float, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the files of a collection are."""
+
+    column: str  # with the stored names; called as the modality that reads it
+    word: str  # one of them, in sentences
+    endings: tuple[str, ...]  # lower case, those that can only be refused included
+    facts: tuple[str, ...]  # columns of numbers that decoding finds
+    how: str  # what a good collection looks like
+    decode: Callable[[bytes, Path, Limits], Decoded]  # raises NotTaken
+
+    def has(self, name: str) -> bool:
+        """Says whether a name ends as files of this kind do."""
+        return name.lower().endswith(self.endings)
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """The files of a folder or an archive: their names, and how to get the bytes of one."""
+
+    shown: str
+    names: list[str]
+    content: Callable[[str], bytes]
+    refused: tuple[Skipped, ...] = ()
+
+
+def recognise(path: Path, kind: Kind) -> float:
+    """How sure, 0..1, that a path is a collection of this kind: the more of its files are, the surer."""
+    if path.is_dir():
+        names: list[str] = []
+        for number, (_, _, files) in enumerate(os.walk(path)):
+            names += files
+            if number > 2_000:
+                break
+    elif path.suffix.lower() == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
+            return 0.5  # damaged: the reader says how
+    else:
+        return 0.2 if kind.has(path.name) else 0.0
+    ours = sum(map(kind.has, names))
+    return 0.85 + 0.1 * ours / len(names) if ours else 0.1 + 0.1 * path.is_file()
+
+
+def read(path: Path, scratch: Path, kind: Kind) -> Read:
+    """Reads a folder or zip; decoded files are written below `scratch`.
+
+    Raises:
+        Refusal: an archive that could do harm, no file of the kind, or files without any label.
+    """
+    labelled, word = asking.get().labelled, kind.word
+    if path.is_file() and kind.has(path.name) and labelled:
+        raise refuse(path.name, f"one {word} is no dataset.", kind.how)
+    with _collection(path, kind) as collection:
+        files = [name for name in collection.names if kind.has(name)]
+        if not files:
+            some = listed(sorted({PurePosixPath(n).suffix.lower() or n for n in collection.names}))
+            what = f"there is no {word} in it; found {some or 'nothing'}."
+            raise refuse(collection.shown, what, kind.how)
+        skipped = list(collection.refused)
+        labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
+        layout = understand(files, word)
+        described, label_file, label_notes = _label_table(collection, labels, files)
+        if described is None and labelled and not any(layout.classes.values()):
+            what = f"the {word}s lie in no class folders, and no table names their labels."
+            raise refuse(collection.shown, what, kind.how)
+        done, reasons, remarks = _decode_all(collection, files, scratch, kind)
+    others = set(collection.names) - set(files) - {label_file}
+    skipped += [Skipped(where=n, reason=f"it is no {word}") for n in sorted(others) if not _is_read_me(n)]
+    skipped += [Skipped(where=archives.readable(name), reason=reason) for name, reason in reasons.items()]
+    taken = [n for n in files if n in done]
+    table = pd.DataFrame(
+        [(done[n].path, layout.classes[n], *done[n].facts, archives.readable(n), layout.parts[n]) for n in taken],
+        columns=[kind.column, "label", *kind.facts, "_where", "_part"],
+    ).astype(dict.fromkeys(kind.facts, float))
+    target: str | None = "label"
+    if described is not None:
+        table, target, unlabelled = _join(table, described, skipped, kind)
+        label_notes += unlabelled
+    if table.empty:
+        first = f" The first: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
+        raise refuse(collection.shown, f"none of the {len(files)} {word}s could be used.{first}", kind.how)
+    problems = [
+        *_skip_problems(collection.shown, skipped),
+        *_remark_notes(collection.shown, remarks, word),
+        *label_notes,
+    ]
+    empty = table["label"].eq("") if target == "label" and "label" in table else None
+    if empty is not None and empty.any():
+        table = table.assign(label=table["label"].mask(empty))
+    inference = layout.inference if described is None else ()
+    return Read(table, scratch, target, tuple(problems), tuple(skipped), inference, kind.column)
+
+
+@contextmanager
+def _collection(path: Path, kind: Kind) -> Iterator[_Collection]:
+    if path.is_file() and kind.has(path.name):
+        yield _Collection(path.name, [path.name], lambda name: path.read_bytes())
+        return
+    if path.is_dir():
+        names, refused = _walk(path)
+        yield _Collection(path.name, names, lambda name: (path / name).read_bytes(), refused)
+        return
+    with archives.opened(path) as (archive, infos):
+        by_name = {i.filename: i for i in infos if not archives.is_system_file(i.filename)}
+        yield _Collection(path.name, list(by_name), lambda name: archives.content(archive, by_name[name], path.name))
+
+
+def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
+    """File names below a folder, sorted, without hidden ones; links that lead out of it are refused."""
+    limits, names, refused = asking.get().limits, [], []
+    inside = root.resolve()
+    for folder, below, files in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for file in sorted(files):
+            name = (Path(folder) / file).relative_to(root).as_posix()
+            if file.startswith(".") or archives.is_system_file(name):
+                continue
+            if not (Path(folder) / file).resolve().is_relative_to(inside):
+                refused.append(Skipped(where=name, reason="it is a link that leads out of the folder"))
+                continue
+            if (size := (Path(folder) / file).stat().st_size) > limits.entry_bytes:
+                most = f"at most {limits.entry_bytes / 1e6:.0f} MB are read"
+                refused.append(Skipped(where=name, reason=f"it takes {size / 1e6:,.0f} MB; {most}, make it smaller"))
+                continue
+            names.append(name)
+            if len(names) > limits.entries:
+                raise refuse(
+                    root.name, f"at most {limits.entries:,} files are read; the folder has more.", "Add a part of it."
+                )
+    return names, tuple(refused)
+
+
+def _decode_all(
+    collection: _Collection, names: list[str], media: Path, kind: Kind
+) -> tuple[dict[str, Decoded], dict[str, str], Counter[str]]:
+    ask: Asking = asking.get()
+    done: dict[str, Decoded] = {}
+    reasons: dict[str, str] = {}
+    remarks: Counter[str] = Counter()
+
+    def one(content: bytes) -> Decoded | str:
+        try:
+            return kind.decode(content, media, ask.limits)
+        except NotTaken as reason:
+            return str(reason)
+
+    # an archive can be read by one thread only; decoding and encoding release the lock
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # Pillow warns of large images; the limit here is an error
+        for start in range(0, len(names), 64):
+            block = names[start : start + 64]
+            for name, result in zip(block, pool.map(one, [collection.content(name) for name in block]), strict=True):
+                if isinstance(result, str):
+                    reasons[name] = result
+                else:
+                    done[name] = result
+                    remarks.update(result.remarks)
+            ask.told(f"decoding {kind.word}s", min(start + 64, len(names)), len(names))
+    return done, reasons, remarks
+
+
+def _label_table(
+    collection: _Collection, labels: list[str], files: list[str]
+) -> tuple[pd.DataFrame | None, str, list[Problem]]:
+    """The table whose column names the files, with the full name in "_file"; None where there is none."""
+    known: dict[str, str | None] = {}
+    for name in files:  # full name, file name, and file name without ending; None where two share it
+        path = PurePosixPath(name)
+        for key in {name, path.name, path.stem}:
+            known[key] = None if key in known and known[key] != name else name
+    for label_file in labels:
+        table, problems = _read_labels(collection, label_file)
+        if table is None:
+            continue
+        for column in table.columns:
+            values = table[column].dropna()
+            if not len(values) or str(column).startswith("_"):
+                continue
+            texts = values.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+            matched = texts.str.replace("\\", "/").str.removeprefix("./").map(known)
+            if matched.notna().mean() >= 0.5:
+                matched = matched.reindex(table.index)
+                note = f'"{label_file}" holds the labels: its column "{column}" names the files.'
+                rest = table.drop(columns=column).assign(_file=matched, _named=texts.reindex(table.index))
+                where = f"{collection.shown}/{label_file}"
+                notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
+                return rest, label_file, [*problems, *notes]
+    return None, "", []
+
+
+def _read_labels(collection: _Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:
+    from tltools.formats import _csv_text, _excel, _json_lines, _parquet
+
+    suffix = PurePosixPath(name).suffix.lower()
+    reader = {".xlsx": _excel.read, ".parquet": _parquet.read, ".jsonl": _json_lines.read}.get(suffix, _csv_text.read)
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / f"labels{suffix}"
+        unpacked.write_bytes(collection.content(name))
+        try:
+            raw = reader(unpacked, archives.readable(name))
+            return typed(raw, archives.readable(name)), raw.problems
+        except Refusal:
+            return None, []
+
+
+def _join(
+    table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped], kind: Kind
+) -> tuple[pd.DataFrame, str | None, list[Problem]]:
+    """Joins decoded files with their rows of the label table; what has no counterpart is named as skipped."""
+    files = table.drop(columns=["label"]).set_index("_where")
+    listed_names = described["_file"].map(lambda name: archives.readable(name) if isinstance(name, str) else name)
+    missing = ~listed_names.isin(files.index)
+    for where, named in described.loc[missing, ["_where", "_named"]].itertuples(index=False):
+        skipped.append(Skipped(where=str(where), reason=f'there is no usable {kind.word} "{named}"'))
+    without = [name for name in files.index if name not in set(listed_names.dropna())]
+    skipped += [Skipped(where=name, reason="the table of labels does not name it") for name in without]
+    kept = described[~missing].drop(columns=["_file", "_where", "_named"])
+    clash = {name: f"{name}_of_table" for name in kept.columns if name in files.columns}
+    kept = kept.rename(columns=clash)
+    joined = pd.concat(
+        [files.loc[listed_names[~missing]].reset_index(names="_where"), kept.reset_index(drop=True)], axis=1
+    )
+    for column in kept.columns:
+        if str(column).lower() in PART_COLUMNS and kept[column].dtype != float:
+            words = joined[column].str.lower().map(PARTS)
+            if words.notna().all() and words.nunique() >= 2:
+                joined = joined.assign(_part=words).drop(columns=column)
+    left = [c for c in joined.columns if c not in ("_where", "_part", kind.column, *kind.facts)]
+    return joined, left[0] if len(left) == 1 else None, []
+
+
+def _skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
+    if not skipped:
+        return []
+    if len(skipped) == 1:
+        what = f"left out: {skipped[0].reason}."
+        remedy = "Correct it and add the data again, or go on without it."
+        return [Problem(severity="warning", where=f"{shown}, {skipped[0].where}", what=what, remedy=remedy)]
+    reasons = Counter(one.reason.split(";")[0].split("(")[0].strip() for one in skipped)
+    most = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    what = (
+        f"{len(skipped)} file(s) or row(s) were left out ({most}), the first: {skipped[0].where}: {skipped[0].reason}."
+    )
+    remedy = "The list of skipped files names each with its reason; correct them and add the data again."
+    return [Problem(severity="warning", where=shown, what=what, remedy=remedy)]
+
+
+def _remark_notes(shown: str, remarks: Counter[str], word: str) -> list[Problem]:
+    if not remarks:
+        return []
+    said = ", ".join(f"{count} {remark}" for remark, count in remarks.most_common())
+    what = f"{word}s were made alike: {said}."
+    return [Problem(severity="note", where=shown, what=what, remedy="Nothing needs to be done.")]
+
+
+def _is_read_me(name: str) -> bool:
+    return PurePosixPath(name).stem.lower() in ("readme", "license", "licence", "source")
