@@ -26,6 +26,7 @@ FULL: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 5, "a_class": 400, 
 QUICK: dict[str, Any] = {"rows": 1000, "draws": 3, "sampled": 1, "a_class": 60, "rounds": 1, "last": {}}
 PROBES = ("linear_probe", "multilayer_probe")
 CONTROLS = ("random_frozen", "classical")
+WARM_ROWS = 120
 Made = Callable[[Home], tuple[Dataset, str]]
 
 
@@ -58,6 +59,9 @@ def run(
     def made(home: Home) -> tuple[Dataset, str]:
         return ground.add(home, table), ground.MINILM
 
+    few = ground.texts(data, WARM_ROWS)
+    warm: Made = lambda home: (ground.add(home, few), ground.MINILM)  # noqa: E731
+    _against_expert("imports", warm, 1, 1, CONTROLS)  # whoever comes first would pay for everybody's imports
     found = _against_trainer(made, draws, sampled, rounds, last)
     found += _against_expert("texts", made, draws, rounds, CONTROLS)
     if data is not None:

@@ -162,3 +162,23 @@ def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> N
     dataset = samples.add(home, "film-notes")
     with pytest.raises(Refusal):
         planner.measure(home, open_store(home), "local/absent", dataset.id, [])
+
+
+def test_the_last_block_resumes_from_the_disk_on_a_machine_that_never_saw_its_source(home: Home) -> None:
+    from tltools import reports, samples, studies
+    from tltools.engine import study as engine
+    from tltools.records import Study
+    from tltools.store import open_store
+    from tltools.tickets import QuietTicket
+
+    notes = samples.add(home, "film-notes")
+    few = {"last_block": {"epochs": 12, "min_steps": 0, "patience": 1}}
+    study = Study(
+        dataset=notes.id, sources=("bundled/minilm-l6",), strategies=("linear_probe", few), controls=(),
+        fractions=(0.3,), draws=1,
+    )  # fmt: skip
+    result = engine.run(QuietTicket(home, open_store(home)), {"study": studies.save(home, study)})
+    cards = [reports.trial_card(home, trial.id) or {} for trial in studies.expand(home, study)]
+    assert [card["resumed_from_stage"] for card in cards if card["backbone_trained"]] == [6]
+    rows = sum(card["n_train"] for card in cards[:1]) + len(studies.split_of(home, study)[1].test)
+    assert result["prefix_rows_computed"] == rows, "one pass wrote the pooled vectors and the boundary"

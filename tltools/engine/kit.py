@@ -56,6 +56,9 @@ class EngineKit:
     def follow(self, plan: Plan) -> None:
         """Takes a plan's word for which activations are kept; without one all that can be are."""
         self._plan = plan
+        for (name, init), backbone in self._backbones.items():
+            if init == "source":
+                self.store.expect(backbone, plan.wants(name))
 
     # --- what a strategy calls --------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> Estimate:
         source = sources.get(home, name)
         own = [trial for trial in trials if trial.source == name]
         known = store.recall("rate", costs.rate_key(source)) or {}
-        if "stages" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
+        if "train" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
             measure(home, store, name, trials[0].dataset, own, ticket.check)
     ticket.progress("measuring this machine", len(names), len(names))
     return studies.estimate(home, store, study)
