@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tltools.engine import layouts, loop
+from tltools.engine import layouts, loop, outcomes
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -143,6 +143,26 @@ def test_the_same_seed_gives_the_same_bits(backbone, table, codes, tmp_path) -> 
     one, two = (training(backbone, table, codes, tmp_path / str(k), recipe()) for k in range(2))
     assert one.run().curve[-1]["train_loss"] == two.run().curve[-1]["train_loss"]
     assert same(state(one), state(two))
+
+
+@pytest.mark.parametrize(("honest", "kept"), [(False, "modest"), (True, "sure")])
+def test_weights_that_know_more_are_kept_though_they_are_too_sure(
+    backbone, table, codes, tmp_path, honest, kept
+) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe())
+    made.moving = {"head.weight"}
+    held, wrong = made.rows.validation, {"modest": 10, "sure": 4}
+    signs = torch.from_numpy(2.0 * codes[held] - 1)
+    for name, factor in (("modest", 1.0), ("sure", 50.0)):
+        said = signs.clone()
+        said[: wrong[name]] *= -1
+        raw = torch.stack([-said, said], 1).float() * factor
+        made.predict = lambda rows, *, pooled=False, raw=raw: raw  # type: ignore[method-assign]
+        made.honest = outcomes.honest if honest else made.honest
+        with torch.no_grad():
+            made.model.head.weight.fill_(factor)
+        made.evaluate()
+    assert float(made.best["head.weight"][0, 0]) == {"modest": 1.0, "sure": 50.0}[kept]
 
 
 THREE = (TOP, Layout((0.0, 0.0, 1e-3, 1e-3), 1e-2), ALL)

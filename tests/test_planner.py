@@ -46,7 +46,9 @@ def test_boundaries_share_the_sweep_of_their_source() -> None:
     found = plans.prefixes(study("linear_probe", "last_block", "full_finetune"), {"local/a": 7}, COUNTS)
     assert [p.boundary for p in found] == [6, 7]
     once, naive = plans.rows_shared(found)
-    assert once == 1500 and naive > 100 * once
+    assert (
+        once == 1500 and naive > 50 * once
+    )  # last_block: about six epochs and their validation, for each of 20 trials
 
 
 def test_augmented_images_and_whole_backbones_have_no_prefix() -> None:

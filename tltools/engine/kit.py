@@ -110,6 +110,7 @@ class EngineKit:
             training = loop.Training(
                 model, feed, recipe, rows, place, self.task.loss, multiplier, _seed(trial) + k, self.ticket,
                 Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-{k}"), self._telling(trial),
+                honest=outcomes.honest if self.kind == "classes" else loop.as_said,
             )  # fmt: skip
             tried.append((training.run().validation_loss, k, training))
         _, k, best = min(tried, key=lambda item: item[:2])

@@ -29,6 +29,11 @@ CLIP = 1.0  # of the gradient's norm
 Loss = Callable[[Tensor, Tensor, Mapping[str, float]], Tensor]
 
 
+def as_said(raw: Tensor, targets: Tensor) -> Tensor:
+    """Raw outputs as they are: for losses that no temperature belongs to."""
+    return raw
+
+
 class Feed(Protocol):
     """Where batches come from: rows of the dataset by number."""
 
@@ -94,6 +99,7 @@ class Training:
     ticket: Ticket
     checkpoint: Checkpoint
     told: Callable[[Mapping[str, float]], None] = lambda facts: None
+    honest: Callable[[Tensor, Tensor], Tensor] = as_said  # (n, K) raw outputs of held rows -> what their loss is of
     at: Fitted = field(default_factory=Fitted)
     best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the best validation loss so far
 
@@ -178,11 +184,16 @@ class Training:
         return each.detach().sum()
 
     def evaluate(self) -> None:
-        """Notes the losses, and the weights when they are the best so far; without validation rows only the first."""
+        """Notes the losses, and the weights when they are the best so far; without validation rows only the first.
+
+        The validation loss is that of `honest` outputs: a model that has become sure of itself too early is mended by
+        one number afterwards, so it must not lose to an earlier one that knows less.
+        """
         at, held = self.at, self.rows.validation
         facts = {"epoch": float(at.epoch), "train_loss": at.train_loss, "seconds": at.seconds}
         if len(held):
-            each = self.loss(self.predict(held), self.rows.targets[held], {})
+            raw, targets = self.predict(held), self.rows.targets[held]
+            each = self.loss(self.honest(raw, targets), targets, {})
             found = float((each * self.rows.weights[held]).sum() / self.rows.weights[held].sum())
             at.waited = 0 if found < at.validation_loss or not self.best else at.waited + 1
             if not at.waited:

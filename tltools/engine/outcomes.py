@@ -128,6 +128,11 @@ def _scores(kit: EngineKit, rows: loop.Rows, seen: np.ndarray, held: np.ndarray)
     return found
 
 
+def honest(raw: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(n, K) raw outputs of held rows, divided by the temperature that makes them honest about (n,) class codes."""
+    return raw * heads.slope(raw.double().numpy(), targets.numpy(), np.ones(len(raw)))
+
+
 def _temperature(kit: EngineKit, held: np.ndarray, rows: np.ndarray) -> float:
     """The temperature that makes probabilities honest on the validation rows; 1 without them."""
     if not len(rows) or kit.kind != "classes":

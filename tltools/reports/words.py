@@ -115,9 +115,10 @@ def sentences(
             found.append(top["needed"])
         found += _together(arms, counts[-1])
     if winner is not None and winner[0] - winner[1] > 0.2 * margin:
+        seen, honest = (f"{'−' if gain < 0 else ''}{amount(gain, metric)}" for gain in winner)
         found.append(
             f"The best of several arms looks better than it is: without the luck of having been picked, its gain is "
-            f"about {'−' if winner[1] < 0 else ''}{amount(winner[1], metric)} rather than {amount(winner[0], metric)}."
+            f"about {honest} rather than {seen}."
         )
     found += _saved(saved)
     if advice is not None:

@@ -10,11 +10,11 @@ from tltools.records import Knob, Number, Switch
 EPOCHS = Number(
     key="epochs",
     title="Epochs",
-    default=12,
+    default=6,
     low=1,
     high=500,
     integer=True,
-    help="Most passes over the training rows; early stopping may end sooner.",
+    help="Most passes over the training rows, over which the rates fall to nothing; early stopping may end sooner.",
 )
 MIN_STEPS = Number(
     key="min_steps", title="Steps at least", default=200, low=0, high=100_000, integer=True,
