@@ -166,7 +166,7 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
             frame.to_parquet(folder / "validation.parquet", index=False)
         if weights:
             save_file(
-                {name: np.array(value, order="C") for name, value in weights.items()}, folder / "model.safetensors"
+                {name: np.asarray(value, order="C") for name, value in weights.items()}, folder / "model.safetensors"
             )
         write_json(folder / "card.json", plain(facts))
     kit.ticket.seal_trial(trial, outcome.seconds)  # also forgives the job its earlier crashes
