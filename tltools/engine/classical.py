@@ -21,18 +21,6 @@ from tltools.tasks import Task
 SMALL = 40  # rows below which a linear model stands in for trees
 
 
-def fit_predict(
-    dataset: Dataset, task: Task, items: Any, targets: np.ndarray, rows: np.ndarray, wanted: np.ndarray, *,
-    seed: int, was_read: bool = False,
-) -> tuple[np.ndarray, str]:  # fmt: skip
-    """Fits on `rows`, predicts `wanted`; returns outputs (len(wanted), K) as the task stores them, and the method.
-
-    items, targets: (N,); with `was_read` the items are what `read` says of them.
-    """
-    fitted = Control(dataset, task, pick(items, rows), targets[rows], seed=seed, was_read=was_read)
-    return fitted.outputs(pick(items, wanted)), fitted.method
-
-
 def read(modality: str, items: Any) -> Any:
     """What a control sees of each item, found once for all trials of a study: counts of words and letters, (N, D) float
     numbers of files, a table as it is."""

@@ -148,12 +148,11 @@ class EngineKit:
             self.ticket.check()
             started = time.monotonic()
             rows = np.sort(np.concatenate(self.draw(trial)))
-            outputs, method = classical.fit_predict(
-                self.dataset, self.task, seen, self.targets[self._read], place[rows], place[self.test],
-                seed=_seed(trial), was_read=True,
-            )  # fmt: skip
+            train, targets = classical.pick(seen, place[rows]), self.targets[rows]
+            fitted = classical.Control(self.dataset, self.task, train, targets, seed=_seed(trial), was_read=True)
+            outputs = fitted.outputs(classical.pick(seen, place[self.test]))
             card = {
-                "method": method, "n_train": len(rows), "weights": "not kept: refitted from its rows when needed"
+                "method": fitted.method, "n_train": len(rows), "weights": "not kept: refitted from its rows when needed"
             }  # fmt: skip
             seconds = time.monotonic() - started + read
             yield Outcome(trial, self.test, outputs, {}, card, seconds, outcomes.peak_mb(), 0)
