@@ -1,4 +1,4 @@
-"""Linear heads on frozen features that mind groups of people: rows weighted by group and class, or by the worst pair."""
+"""Linear heads on frozen features that mind groups: rows weighted by group and class, or by the worst pair of them.
 
 The group is read while the head is fitted and never again: a prediction needs no sensitive column.
 """
