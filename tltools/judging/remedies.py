@@ -55,26 +55,29 @@ def equalised(
     if held.shape[1] != 2 or len(np.unique(held_truth)) != 2:
         raise refuse("thresholds", "need two classes among the held-out rows.", "Choose a weighting remedy instead.")
     from fairlearn.postprocessing import ThresholdOptimizer
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class AsSaid(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        """A fitted classifier whose rows are its probabilities."""
+
+        classes_ = np.arange(2)
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def fit(self, rows: Array, truth: Array) -> AsSaid:
+            return self
+
+        def predict_proba(self, rows: Array) -> Array:
+            return np.asarray(rows, np.float64)
 
     names, codes = np.unique(held_groups, return_inverse=True)
     per_class = np.stack([np.bincount(codes[held_truth == k], minlength=len(names)) for k in (0, 1)])
     enough = names[(per_class.sum(0) >= LEAST) & (per_class.min(0) > 0)]
     together = [np.where(np.isin(one, enough), one.astype(object), "") for one in (held_groups, groups)]
     optimiser = ThresholdOptimizer(
-        estimator=_AsSaid(), constraints="equalized_odds", objective="balanced_accuracy_score", prefit=True,
+        estimator=AsSaid(), constraints="equalized_odds", objective="balanced_accuracy_score", prefit=True,
         predict_method="predict_proba",
     )  # fmt: skip
     optimiser.fit(held, held_truth, sensitive_features=together[0])
     return np.asarray(optimiser.predict(outputs, sensitive_features=together[1], random_state=seed), np.int64)
-
-
-class _AsSaid:
-    """A fitted classifier whose rows are its probabilities."""
-
-    fitted_ = True
-
-    def fit(self, rows: Array, truth: Array) -> _AsSaid:
-        return self
-
-    def predict_proba(self, rows: Array) -> Array:
-        return rows
