@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fairlearn.postprocessing import ThresholdOptimizer
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from benchmarks.known_cases import DOCS, MINILM
 from tltools import datasets, reports, studies
@@ -20,7 +22,7 @@ from tltools.engine import study as engine
 from tltools.home import Home, open_home
 from tltools.judging import fairness, remedies
 from tltools.judging.verdict import Gain, measure
-from tltools.records import Study
+from tltools.records import Study, refuse
 from tltools.reports.readings import Cell, predictions, read
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
@@ -109,12 +111,59 @@ def _bounds(gain: Gain) -> list[float]:
     return [gain.gain, gain.bound(0.025), gain.bound(0.975)]
 
 
+def equalised(
+    held: np.ndarray,
+    held_truth: np.ndarray,
+    held_groups: np.ndarray,
+    outputs: np.ndarray,
+    groups: np.ndarray,
+    *,
+    seed: int = 0,
+) -> np.ndarray:
+    """(M,) codes said of two classes when each group gets thresholds of its own, chosen on held-out rows so that true
+    and false positive rates agree at the best balanced accuracy (fairlearn's ThresholdOptimizer; Hardt et al. 2016).
+
+    held (R, 2), outputs (M, 2) probabilities; held_truth (R,) codes; names of groups (R,) and (M,). A prediction needs
+    the group, and is drawn at random where two thresholds are mixed. Groups that are small or of one class among the
+    held-out rows share thresholds.
+
+    Raises: Refusal when there are not two classes.
+    """
+    if held.shape[1] != 2 or len(np.unique(held_truth)) != 2:
+        raise refuse("thresholds", "need two classes among the held-out rows.", "Choose a weighting remedy instead.")
+
+    class AsSaid(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        """A fitted classifier whose rows are its probabilities."""
+
+        classes_ = np.arange(2)
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def fit(self, rows: np.ndarray, truth: np.ndarray) -> AsSaid:
+            return self
+
+        def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+            return np.asarray(rows, np.float64)
+
+    names, codes = np.unique(held_groups, return_inverse=True)
+    per_class = np.stack([np.bincount(codes[held_truth == k], minlength=len(names)) for k in (0, 1)])
+    enough = names[(per_class.sum(0) >= remedies.LEAST) & (per_class.min(0) > 0)]
+    together = [np.where(np.isin(one, enough), one.astype(object), "") for one in (held_groups, groups)]
+    optimiser = ThresholdOptimizer(
+        estimator=AsSaid(), constraints="equalized_odds", objective="balanced_accuracy_score", prefit=True,
+        predict_method="predict_proba",
+    )  # fmt: skip
+    optimiser.fit(held, held_truth, sensitive_features=together[0])
+    return np.asarray(optimiser.predict(outputs, sensitive_features=together[1], random_state=seed), np.int64)
+
+
 def _thresholds(home: Home, plain: Cell, draw: int, classes: Any, names: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """What the plain probe of a draw says with thresholds per group, chosen on its left-out training rows."""
     folder = home.trials / plain.trials[draw].id
     rows, truth, held = predictions(folder / "validation.parquet", classes)
     _, _, outputs = predictions(folder / "predictions.parquet", classes)
-    return remedies.equalised(held, truth, names[rows], outputs, groups, seed=draw)
+    return equalised(held, truth, names[rows], outputs, groups, seed=draw)
 
 
 def page(found: dict[str, Any]) -> str:
