@@ -70,6 +70,11 @@ CASES: dict[str, dict[str, Any]] = {
         "dataset": "khan-srbct/khan_train.csv", "test": "khan-srbct/khan_test.csv", "target": "tumour",
         "sources": [NET], "strategies": ["full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 3,
     },
+    "promoters": {
+        "dataset": "promoters/promoters.csv", "target": "label", "inputs": ["sequence"], "sources": [MINILM],
+        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["random_frozen", "classical"],
+        "fractions": [1.0], "draws": 5,
+    },
 }  # fmt: skip
 
 

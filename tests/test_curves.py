@@ -76,6 +76,17 @@ def test_a_curve_that_cannot_be_read_backwards_is_refused_because(labels, contro
     assert found.bound == "refused" and words in found.because and found.multiplier is None
 
 
+@pytest.mark.parametrize("labels", [LABELS[:2], LABELS])
+def test_beyond_a_control_whose_curve_cannot_be_read_it_is_at_least_all_of_its_labels(labels) -> None:
+    rng = np.random.default_rng(4)
+    control = np.full(len(labels), 0.6)  # flat: chance decides where it is best
+    curve = control_curve(labels, control, noisy(rng, control, 0.01))
+    ahead = labels_saved(curve, 50, 0.65, rng.normal(0.65, 0.01, 300))
+    assert (ahead.bound, ahead.multiplier) == ("at_least", labels[-1] / 50) and ahead.labels_saved == labels[-1] - 50
+    chance = labels_saved(curve, 50, 0.61, rng.normal(0.61, 0.01, 300))
+    assert chance.bound == "refused" and chance.multiplier is None
+
+
 def test_of_several_controls_the_best_at_each_point_counts() -> None:
     rng = np.random.default_rng(5)
     good, weak = power(LABELS), power(LABELS) - 0.1

@@ -223,7 +223,9 @@ def test_a_study_by_labels_per_class_carries_them(home: Home, store: Store, tmp_
     assert {row["per_class"] for row in (*report.arms, *report.verdicts)} == {8, 64}
     assert {row["n_train"] for row in report.verdicts} == {16, 128}
     assert all(row["fraction"] is None for row in report.verdicts)
-    assert {row["bound"] for row in report.labels_saved} == {"refused"}
+    assert {row["bound"] for row in report.labels_saved} == {"refused", "at_least"}, "two points are no curve"
+    beyond = [row for row in report.labels_saved if row["bound"] == "at_least"]
+    assert all(row["multiplier"] == 128 / row["n_train"] for row in beyond)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "auroc", "log_loss"])

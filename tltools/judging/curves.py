@@ -7,7 +7,7 @@ Nothing is extrapolated when labels are counted as saved: beyond the control's c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +45,7 @@ class ControlCurve:
     values: Array  # (GRID,) never falling
     replicates: Array  # (B, GRID) straight lines through the replicates' points: fitting them would hide their spread
     refused: str  # why it cannot be inverted, "" when it can
+    highest: Array  # (1 + B,) the best score at any number of labels: as measured, then in each replicate
 
 
 def control_curve(labels: Sequence[float], scores: Array, replicates: Array) -> ControlCurve:
@@ -59,25 +60,32 @@ def control_curve(labels: Sequence[float], scores: Array, replicates: Array) -> 
     stacked = np.concatenate([points[None], again]).max(1)  # (1 + B, P)
     grid = np.geomspace(n[0], n[-1], GRID) if len(n) > 1 else np.repeat(n, GRID)
     if refused := _not_invertible(n, stacked):
-        return ControlCurve(n, grid, np.empty(GRID), np.empty((0, GRID)), refused)
+        return ControlCurve(n, grid, np.empty(GRID), np.empty((0, GRID)), refused, stacked.max(1))
     rising = PchipInterpolator(np.log(n), isotonic(stacked[0]))(np.log(grid))
-    return ControlCurve(n, grid, np.maximum.accumulate(rising), _straight(n, stacked[1:], grid), "")
+    return ControlCurve(n, grid, np.maximum.accumulate(rising), _straight(n, stacked[1:], grid), "", stacked.max(1))
 
 
 def labels_saved(control: ControlCurve, labels: float, score: float, replicates: Array) -> LabelsSaved:
     """Reads the control's curve backwards at the arm's `score` with `labels` labels; replicates (B,) of that score.
 
     The interval holds every number of labels at which the control's score cannot be told from the arm's (Fieller's
-    way: it may be open above, and is then given as None).
+    way: it may be open above, and is then given as None). A control whose curve cannot be read backwards still gives
+    "at least" where the arm beats it, by more than chance explains, at whatever number of labels it is best.
     """
-    if control.refused:
-        return LabelsSaved(None, None, None, "refused", None, control.refused)
+    first, last = control.labels[0], control.labels[-1]
+    beyond = LabelsSaved(
+        float(last / labels), float(last / labels), None, "at_least", float(last - labels),
+        f"It beats the control with all of its {last:.0f} labels.",
+    )  # fmt: skip
+    if control.refused:  # the curve is not needed to see that the control reaches the arm's score nowhere
+        ahead = np.asarray(replicates, np.float64) - control.highest[1:]
+        gap = score - control.highest[0] - float(ndtri((1 + LEVEL) / 2)) * ahead.std(ddof=1)
+        return beyond if gap > 0 else LabelsSaved(None, None, None, "refused", None, control.refused)
     error = (control.replicates - np.asarray(replicates, np.float64)[:, None]).std(0, ddof=1)
     reach = float(ndtri((1 + LEVEL) / 2)) * error
     low = _backwards(control.grid, np.maximum.accumulate(control.values + reach), score)
     middle = _backwards(control.grid, control.values, score)
     high = _backwards(control.grid, np.minimum.accumulate((control.values - reach)[::-1])[::-1], score)
-    first, last = control.labels[0], control.labels[-1]
     if middle == 0:
         why = (
             f"Worth less than can be measured: it stays below the control at the control's fewest labels ({first:.0f})."
@@ -85,8 +93,7 @@ def labels_saved(control: ControlCurve, labels: float, score: float, replicates:
         return LabelsSaved(None, None, None, "refused", None, why, float(first / labels))
     low, open_above = min(low, last) / labels, bool(np.isinf(high))
     if np.isinf(middle):
-        why = f"It beats the control with all of its {last:.0f} labels."
-        return LabelsSaved(float(last / labels), low, None, "at_least", float(last - labels), why)
+        return replace(beyond, low=low)
     return LabelsSaved(middle / labels, low, None if open_above else high / labels, "exact", middle - labels)
 
 

@@ -134,7 +134,7 @@ def _saved(report: Report) -> tuple[str, str, str]:
             f"> {row['multiplier'] * row['n_train']:,.0f}",
             "all the control had",
         )
-    return "Labels saved", "–", "the control's curve is flat"
+    return "Labels saved", "–", "cannot be told, see below" if report.labels_saved else "no control's curve"
 
 
 def gains(report: Report) -> None:
@@ -179,6 +179,10 @@ def curves(report: Report) -> None:
     metric = metric_of(report)
     alt = f"{metric.title} against labels for {', '.join(sorted(set(table['title'])))}"
     charts.show(verdict_charts.against_labels(table, metric, charts.palette()), alt, "score_by_labels", table)
+    if (why := {row["because"] for row in report.labels_saved}) and not any(
+        r["multiplier"] for r in report.labels_saved
+    ):
+        st.caption("Labels saved cannot be told. " + " ".join(sorted(why)))
 
 
 def downloads(report: Report) -> None:
