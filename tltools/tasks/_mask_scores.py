@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from tltools.places import IGNORED
 
-IGNORED = 255  # a pixel of the truth with this value counts nowhere
+Array = NDArray[Any]
 
 
 def fitted(mask: Array, shape: tuple[int, int]) -> Array:
