@@ -1,4 +1,4 @@
-"""Classical controls for places of a picture: the class of a pixel by its colour and place, and where boxes use to lie."""
+"""Classical controls for places of a picture: the class of a pixel by colour and place; where boxes use to lie."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ SIDE = 72  # pixels of a side that the colour control reads
 PIXELS = 60_000  # of the training pictures that it is fitted on
 
 
-def pixel_colours(
-    items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int
-) -> tuple[np.ndarray, str]:
+def pixel_colours(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
     """Masks (M,) of `wanted`: gradient boosting on the colour of a pixel, of what lies around it, and its place."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -115,14 +116,22 @@ def probe(kit: EngineKit, trial: Trial, init: Init) -> Outcome:
     return finetune(kit, trial, replace(FROZEN, phases=(layout,), init=init))
 
 
+def control(task: Task) -> Callable[[Any, np.ndarray, Any, int], tuple[np.ndarray, str]]:
+    """The task's classical control: (pictures, truth, wanted pictures, seed) -> (outputs, what it is)."""
+    assert task.dense is not None
+    found: Callable[[Any, np.ndarray, Any, int], tuple[np.ndarray, str]]
+    found = getattr(classical_dense, task.dense.classical)
+    return found
+
+
 def classical(kit: EngineKit, trial: Trial) -> Outcome:
     """What one would do without a network; see `classical_dense`."""
-    started, dense = time.monotonic(), kit.task.dense
-    assert dense is not None
+    started = time.monotonic()
     rows = np.sort(np.concatenate(kit.draw(trial)))
     items = kit.view(kit.dataset.modality)
-    fit = getattr(classical_dense, dense.classical)
-    outputs, method = fit([items[i] for i in rows], kit.targets[rows], [items[i] for i in kit.test], trial.seed)
+    outputs, method = control(kit.task)(
+        [items[i] for i in rows], kit.targets[rows], [items[i] for i in kit.test], trial.seed
+    )
     card = {"method": method, "n_train": len(rows), "weights": "not kept: refitted from its rows when needed"}
     return Outcome(trial, kit.test, outputs, {}, card, time.monotonic() - started, outcomes.peak_mb(), 0)
 

@@ -54,6 +54,7 @@ class CentreHead(nn.Module):
         super().__init__()
         self.decoder, self.out_features = Decoder(channels), width
         self.mix, self.last = _mixed(WIDTH), nn.Conv2d(WIDTH, width, 1)
+        assert self.last.bias is not None
         nn.init.constant_(self.last.bias[: width - 4], float(torch.logit(torch.tensor(RARE))))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

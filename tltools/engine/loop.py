@@ -258,8 +258,8 @@ def predict(
     *,
     pooled: bool = False,
 ) -> Tensor:
-    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length, `check` called
-    before each. With `pooled` the (len(rows), D) features instead that the head reads."""
+    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length,
+    `check` called before each. With `pooled` the (len(rows), D) features instead that the head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

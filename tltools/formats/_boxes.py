@@ -47,7 +47,9 @@ class Boxes:
         if cut:
             files.warn(name, f"{cut} box(es) pass the border of the image and were cut off.", "Correct the boxes.")
         if gone:
-            files.warn(name, f"{gone} box(es) lie outside the image or have no area and were left out.", "Correct them.")
+            files.warn(
+                name, f"{gone} box(es) lie outside the image or have no area and were left out.", "Correct them."
+            )
         return np.array(kept, np.float64).reshape(len(kept), 5)
 
 
@@ -111,17 +113,21 @@ def yolo(files: _paired.Files, texts: dict[str, str], lists: list[str], images: 
                 if code < 0 or (names and code >= len(names)):
                     raise ValueError(f"line {number} has the class {code}, but {len(names)} classes are named")
                 if max(x, y, w, h) > 2:
-                    raise ValueError(f"line {number} must hold shares of the image from 0 to 1; got {max(x, y, w, h):g}")
+                    raise ValueError(
+                        f"line {number} must hold shares of the image from 0 to 1; got {max(x, y, w, h):g}"
+                    )
                 rows.append((code, ("", x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
         except ValueError as error:
             files.skip(name, f"it is no YOLO file ({str(error)[:110]})")
             continue
         numbers[image] = rows
     if not names:
-        most = max((code for rows in numbers.values() for code, _ in rows), default=-1)
-        if most >= 1000:
-            raise refuse(files.shown, f"class numbers reach {most} and no file names the classes.", "Add a classes.txt.")
-        names = [f"class {code}" for code in range(most + 1)]
+        highest = max((code for rows in numbers.values() for code, _ in rows), default=-1)
+        if highest >= 1000:
+            raise refuse(
+                files.shown, f"class numbers reach {highest} and no file names the classes.", "Add a classes.txt."
+            )
+        names = [f"class {code}" for code in range(highest + 1)]
         if names:
             files.warn("", "no file names the classes, so they are called by their numbers.", "Add a classes.txt.")
     for image, rows in numbers.items():
@@ -150,14 +156,14 @@ def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
         found.classes += [label for label in labels.values() if label not in found.classes]
         places: dict[Any, str] = {}
         for key, file in by_id.items():
-            image = known.get(file) or known.get(PurePosixPath(file).name)
-            if image is None:
+            there = known.get(file) or known.get(PurePosixPath(file).name)
+            if there is None:
                 files.skip(name, f"it names the image {file[:80]}, which is not there")
                 continue
-            places[key] = image
-            found.of.setdefault(image, [])
+            places[key] = there
+            found.of.setdefault(there, [])
             if key in sizes:
-                found.sizes[image] = sizes[key]
+                found.sizes[there] = sizes[key]
         wrong = 0
         for one in boxes:
             try:

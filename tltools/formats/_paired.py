@@ -114,5 +114,6 @@ def read(files: Files, images: list[str], scratch: Path, column: str, cell: Call
         first = f" The first: {files.skipped[0].where}: {files.skipped[0].reason}." if files.skipped else ""
         raise refuse(files.shown, f"none of the {len(images)} images could be used.{first}", KIND.how)
     table = pd.DataFrame(rows, columns=["image", column, "width", "height", "_where", "_part"])
-    said = [*_collection.skip_problems(files.shown, files.skipped), *_collection.remark_notes(files.shown, remarks, "image")]
+    said = _collection.skip_problems(files.shown, files.skipped)
+    said += _collection.remark_notes(files.shown, remarks, "image")
     return Read(table, scratch, column, (*said, *files.problems), tuple(files.skipped), tuple(files.inference), "image")

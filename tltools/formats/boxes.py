@@ -41,7 +41,9 @@ def read(path: Path, scratch: Path) -> Read:
         images = sorted(name for name in files.names if _paired.KIND.has(name))
         beside = [name for name in files.names if name not in set(images)]
         jsons = [name for name in beside if name.lower().endswith(".json")]
-        by_stem = {ending: {_paired.stem(n): n for n in beside if n.lower().endswith(ending)} for ending in (".xml", ".txt")}
+        by_stem = {
+            ending: {_paired.stem(n): n for n in beside if n.lower().endswith(ending)} for ending in (".xml", ".txt")
+        }
         lists = [name for name in beside if PurePosixPath(name).name.lower() in _CLASS_LISTS]
         parts = _parts(files, beside)
         found: Boxes

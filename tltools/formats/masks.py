@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tltools import places
 from tltools.formats import Format, Read, _paired
 from tltools.formats._collection import NotTaken
-from tltools.formats._picture import LONGEST
+from tltools.formats._picture import DAMAGED, LONGEST
 from tltools.records import refuse
 
 Array = NDArray[Any]
@@ -69,7 +69,9 @@ def read(path: Path, scratch: Path) -> Read:
             mask = masks[name]
             if mask.shape[:2] != (height, width):
                 size = f"{mask.shape[1]} x {mask.shape[0]}"
-                raise NotTaken(f"its mask must be {width} x {height} pixels like the image; it is {size}, save it again")
+                raise NotTaken(
+                    f"its mask must be {width} x {height} pixels like the image; it is {size}, save it again"
+                )
             return places.mask_cell(_smaller(codes(mask, pairs[name])), names)
 
         return _paired.read(files, sorted(pairs), scratch, "mask", cell)
@@ -106,7 +108,7 @@ def _decoded(content: bytes, name: str) -> Array:
                 return colours[..., 0].astype(np.int64) if grey else colours
     except NotTaken:
         raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+    except DAMAGED as error:
         jpeg = name.lower().endswith((".jpg", ".jpeg"))
         why = "JPEG changes the values of pixels, save masks as PNG" if jpeg else str(error)[:80]
         raise NotTaken(f"it cannot be read as a mask ({why})") from None
@@ -123,7 +125,9 @@ def _meaning(
     if coloured:
         colours = {colour: name for name, colour in listed if colour is not None}
         if not colours:
-            what = f"{len(coloured)} masks are coloured, the first {sorted(coloured)[0]}, and no legend names the colours."
+            what = (
+                f"{len(coloured)} masks are coloured, the first {sorted(coloured)[0]}, and no legend names the colours."
+            )
             raise refuse(files.shown, what, _HOW)
         files.inference.append(f'"{legends[0]}" says which colour is which of {len(names)} classes.')
         return names, lambda mask, name: _by_colour(mask, colours, names)
@@ -171,7 +175,7 @@ def _by_colour(mask: Array, colours: dict[tuple[int, ...], str], names: list[str
 
 
 def _legend(text: str) -> list[tuple[str, tuple[int, ...] | None]]:
-    """(class name, colour or None) of the lines of a legend: "0 sky", "sky 128 128 128", "name,r,g,b", "#80ff00 sky"."""
+    """(class name, colour or None) of the lines of a legend: "0 sky", "sky 128 128 128", "#80ff00 sky"."""
     found: list[tuple[str, tuple[int, ...] | None]] = []
     for line in text.splitlines():
         if not line.strip() or line.lower().replace(" ", "").startswith(("name,r,g,b", "class,r,g,b", "//")):

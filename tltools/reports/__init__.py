@@ -76,7 +76,9 @@ def _report(
     verdicts = figures.verdict_rows(judged, names, sizes, margin)
     again = labels.curve_replicates(found)
     saved = labels.saved_rows(found, again, names, sizes)
-    by_group, few = groups.group_rows(found, datasets.rows(home, dataset.id), study.sensitive, row_classes(dataset), margin)
+    by_group, few = groups.group_rows(
+        found, datasets.rows(home, dataset.id), study.sensitive, row_classes(dataset), margin
+    )
     last = found.shares()[-1]
     best = max(found.of_kind("transfer", last).values(), key=lambda c: float(c.scores().mean()), default=None)
     more = labels.more_labels(found, again, best.arm, sizes) if best else None

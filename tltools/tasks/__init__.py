@@ -42,7 +42,9 @@ class Dense:
 
     head: str  # class in `tltools.engine.heads_dense`
     side: int  # pixels to which a picture is squeezed, where the source can read that size
-    tensors: Callable[[np.ndarray, tuple[int, int]], np.ndarray]  # (truth, (h, w) of the head's maps) -> what loss reads
+    tensors: Callable[
+        [np.ndarray, tuple[int, int]], np.ndarray
+    ]  # (truth, (h, w) of the head's maps) -> what loss reads
     mirrored: Callable[[Any], Any]  # torch: such targets for pictures turned left to right
     read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
     classical: str  # function in `tltools.engine.classical_dense`
@@ -62,7 +64,7 @@ class Task:
     problems: Callable[[pd.Series, Dataset], Sequence[Problem]]
     width: Callable[[Dataset], int]  # K of the head
     closed_form: Literal["classes", "number"] | None  # which closed-form head applies; None: none
-    loss: Callable[[Any, Any, Mapping[str, float]], Any]  # torch: (raw (B, ...), target (B, ...), {"smoothing"}) -> (B,)
+    loss: Callable[[Any, Any, Mapping[str, float]], Any]  # torch: (raw (B, ..), target (B, ..), {"smoothing"}) -> (B,)
     decode: Callable[[np.ndarray], np.ndarray]  # raw head outputs (M, K) -> outputs (M, K)
     frame: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], pd.DataFrame]
     # (rows, truth, outputs, classes) -> the table of predictions.parquet: row, truth, prediction, p_0 ...

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tltools.tasks._box_scores import MOST
+from tltools.tasks._box_scores import MOST, overlaps
 
 Array = NDArray[Any]
 
 NARROW = 0.15  # deviation of a centre's bump in shares of its box, and no less than one place
 SURE = 0.02  # peaks below it are no boxes
+SAME = 0.55  # overlap from which two peaks of a class are one object
 
 
 def padded(rows: Sequence[Array]) -> Array:
@@ -40,7 +41,7 @@ def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
     """
     import torch
 
-    classes, height, width = raw.shape[1] - 4, *raw.shape[2:]
+    classes, height, width = raw.shape[1] - 4, raw.shape[2], raw.shape[3]
     there = target[..., 0] >= 0
     cells = torch.tensor([width, height], device=raw.device)
     centre = (target[..., 1:3] + target[..., 3:5]) / 2 * cells
@@ -81,6 +82,17 @@ def decode(raw: Array) -> Array:
         middle = np.stack([(x + 0.5 + form[:, 2]) / width, (y + 0.5 + form[:, 3]) / height], 1)
         half = np.exp(np.clip(form[:, :2], -10, 0)) / 2
         score = 1 / (1 + np.exp(-own[code, y, x].astype(np.float64)))
-        found[i] = np.column_stack([code, middle - half, middle + half, score])
-        found[i][:, 1:5] = np.clip(found[i][:, 1:5], 0, 1)
+        boxes = np.column_stack([code, middle - half, middle + half, score])
+        boxes[:, 1:5] = np.clip(boxes[:, 1:5], 0, 1)
+        found[i] = boxes[_alone(boxes)]
     return found
+
+
+def _alone(boxes: Array) -> list[int]:
+    """Which of (m, 6) boxes, surest first, are left when each takes away those of its class that lie mostly on it."""
+    overlap = overlaps(boxes[:, 1:5], boxes[:, 1:5]) * (boxes[:, :1] == boxes[None, :, 0])
+    kept: list[int] = []
+    for place in range(len(boxes)):
+        if not (overlap[place, kept] > SAME).any():
+            kept.append(place)
+    return kept

@@ -86,7 +86,7 @@ DETECTION = Task(
     ),
     dense=Dense(
         head="CentreHead",
-        side=256,
+        side=192,
         tensors=tensors,
         mirrored=code.flipped,
         read_frame=read_frame,
