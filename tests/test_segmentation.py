@@ -11,7 +11,7 @@ from tests import shapes
 from tltools import datasets, places, reports, splits, studies
 from tltools.engine import export, explain, predict, trial_model
 from tltools.engine import study as engine
-from tltools.home import Home
+from tltools.home import Home, open_home
 from tltools.records import Refusal, Study
 from tltools.store import open_store
 from tltools.tasks import tasks
@@ -58,7 +58,7 @@ def test_rows_without_a_class_of_their_own_are_split_as_one_stratum() -> None:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("segmentation")
-    home = Home(folder / "home")
+    home = open_home(folder / "home")
     dataset = datasets.add(home, shapes.with_masks(folder / "shapes.zip", 30))
     assert dataset.task == "segmentation" and dataset.classes == shapes.CLASSES and dataset.inputs == ("image",)
     study = Study(
