@@ -18,7 +18,7 @@ from tltools.tasks import tasks
 from tltools.tasks.segmentation import SEGMENTATION
 from tltools.tickets import QuietTicket
 
-SHORT = {"epochs": 12, "min_steps": 0, "batch_size": 4, "learning_rate": 1e-3, "head_rate": 1e-2, "rates_tried": 1}
+SHORT = {"epochs": 8, "min_steps": 0, "batch_size": 4, "learning_rate": 1e-3, "head_rate": 1e-2, "rates_tried": 1}
 
 
 def test_the_loss_counts_no_ignored_pixel_and_helps_rare_classes() -> None:
@@ -59,11 +59,11 @@ def test_rows_without_a_class_of_their_own_are_split_as_one_stratum() -> None:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("segmentation")
     home = open_home(folder / "home")
-    dataset = datasets.add(home, shapes.with_masks(folder / "shapes.zip", 30))
+    dataset = datasets.add(home, shapes.with_masks(folder / "shapes.zip", 24))
     assert dataset.task == "segmentation" and dataset.classes == shapes.CLASSES and dataset.inputs == ("image",)
     study = Study(
         dataset=dataset.id, sources=("bundled/tiny-resnet",), strategies=({"full_finetune": SHORT},),
-        controls=("random_frozen", "classical"), draws=1,
+        controls=("classical",), draws=1,
     )  # fmt: skip
     key = studies.save(home, study)
     engine.run_one(QuietTicket(home, open_store(home)), key)
@@ -74,7 +74,7 @@ def test_a_study_of_shapes_is_judged_by_its_mean_iou(ran: tuple[Home, Study]) ->
     home, study = ran
     report = reports.load(home, studies.study_id(study))
     scores = {arm["strategy"]: arm["score"] for arm in report.arms}
-    assert report.metric == "miou" and len(scores) == 3
+    assert report.metric == "miou" and len(scores) == 2
     assert scores["full_finetune"] > 0.6 and scores["classical"] > 0.6 > 1 / 3
     for trial in studies.expand(home, study):
         table = pd.read_parquet(home.trials / trial.id / "predictions.parquet")
@@ -99,7 +99,7 @@ def test_new_pictures_get_masks_and_what_cannot_be_is_refused(ran: tuple[Home, S
     trial = next(one for one in studies.expand(home, study) if one.strategy == "full_finetune")
     given, out = shapes.with_masks(home.root.parent / "new.zip", 3), home.root.parent / "out.parquet"
     ticket = QuietTicket(home, open_store(home))
-    predict.run(ticket, {"trial": trial.id, "path": str(given), "out": str(out)})
+    predict.run(ticket, {"trial": trial.id, "file": str(given), "out": str(out)})
     cells = pd.read_parquet(out)["prediction"]
     assert len(cells) == 3 and set(np.unique(places.mask_of(cells[0], shapes.CLASSES))) == {0, 1, 2}
     with pytest.raises(Refusal, match="cannot be exported"):
