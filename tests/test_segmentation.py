@@ -9,7 +9,7 @@ import torch
 
 from tests import shapes
 from tltools import datasets, places, reports, splits, studies
-from tltools.engine import export, explain, predict, trial_model
+from tltools.engine import explain, export, predict, trial_model
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
 from tltools.records import Refusal, Study
