@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import figures
 from tltools.engine import torchvision_operators
 
-NAMES = ("study", "sweep", "tail", "finetune", "warm", "estimate", "scale", "screens")
+NAMES = ("study", "sweep", "tail", "finetune", "warm", "estimate", "budget", "scale", "screens")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 

@@ -83,6 +83,11 @@ CASES: dict[str, dict[str, Any]] = {
         "strategies": [{"full_finetune": BOXES}], "controls": [{"scratch": {**BOXES}}, "classical"],
         "fractions": [0.2, 1.0], "draws": 2,
     },
+    "promoters": {
+        "dataset": "promoters/promoters.csv", "target": "label", "inputs": ["sequence"], "sources": [MINILM],
+        "strategies": ["linear_probe", "multilayer_probe"], "controls": ["random_frozen", "classical"],
+        "fractions": [1.0], "draws": 5,
+    },
 }  # fmt: skip
 
 

@@ -23,9 +23,10 @@ from tltools.records import Dataset, Split, Study, Trial
 TITLE = "Study: all arms, draws and shares of the labels"
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 FULL: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 5, "a_class": 400, "rounds": 3, "last": {}}
-QUICK: dict[str, Any] = {"rows": 1000, "draws": 3, "sampled": 1, "a_class": 60, "rounds": 1, "last": {}}
+QUICK: dict[str, Any] = {"rows": 1000, "draws": 3, "sampled": 1, "a_class": 60, "rounds": 2, "last": {}}
 PROBES = ("linear_probe", "multilayer_probe")
 CONTROLS = ("random_frozen", "classical")
+WARM_ROWS = 120
 Made = Callable[[Home], tuple[Dataset, str]]
 
 
@@ -58,7 +59,10 @@ def run(
     def made(home: Home) -> tuple[Dataset, str]:
         return ground.add(home, table), ground.MINILM
 
-    found = _against_trainer(made, draws, sampled, rounds, last)
+    few = ground.texts(data, WARM_ROWS)
+    warm: Made = lambda home: (ground.add(home, few), ground.MINILM)  # noqa: E731
+    _against_expert("imports", warm, 1, 1, CONTROLS)  # whoever comes first would pay for everybody's imports
+    found = _against_trainer(made, draws, sampled, max(1, rounds // 2), last)
     found += _against_expert("texts", made, draws, rounds, CONTROLS)
     if data is not None:
         pictures: Made = lambda home: ground.pictures(home, data, a_class)  # noqa: E731

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,9 +41,13 @@ def run(data: Path | None, *, rows: int, long_rows: int, a_class: int, rounds: i
 
 def lengthened(backbone: Backbone, texts: list[str], count: int) -> list[str]:
     """`count` texts of exactly as many tokens as the backbone reads: real texts put together."""
-    per_text = float(np.mean(backbone.encode(texts).lengths)) - 2
-    each = int(np.ceil(1.6 * TOKENS / per_text))
-    found = [" ".join(texts[(i * each + k) % len(texts)] for k in range(each)) for i in range(count)]
+    tokens, found = backbone.encode(texts).lengths - 2, []
+    turn = itertools.cycle(range(len(texts)))
+    while len(found) < count:
+        chosen: list[int] = []
+        while sum(tokens[chosen]) < TOKENS - 2:
+            chosen.append(next(turn))
+        found.append(" ".join(texts[i] for i in chosen))
     assert (backbone.encode(found).lengths == TOKENS).all(), "every text must fill the whole length"
     return found
 

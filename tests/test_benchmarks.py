@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import baselines, estimate, figures, finetune, ground, scale, screens, study, sweep, tail, warm
+from benchmarks import baselines, budget, estimate, figures, finetune, ground, scale, screens, study, sweep, tail, warm
 from benchmarks.figures import Figure
 from tltools import datasets, studies
 from tltools.engine.kit import EngineKit
@@ -185,6 +185,13 @@ def test_cost_and_memory_are_told_for_every_size() -> None:
     found = scale.run(None, rows=(100, 200), draws=(2, 3))
     values = numbers(found)
     assert barred(found) == [3000, 3000, 1.25, 1.25] and values["200 rows: peak memory of the job"] > 100
+
+
+@pytest.mark.slow
+def test_a_study_with_too_little_time_has_a_verdict_all_the_same() -> None:
+    time, verdicts = budget.run(None, rows=120, minutes=(0.25,))
+    assert verdicts.value >= 1 and barred([time, verdicts]) == [pytest.approx(16.5), 1] and time.value > 1
+    assert "of 160 trials" in time.note and not time.note.startswith("160"), "it was cut short"
 
 
 @pytest.mark.slow

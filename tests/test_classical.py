@@ -1,8 +1,9 @@
-"""The classical control must be hard to beat: it is held against what one would write by hand."""
+"""The classical control: hard to beat, and the same whether a trial is alone or shares what was read once."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import balanced_accuracy_score, r2_score
 
 from tltools import datasets, samples
-from tltools.engine import classical
+from tltools.engine import classical, word_counts
 from tltools.home import Home
 from tltools.records import Dataset
 from tltools.tasks import tasks
@@ -24,6 +25,14 @@ def table(home: Home, folder: Path, frame: pd.DataFrame, task: str) -> tuple[Dat
     return made, datasets.items(home, made, made.modality), datasets.target(home, made)
 
 
+def fitted(
+    dataset: Dataset, task: str, items: Any, y: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """(outputs of the test rows, method) of a control fitted on the training rows."""
+    control = classical.Control(dataset, tasks()[task], classical.pick(items, train), y[train], seed=0)
+    return control.outputs(classical.pick(items, test)), control.method
+
+
 def halves(rows: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(0).permutation(rows)
     return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
@@ -33,7 +42,7 @@ def test_boosting_keeps_up_with_the_librarys_defaults_on_classes(home: Home, tmp
     given = load_breast_cancer(as_frame=True).frame
     made, items, y = table(home, tmp_path, given, "classification")
     train, test = halves(len(given))
-    outputs, method = classical.fit_predict(made, tasks()["classification"], items, y, train, test, seed=0)
+    outputs, method = fitted(made, "classification", items, y, train, test)
     x = given.drop(columns="target").to_numpy()
     plain = HistGradientBoostingClassifier(random_state=0).fit(x[train], y[train]).predict(x[test])
     assert method == "gradient boosting" and np.allclose(outputs.sum(1), 1, atol=1e-5)
@@ -44,7 +53,7 @@ def test_boosting_keeps_up_with_the_librarys_defaults_on_numbers(home: Home, tmp
     given = load_diabetes(as_frame=True).frame
     made, items, y = table(home, tmp_path, given, "regression")
     train, test = halves(len(given))
-    outputs, method = classical.fit_predict(made, tasks()["regression"], items, y, train, test, seed=0)
+    outputs, method = fitted(made, "regression", items, y, train, test)
     x = given.drop(columns="target").to_numpy()
     plain = HistGradientBoostingRegressor(random_state=0).fit(x[train], y[train]).predict(x[test])
     assert method == "gradient boosting" and outputs.shape == (len(test), 1)
@@ -58,21 +67,18 @@ def test_a_category_and_a_missing_cell_are_used_and_a_new_category_does_no_harm(
     given = pd.DataFrame({"colour": colour, "size": size, "target": np.where(colour == "red", "yes", "no")})
     given.loc[199, "colour"] = "violet"
     made, items, y = table(home, tmp_path, given, "classification")
-    outputs, _ = classical.fit_predict(
-        made, tasks()["classification"], items, y, np.arange(150), np.arange(150, 200), seed=0
-    )
+    outputs, _ = fitted(made, "classification", items, y, np.arange(150), np.arange(150, 200))
     assert (outputs.argmax(1) == y[150:])[:-1].all() and np.isfinite(outputs).all()
 
 
 def test_few_rows_get_a_linear_model_and_one_class_alone_is_said(home: Home, tmp_path: Path) -> None:
     given = load_breast_cancer(as_frame=True).frame.iloc[:120]
     made, items, y = table(home, tmp_path, given, "classification")
-    task = tasks()["classification"]
     few = np.concatenate([np.flatnonzero(y == k)[:10] for k in (0, 1)])
-    outputs, method = classical.fit_predict(made, task, items, y, few, np.arange(120), seed=0)
+    outputs, method = fitted(made, "classification", items, y, few, np.arange(120))
     assert method == "scaled columns + logistic regression"
     assert balanced_accuracy_score(y, outputs.argmax(1)) > 0.8
-    outputs, method = classical.fit_predict(made, task, items, y, np.flatnonzero(y == 1)[:9], np.arange(4), seed=0)
+    outputs, method = fitted(made, "classification", items, y, np.flatnonzero(y == 1)[:9], np.arange(4))
     assert method == "the only class it saw" and (outputs == [[0, 1]] * 4).all()
 
 
@@ -84,5 +90,62 @@ def test_texts_and_images_are_learned_far_above_chance(home: Home, sample: str, 
     items, y = datasets.items(home, made, made.modality), datasets.target(home, made)
     rows = np.arange(min(len(y), 800))
     train, test = rows[::2], rows[1::2]
-    outputs, said = classical.fit_predict(made, tasks()["classification"], items, y, train, test, seed=0)
+    outputs, said = fitted(made, "classification", items, y, train, test)
     assert said == method and balanced_accuracy_score(y[test], outputs.argmax(1)) > least
+
+
+@pytest.mark.parametrize("sample", ["film-notes", "digits-low", "wine"])
+def test_a_control_on_what_was_read_once_says_what_one_on_the_items_says(home: Home, sample: str) -> None:
+    dataset = samples.add(home, sample)
+    items = datasets.items(home, dataset, dataset.modality)
+    targets, task = datasets.target(home, dataset), tasks()[dataset.task]
+    seen = classical.read(dataset.modality, items)
+    random = np.random.default_rng(0)
+    for count in (24, 80):
+        order = random.permutation(dataset.rows)
+        rows, wanted = np.sort(order[:count]), order[count : count + 40]
+        alone = classical.Control(dataset, task, classical.pick(items, rows), targets[rows], seed=1)
+        shared = classical.Control(dataset, task, classical.pick(seen, rows), targets[rows], seed=1, was_read=True)
+        assert shared.method == alone.method
+        said = shared.outputs(classical.pick(seen, wanted))
+        np.testing.assert_allclose(said, alone.outputs(classical.pick(items, wanted)), rtol=0, atol=1e-6)
+
+
+def test_of_too_many_terms_the_same_are_kept_as_by_the_vectoriser(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    monkeypatch.setattr(word_counts, "MOST", 40)
+    random = np.random.default_rng(1)
+    texts = [" ".join(random.choice(list("abcdefghijkl"), 9)) for _ in range(30)]
+    counts = word_counts.count(texts)
+    assert counts.blocks[0].shape[1] > 40
+    found = word_counts.TfIdf().fit_transform(counts.pick(np.arange(20)))
+    alone = [
+        TfidfVectorizer(**kind, sublinear_tf=True, max_features=40).fit_transform(texts[:20]).toarray()
+        for kind in (word_counts.WORDS, word_counts.LETTERS)
+    ]
+    np.testing.assert_allclose(found.toarray(), np.concatenate(alone, axis=1))
+
+
+def test_files_are_described_once_for_a_whole_study(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tltools import studies
+    from tltools.engine import study as engine
+    from tltools.modalities import image
+    from tltools.records import Study
+    from tltools.tickets import QuietTicket
+
+    asked: list[str] = []
+    described = image._describe
+
+    def noted(path: str) -> np.ndarray:
+        asked.append(Path(path).name)
+        return described(path)
+
+    monkeypatch.setattr(image, "_describe", noted)
+    digits = samples.add(home, "digits-low")
+    study = Study(
+        dataset=digits.id, sources=("bundled/tiny-resnet",), strategies=("linear_probe",), controls=("classical",),
+        fractions=(0.1, 0.2), draws=2,
+    )  # fmt: skip
+    result = engine.run(QuietTicket(home), {"study": studies.save(home, study)})
+    assert result["trials_run"] == 8 and len(asked) == len(set(asked)) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import multiprocessing
 import os
 import time
@@ -330,6 +331,17 @@ def test_the_setting_is_measured_once_and_remembered(monkeypatch: pytest.MonkeyP
     passes = backbone.passes
     assert passes > 2 and setting.rows_per_second > 0 and "measured" in setting.reason
     assert autotune.choose(backbone, encoded, memory) == setting and backbone.passes == passes
+
+
+def test_who_is_far_behind_drops_out_of_the_race_and_close_ones_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=0.1)
+    taken = {("float32", False): 3.0, ("float32", True): 1.3, ("bfloat16", False): 1.2, ("bfloat16", True): 1.0}
+    runs: list[tuple[str, bool]] = []
+    monkeypatch.setattr(autotune.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(autotune, "_run_time", lambda b, batch, device, one: runs.append(one) or taken[one])
+    rates = autotune._race(FakeBackbone("image"), {}, 6, torch.device("cpu"), list(taken), 1.0)
+    assert rates == {one: 6 / seconds for one, seconds in taken.items()}
+    assert runs.count(("float32", False)) == 2 < runs.count(("float32", True)) == runs.count(("bfloat16", True)) < 20
 
 
 def test_bf16_is_not_tried_where_the_processor_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:

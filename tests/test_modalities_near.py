@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
+from sklearn.datasets import load_digits
 
 from tltools.modalities import image, modalities, tabular, text
-from tltools.modalities._near import Links, equal
+from tltools.modalities._near import Links, equal, similar_pictures
 from tltools.records import Column
 
 NOWHERE = Path("/nonexistent")
@@ -88,6 +89,30 @@ def test_pictures_are_known_again_smaller_brighter_and_recompressed(
     assert found.tolist() == [*range(12), 0, 0, 0, 3]
     monkeypatch.setattr(image, "NEAR_LIMIT", 3)  # the partial search of large collections
     assert modalities()["image"].clusters(table, ["image"], tmp_path).tolist() == [*range(12), 0, 0, 0, 3]
+
+
+def test_a_picture_cut_out_of_another_is_known_and_look_alikes_are_not(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    names = []
+    for i in range(40):
+        rough = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(rough).resize((240, 180), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.png")
+        names.append(f"{i}.png")
+    for i in range(20):
+        with Image.open(tmp_path / f"{i}.png") as image:
+            left, top = [(0, 0), (12, 0), (0, 9), (6, 4)][i % 4]
+            image.crop((left, top, left + 228, top + 171)).save(tmp_path / f"cut{i}.jpg", quality=70)
+        names.append(f"cut{i}.jpg")
+    found = modalities()["image"].clusters(pd.DataFrame({"image": names, "_where": names}), ["image"], tmp_path)
+    assert (found[40:] == np.arange(20)).mean() >= 0.9 and (found[:40] == np.arange(40)).all()
+
+    digits = np.stack([np.kron(picture, np.ones((4, 4))) * 15.9 for picture in load_digits().images[:600]])
+    linked = {}
+    for cropped in (False, True):
+        links = Links(len(digits))
+        similar_pictures(digits, links, 30_000, cropped=cropped)
+        linked[cropped] = len(digits) - len(np.unique(links.clusters()))
+    assert linked[True] <= linked[False] + 2, "digits look alike, but none was cut out of another"
 
 
 def test_placeholders_and_flat_images_are_named(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ class NotingKit:
         self.pairs = pairs
         return self._outcome(trial, "contrast", recipe)
 
-    def classical(self, trial: Trial) -> Outcome:
-        return self._outcome(trial, "classical", None)
+    def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        return (self._outcome(trial, "classical", None) for trial in trials)
 
     def stages(self, trial: Trial) -> int:
         return self.count

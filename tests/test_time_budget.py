@@ -87,7 +87,7 @@ def test_a_budget_too_short_for_any_trial_is_a_refusal_with_a_remedy(
     home: Home, asked: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _stop_at(monkeypatch, 1)
-    monkeypatch.setattr(engine.EngineKit, "classical", lambda self, trial: self.ticket.check())
+    monkeypatch.setattr(engine.EngineKit, "classical", lambda self, trials: iter([self.ticket.check()]))
     with pytest.raises(Refusal, match="more minutes"):
         engine.run(QuietTicket(home, open_store(home)), {"study": studies.save(home, asked)})
     assert not _sealed(home, asked)

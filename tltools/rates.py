@@ -7,7 +7,10 @@
     rows_per_second_scratch   the same with the word table
     train                     {"<boundary>": rows per second of a step from the cached activation there}
     row_bytes                 {"<boundary>": bytes of one stored activation}
-    encode_rows_per_second, encoded_row_bytes, load_seconds, peak_mb, train_peak_mb, stages, width
+    peak_mb                   peak memory of a pass without gradients, in MB above the libraries
+    train_mb                  {"<boundary>": that of a step from there}
+    train_peak_mb             the largest of all
+    encode_rows_per_second, encoded_row_bytes, load_seconds, stages, width
 
 Anything that is missing is guessed, on the slow side, from the source's size.
 """
@@ -26,7 +29,15 @@ from tltools.records import Source, Trial
 Rate = Mapping[str, Any]
 
 EARLY = 0.6  # share of the epochs that early stopping usually leaves
+EVALUATE_EVERY = 20  # steps at least between two looks at the validation rows, as the loop has
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
+LIBRARIES_MB = 490.0  # of a job beside its networks: libraries, rows, judging
+NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
+STUDY_SECONDS = 0.7  # to plan and to judge
+SEAL_SECONDS = 0.03  # to write a trial
+CLASSICAL = {  # the control: (seconds to read a row, once for all trials; seconds a row to fit it)
+    "text": (2e-4, 5e-5), "image": (1e-3, 3e-5), "audio": (5e-3, 3e-5), "tabular": (0.0, 8e-4),
+}  # fmt: skip
 GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
 GUESSED_WORK = {"text": 30, "image": 160, "tabular": 1}  # times parameters a weight is used per row
 
@@ -42,8 +53,8 @@ def guess(source: Source) -> dict[str, Any]:
         "encoded_row_bytes": 150_000 if source.reads == "image" else 400,
         "encode_rows_per_second": 150.0 if source.reads == "image" else 5_000.0,
         "load_seconds": 2.0 + parameters / 5e7,
-        "peak_mb": 600.0 + parameters * 4 / 1e6 * 2,
-        "train_peak_mb": 900.0 + parameters * 4 / 1e6 * 5,
+        "peak_mb": 150.0 + parameters * 4 / 1e6 * 2,
+        "train_peak_mb": 450.0 + parameters * 4 / 1e6 * 5,
         "stages": plans.STAGES,
         "width": 512,
     }
@@ -53,31 +64,38 @@ def seconds(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mappi
     """Expected seconds of a study, evaluation and loading included, nothing cached; rates: by source id."""
     rates = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
     stages = {name: int(rate["stages"]) for name, rate in rates.items()}
-    total = 0.0
+    total = STUDY_SECONDS
     for name, rate in rates.items():
         inits = {trial.strategy == "random_frozen" for trial in trials if trial.source == name}
         total += len(inits) * float(rate["load_seconds"]) + counts.rows / float(rate["encode_rows_per_second"])
     swept = {(p.source, p.init): p for p in plans.prefixes(trials, stages, counts)}
     total += sum(p.rows / float(rates[p.source]["rows_per_second"]) for p in swept.values() if p.source in rates)
-    return total + sum(trial_seconds(trial, rates.get(trial.source), counts) for trial in trials)
+    controls = [trial for trial in trials if trial.source not in rates]
+    if controls:
+        reads = next((source.reads for source in sources.values()), "tabular")
+        read, fit = CLASSICAL[reads]
+        total += read * plans.touched(controls, counts)
+        total += sum(SEAL_SECONDS + fit * (plans.labelled(trial, counts)[0] + counts.test) for trial in controls)
+    tuned = [trial for trial in trials if trial.source in rates]
+    return total + sum(trial_seconds(trial, rates[trial.source], counts) for trial in tuned)
 
 
-def trial_seconds(trial: Trial, rate: Rate | None, counts: Counts) -> float:
-    """Expected seconds of one trial once its prefix is there."""
+def trial_seconds(trial: Trial, rate: Rate, counts: Counts) -> float:
+    """Expected seconds of one trial of a source once its prefix is there."""
     train, validation = plans.labelled(trial, counts)
-    if rate is None:  # the classical control
-        return 1.0 + (train + counts.test) / 2_000
     stages = int(rate["stages"])
     if plans.closed_form(trial, stages):
         wide = int(rate["width"]) * (stages if trial.strategy == "multilayer_probe" else 1)
-        return 0.03 + 2e-10 * min(train, wide) ** 2 * max(train, wide)
+        return SEAL_SECONDS + 2e-10 * min(train, wide) ** 2 * max(train, wide)
     boundary, passes = plans.depth(trial, stages), plans.epochs(trial, train)
     passes *= EARLY if trial.knobs.get("patience") else 1.0
     fresh = trial.strategy == "scratch" and "rows_per_second_scratch" in rate  # trains the word table too
     step = float(rate["rows_per_second_scratch"]) if fresh else train_rate(rate, boundary)
-    whole = float(rate["rows_per_second"])
-    above = whole * stages / max(stages - boundary, 0.5)
-    return train * passes / step + (validation * passes + counts.test) / above + 0.5
+    above = float(rate["rows_per_second"]) * stages / max(stages - boundary, 0.5)
+    steps = train * passes / float(trial.knobs.get("batch_size", 16))
+    evaluations = min(passes, steps / EVALUATE_EVERY)
+    seen = validation * evaluations + train + validation + counts.test  # the last three once more at the end
+    return train * passes / step + seen / above + 0.5
 
 
 def train_rate(rate: Rate, boundary: int) -> float:
@@ -96,13 +114,18 @@ def train_rate(rate: Rate, boundary: int) -> float:
 
 def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
     """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside."""
-    needs = [500.0]
+    needs, networks = [0.0], 0.0
     for name, source in sources.items():
-        rate = {**guess(source), **rates.get(name, {})}
-        trained = any(t.source == name and not plans.closed_form(t, int(rate["stages"])) for t in trials)
+        rate, own = {**guess(source), **rates.get(name, {})}, [trial for trial in trials if trial.source == name]
+        stages, known = int(rate["stages"]), rate.get("train_mb", {})
+        depths = {plans.depth(trial, stages) for trial in own if not plans.closed_form(trial, stages)}
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
-        needs.append(float(rate["train_peak_mb" if trained else "peak_mb"]) + held)
-    return max(needs)
+        trained = [float(known.get(str(depth), rate["train_peak_mb"])) for depth in depths]
+        needs.append(max([float(rate["peak_mb"]), *trained]) + held)
+        inits = {trial.strategy == "random_frozen" for trial in own}
+        networks += len(inits) * NETWORK_MB * float(source.parameters or 0)
+    others = networks - min((NETWORK_MB * float(source.parameters or 0) for source in sources.values()), default=0.0)
+    return LIBRARIES_MB + max(needs) + max(others, 0.0)
 
 
 def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:

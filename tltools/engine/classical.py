@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tltools.engine import word_counts
 from tltools.modalities import modalities
 from tltools.records import Dataset
 from tltools.tasks import Task
@@ -20,29 +21,31 @@ from tltools.tasks import Task
 SMALL = 40  # rows below which a linear model stands in for trees
 
 
-def fit_predict(
-    dataset: Dataset, task: Task, items: Any, targets: np.ndarray, rows: np.ndarray, wanted: np.ndarray, *, seed: int
-) -> tuple[np.ndarray, str]:
-    """Fits on `rows`, predicts `wanted`; returns outputs (len(wanted), K) as the task stores them, and the method."""
-    return fit_items(dataset, task, pick(items, rows), targets[rows], pick(items, wanted), seed=seed)
+def read(modality: str, items: Any) -> Any:
+    """What a control sees of each item, found once for all trials of a study: counts of words and letters, (N, D) float
+    numbers of files, a table as it is."""
+    if modality == "text":
+        return word_counts.count([str(item) for item in items])
+    files = modalities()[modality].files
+    return files.describe(items) if files else items
 
 
 def pick(items: Any, rows: np.ndarray) -> Any:
-    return items.iloc[rows] if isinstance(items, pd.DataFrame) else [items[i] for i in rows]
-
-
-def fit_items(
-    dataset: Dataset, task: Task, train: Any, targets: np.ndarray, wanted: Any, *, seed: int
-) -> tuple[np.ndarray, str]:
-    """As `fit_predict`, on items that are already picked."""
-    fitted = Control(dataset, task, train, targets, seed=seed)
-    return fitted.outputs(wanted), fitted.method
+    """Some of the items, or of what `read` says of them."""
+    if isinstance(items, pd.DataFrame):
+        return items.iloc[rows]
+    if isinstance(items, word_counts.Counts):
+        return items.pick(rows)
+    return items[rows] if isinstance(items, np.ndarray) else [items[i] for i in rows]
 
 
 class Control:
     """A fitted control. `model` is a scikit-learn pipeline; None where all training rows are of one class."""
 
-    def __init__(self, dataset: Dataset, task: Task, train: Any, targets: np.ndarray, *, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, task: Task, train: Any, targets: np.ndarray, *, seed: int, was_read: bool = False
+    ) -> None:
+        """train: (n,) items; with `was_read` what `read` says of them, as then all that is to be predicted."""
         self.classes = task.closed_form == "classes"
         self.width = task.width(dataset)
         self.model: Any = None
@@ -50,7 +53,7 @@ class Control:
         if self.classes and len(np.unique(targets)) < 2:
             self.only = int(targets[0])
             return
-        self.model, self.method = _pipeline(dataset.modality, len(targets), self.classes, seed)
+        self.model, self.method = _pipeline(dataset.modality, len(targets), self.classes, seed, was_read)
         self.model.fit(train, targets)
 
     def outputs(self, wanted: Any) -> np.ndarray:
@@ -65,7 +68,7 @@ class Control:
         return outputs
 
 
-def _pipeline(modality: str, rows: int, classes: bool, seed: int) -> tuple[Any, str]:
+def _pipeline(modality: str, rows: int, classes: bool, seed: int, was_read: bool) -> tuple[Any, str]:
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -79,14 +82,12 @@ def _pipeline(modality: str, rows: int, classes: bool, seed: int) -> tuple[Any, 
     if modality == "text":
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        words = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, max_features=50_000, token_pattern=r"(?u)\b\w+\b"
-        )
-        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=50_000)
-        return make_pipeline(make_union(words, letters), linear), f"TF-IDF + {name}"
+        kinds = (word_counts.WORDS, word_counts.LETTERS)
+        each = [TfidfVectorizer(**kind, sublinear_tf=True, max_features=word_counts.MOST) for kind in kinds]
+        return make_pipeline(word_counts.TfIdf() if was_read else make_union(*each), linear), f"TF-IDF + {name}"
     if files := modalities()[modality].files:
-        seen = FunctionTransformer(files.describe, validate=False)
-        return make_pipeline(seen, StandardScaler(), linear), f"{files.described} + {name}"
+        seen = () if was_read else (FunctionTransformer(files.describe, validate=False),)
+        return make_pipeline(*seen, StandardScaler(), linear), f"{files.described} + {name}"
     if rows < SMALL:
         return _small_table(linear), f"scaled columns + {name}"
     return _boosting(classes, rows, seed), "gradient boosting"

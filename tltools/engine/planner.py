@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from tltools import costs, datasets, plans, rates, sources, studies
-from tltools.engine import autotune
+from tltools.engine import autotune, loop
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.device import best
 from tltools.engine.features import FeatureStore
@@ -34,6 +34,7 @@ from tltools.tickets import Ticket
 SAMPLE = 256  # rows that are looked at
 SECONDS = 1.5  # for each thing that is measured
 BATCH = 16  # rows of a training step, as strategies have by default
+EVALUATED = 64  # rows of a batch that is only looked at, as the loop has
 PATIENCE = 120.0  # seconds after which a child that measures is given up
 
 
@@ -70,7 +71,7 @@ def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> Estimate:
         source = sources.get(home, name)
         own = [trial for trial in trials if trial.source == name]
         known = store.recall("rate", costs.rate_key(source)) or {}
-        if "stages" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
+        if "train" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
             measure(home, store, name, trials[0].dataset, own, ticket.check)
     ticket.progress("measuring this machine", len(names), len(names))
     return studies.estimate(home, store, study)
@@ -138,6 +139,8 @@ def disk(home: Home, store: Store) -> tuple[float, float]:
 
 
 def _child(pipe: Connection, root: str, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> None:
+    from tltools.engine import preload  # noqa: F401  # a job starts with the same libraries in its memory
+
     try:
         pipe.send(_measured(open_home(root), source_id, dataset_id, trials))
     except Refusal as refusal:
@@ -147,6 +150,8 @@ def _child(pipe: Connection, root: str, source_id: str, dataset_id: str, trials:
 def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
     """The rate record of a source on some rows of a dataset."""
     dataset, source = datasets.get(home, dataset_id), sources.get(home, source_id)
+    device = torch.device(best().name)
+    idle = peak_mb(device)
     started = time.perf_counter()
     backbone = load_backbone(home, source)
     loaded = time.perf_counter()
@@ -156,7 +161,6 @@ def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Tria
     before = time.perf_counter()
     encoded = backbone.encode(items)
     encoding = time.perf_counter() - before
-    device = torch.device(best().name)
     backbone.to(device)
     setting = FeatureStore(home, memory=open_store(home)).setting(backbone, encoded)
     record: dict[str, Any] = {
@@ -166,23 +170,25 @@ def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Tria
         "rows_per_second": _forward_rate(backbone, encoded, setting, device),
         "stages": len(backbone.stages),
         "width": backbone.width,
-        "peak_mb": peak_mb(device),
+        "peak_mb": peak_mb(device) - idle,
         "row_bytes": {},
         "train": {},
+        "train_mb": {},
     }
-    for boundary in sorted(depths(trials, len(backbone.stages))):
+    for boundary in sorted(depths(trials, len(backbone.stages)), reverse=True):  # a peak only grows: the least first
         if boundary and not backbone.resumable[boundary]:
             continue
         # as the kit does: the word table of a text model stays frozen unless the network starts from nothing
         frozen = max(boundary, int(backbone.reads == "text"))
         rate, size = _train_rate(backbone, encoded, boundary, frozen, setting)
         record["train"][str(boundary)] = rate
+        record["train_mb"][str(boundary)] = peak_mb(device) - idle
         if boundary:
             record["row_bytes"][str(boundary)] = size
     record["rows_per_second_train"] = record["train"].get("0", record["rows_per_second"] / 3.5)
     if backbone.reads == "text" and any(trial.strategy == "scratch" for trial in trials):
         record["rows_per_second_scratch"] = _train_rate(backbone, encoded, 0, 0, setting)[0]
-    record["train_peak_mb"] = max(peak_mb(device), record["peak_mb"])
+    record["train_peak_mb"] = peak_mb(device) - idle
     return record
 
 
@@ -209,36 +215,48 @@ def _train_rate(
     frozen: stages, bottom first, that are not trained.
     """
     device = autotune.device_of(backbone)
-    for i, stage in enumerate(backbone.stages):
+    model = backbone.twin()  # as in a trial: the source's own weights stay beside those that are trained
+    for i, stage in enumerate(model.stages):
         for module in stage.modules:
             module.requires_grad_(i >= frozen)
-    head = nn.Linear(backbone.width, 2).to(device)
-    trained = [p for p in backbone.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW([*trained, *head.parameters()], lr=0.0, foreach=True)
-    random, size = np.random.default_rng(0), 0.0
-    times: list[float] = []
+    head = nn.Linear(model.width, 2).to(device)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    best_so_far = [p.detach().clone() for p in trained]
+    optimiser = torch.optim.AdamW([*trained, *head.parameters()], lr=0.0, fused=True)
+    size, times = 0.0, list[float]()
     half = setting.precision == "bfloat16"
-    backbone.train()
+    every = np.arange(len(encoded))
+    order = (rows for epoch in itertools.count() for rows in loop.batches(every, encoded.lengths, BATCH, 0, epoch))
+
+    def pooled_of(rows: np.ndarray) -> Callable[[], torch.Tensor]:
+        nonlocal size
+        batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
+        if not boundary:
+            return lambda: model(batch)
+        with torch.no_grad(), best().autocast(half):
+            states = model.states(batch, boundary)
+        size = states[0].numel() * 2.0
+        return lambda: model.resume(batch, states.clone(), boundary)
+
+    model.train()
     started = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - started < SECONDS and len(times) < 50):
-        rows = random.integers(0, len(encoded), BATCH)
-        batch = autotune.to_device(encoded.take(rows), device, channels_last=setting.channels_last)
-        states = None
-        if boundary:
-            with torch.no_grad(), best().autocast(half):
-                states = backbone.states(batch, boundary)
-            size = states[0].numel() * 2.0
+        rows = next(order)
+        pooled = pooled_of(rows)
         begin = time.perf_counter()
         with best().autocast(half):
-            pooled = backbone(batch) if states is None else backbone.resume(batch, states.clone(), boundary)
-            loss = nn.functional.cross_entropy(head(pooled), torch.zeros(len(rows), dtype=torch.long, device=device))
+            loss = nn.functional.cross_entropy(head(pooled()), torch.zeros(len(rows), dtype=torch.long, device=device))
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()
         loss.item()  # waits for an accelerator
-        times.append(time.perf_counter() - begin)
-    backbone.eval()
-    return BATCH / float(np.median(times[1:])), size
+        times.append((time.perf_counter() - begin) / len(rows))
+    model.eval()
+    longest = np.argsort(-encoded.lengths, kind="stable")[:EVALUATED]
+    with torch.no_grad(), best().autocast(half):
+        pooled_of(longest)()
+    del best_so_far
+    return 1 / float(np.median(times[1:])), size
 
 
 def peak_mb(device: torch.device) -> float:

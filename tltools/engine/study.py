@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from tltools import __version__, reports, studies
+from tltools import __version__, costs, reports, studies
 from tltools.artifacts import building, sealed
 from tltools.engine import planner, torchvision_operators
 from tltools.engine.checkpoints import Checkpoint
@@ -48,6 +48,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     timed = TimedTicket(ticket, started + 60 * study.budget.minutes if study.budget.minutes else math.inf)
     kit = EngineKit(timed, study, dataset, split)
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
+    _look_into(kit, todo)
     work = planner.plan(ticket.store, ticket.home, todo, counts, study.budget.cache_gb)
     kit.follow(work)
     run = _work_off(kit, timed, work, len(wanted))
@@ -72,6 +73,17 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     ticket.progress("judging", len(wanted), len(wanted))
     reports.judge(ticket.home, ticket.store, study_id)
     return {"study": study_id, "trials": len(wanted), "left_out": len(todo) - run, **actual}
+
+
+def _look_into(kit: EngineKit, todo: Sequence[Trial]) -> None:
+    """A plan speaks of the stages of a source, so one that was never measured on this machine is opened first."""
+    memory = kit.ticket.store
+    for name in dict.fromkeys(trial.source for trial in todo if trial.source != "none"):
+        key = costs.rate_key(kit.source(name))
+        known = memory.recall("rate", key) or {}
+        if "stages" not in known:
+            backbone = kit.backbone(name, "source")
+            memory.remember("rate", key, {**known, "stages": len(backbone.stages), "width": backbone.width})
 
 
 def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int) -> int:
@@ -154,7 +166,7 @@ def seal(kit: EngineKit, outcome: Outcome) -> None:
             frame.to_parquet(folder / "validation.parquet", index=False)
         if weights:
             save_file(
-                {name: np.array(value, order="C") for name, value in weights.items()}, folder / "model.safetensors"
+                {name: np.asarray(value, order="C") for name, value in weights.items()}, folder / "model.safetensors"
             )
         write_json(folder / "card.json", plain(facts))
     kit.ticket.seal_trial(trial, outcome.seconds)  # also forgives the job its earlier crashes

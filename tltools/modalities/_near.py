@@ -1,4 +1,4 @@
-"""Near-duplicates: token sets by MinHash bands, pictures by fingerprints, links that become clusters."""
+"""Near-duplicates: token sets by MinHash bands, pictures by their likeness, links that become clusters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 SIDE = 32  # pixels of the small grey pictures that are compared
+_NEAR = 10  # pictures that each one is compared with in full
+_CUT = 0.92  # correlation of a cut picture with the window that it was cut from
+_SET_APART = 0.25  # how much less than to the fifth most alike picture the difference to it is
 _HASHES, _PER_BAND = 48, 4  # two sets with Jaccard 0.7 meet in some band with probability 0.97
 
 
@@ -98,49 +101,82 @@ def _meetings(signature: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.unique(pairs, axis=0)
 
 
-def similar_pictures(small: np.ndarray, links: Links, limit: int, alike: float = 0.99) -> None:
-    """Links images whose fingerprints nearly agree and whose small pictures (N, SIDE * SIDE) do so too.
-
-    `alike` is the correlation from which two pictures are nearly the same; flat ones are left alone. Above `limit`
-    rows only neighbours in the order of each quarter of the fingerprint are compared.
-    """
-    small = small.astype(np.float32)
-    centred = small - small.mean(1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    pictures = np.where(length > 2.0 * SIDE, centred / np.maximum(length, 1e-9), 0)
-    hashes = _fingerprints(small)
-    rows = len(hashes)
-    if rows > limit:  # comparing all with all would take minutes: only those that share a quarter of the fingerprint
-        for quarter in range(4):
-            key = (hashes >> np.uint64(16 * quarter)) & np.uint64(0xFFFF)
-            order = np.argsort(key, kind="stable")
-            for step in range(1, 9):
-                same = key[order][step:] == key[order][:-step]
-                _verify(order[:-step][same], order[step:][same], hashes, pictures, links, alike)
-        return
-    for start in range(0, rows, 256):
-        block = hashes[start : start + 256, None] ^ hashes[None, start:]
-        one, other = np.nonzero(np.bitwise_count(block) <= 6)
-        later = other > one
-        _verify(one[later] + start, other[later] + start, hashes, pictures, links, alike)
-
-
-def _fingerprints(small: np.ndarray) -> np.ndarray:
-    """(N, 1024) grey pictures -> (N,) uint64: is each of 8 x 8 fields brighter than its right neighbour?"""
-    rows = small.reshape(-1, 8, SIDE // 8, SIDE).mean(2)
-    edges = np.linspace(0, SIDE, 10).astype(int)
-    fields = np.stack([rows[:, :, a:b].mean(2) for a, b in zip(edges[:-1], edges[1:], strict=True)], 2)
-    bits = (fields[:, :, 1:] > fields[:, :, :-1] + 0.5).reshape(-1, 64)
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
-
-
-def _verify(
-    one: np.ndarray, other: np.ndarray, hashes: np.ndarray, pictures: np.ndarray, links: Links, least: float
+def similar_pictures(
+    small: np.ndarray, links: Links, limit: int, alike: float = 0.99, *, cropped: bool = False
 ) -> None:
-    close = np.bitwise_count(hashes[one] ^ hashes[other]) <= 6
-    one, other = one[close], other[close]
-    for start in range(0, len(one), 20_000):
-        a, b = one[start : start + 20_000], other[start : start + 20_000]
-        alike = np.einsum("ij,ij->i", pictures[a], pictures[b]) >= least
-        for first, second in zip(a[alike], b[alike], strict=True):
-            links.join(int(first), int(second))
+    """Links pictures that are the same but for size, brightness and compression; with `cropped` also cut ones.
+
+    `small` (N, SIDE * SIDE): grey. `alike` is the correlation from which two are the same; flat ones are left alone.
+    Only pictures whose coarse versions are among each other's most alike are compared. A cut picture is laid over the
+    windows of the other one: where a window fits much better than the whole, and much better than on the pictures
+    that are next in likeness, it was cut from there. Above `limit` rows the most alike are looked for among neighbours
+    in several orders, so that some are missed.
+    """
+    small = small.reshape(-1, SIDE, SIDE).astype(np.float32)
+    pictures = _unit(small)
+    near = _nearest(_unit(small.reshape(-1, 8, SIDE // 8, 8, SIDE // 8).mean((2, 4))), limit)
+    whole = np.stack([np.einsum("ij,ij->i", pictures, pictures[near[:, k]]) for k in range(near.shape[1])], 1)
+    links_found = whole >= alike
+    if cropped and len(small) > 2:
+        windows = np.array([(pictures[near[row]] @ _windows(small[row]).T).max(1) for row in range(len(small))])
+        links_found |= _cut(windows, whole)
+    for row, k in zip(*np.nonzero(links_found & (near != np.arange(len(small))[:, None])), strict=True):
+        links.join(int(row), int(near[row, k]))
+
+
+def _unit(small: np.ndarray) -> np.ndarray:
+    """(N, D): centred, at length 1; what is flat becomes zero."""
+    flat = small.reshape(len(small), -1)
+    centred = flat - flat.mean(1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.where(length > 2.0 * np.sqrt(flat.shape[1]), centred / np.maximum(length, 1e-9), 0).astype(np.float32)
+
+
+def _nearest(coarse: np.ndarray, limit: int) -> np.ndarray:
+    """(N, up to _NEAR) rows that are most alike to each, most alike first."""
+    rows = len(coarse)
+    count = min(_NEAR, max(rows - 1, 1))
+    if rows <= limit:
+        found = []
+        for start in range(0, rows, 256):
+            likeness = coarse[start : start + 256] @ coarse.T
+            likeness[np.arange(len(likeness)), start + np.arange(len(likeness))] = -2
+            best = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
+            order = np.argsort(-np.take_along_axis(likeness, best, 1), axis=1, kind="stable")
+            found.append(np.take_along_axis(best, order, 1))
+        return np.concatenate(found) if found else np.empty((0, count), np.int64)
+    parts = []
+    for direction in np.random.default_rng(20240229).normal(size=(_NEAR, coarse.shape[1])):
+        order = np.argsort(coarse @ direction.astype(np.float32), kind="stable")
+        beside = np.empty((rows, 8), np.int64)
+        for k, step in enumerate((-4, -3, -2, -1, 1, 2, 3, 4)):
+            beside[order, k] = order[np.clip(np.arange(rows) + step, 0, rows - 1)]
+        parts.append(beside)
+    candidates = np.concatenate(parts, 1)
+    likeness = np.stack([np.einsum("ij,ij->i", coarse, coarse[column]) for column in candidates.T], 1)
+    likeness[candidates == np.arange(rows)[:, None]] = -2
+    best = np.argsort(-likeness, axis=1, kind="stable")[:, : 3 * count]
+    return np.take_along_axis(candidates, best, 1)
+
+
+def _windows(small: np.ndarray) -> np.ndarray:
+    """(W, SIDE * SIDE) unit pictures: the parts of a small picture that somebody may have cut out."""
+    from PIL import Image
+
+    image = Image.fromarray(small)
+    cut = []
+    for share in (0.95, 0.9):
+        for across, down in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1)):
+            left, top = (1 - share) * SIDE * across, (1 - share) * SIDE * down
+            box = (left, top, left + share * SIDE, top + share * SIDE)
+            cut.append(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)))
+    return _unit(np.stack(cut))
+
+
+def _cut(windows: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """(N, K) whether the k-th most alike picture is a part of the picture of a row; both likenesses (N, K)."""
+    others = np.sort(windows, axis=1)[:, max(0, windows.shape[1] - 5)][
+        :, None
+    ]  # a picture may have been cut four times
+    distinct = (1 - windows) < _SET_APART * (1 - np.minimum(others, 0.98))
+    return (windows >= _CUT) & (1 - windows < 0.5 * (1 - whole)) & distinct

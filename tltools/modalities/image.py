@@ -86,7 +86,7 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
     first = np.unique(same)
     small = _small(media, tuple(rows[names[0]].iloc[first]))
     links = Links(len(first))
-    similar_pictures(small, links, NEAR_LIMIT)
+    similar_pictures(small, links, NEAR_LIMIT, cropped=True)
     return np.asarray(first[links.clusters()][np.searchsorted(first, same)])
 
 
@@ -105,7 +105,7 @@ def _small(media: Path, names: tuple[str, ...]) -> np.ndarray:
 
     def one(name: str) -> np.ndarray:
         with Image.open(media / name, formats=("JPEG", "PNG")) as image:
-            image.draft("L", (2 * SIDE, 2 * SIDE))
+            image.draft("L", (8 * SIDE, 8 * SIDE))  # smaller, its coarse blocks would be seen
             grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
             return np.asarray(grey).reshape(-1)
 

@@ -89,8 +89,8 @@ class Kit(Protocol):
     def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
         """Gradient steps on at most `pairs` pairs of rows, of one class and of two, then a closed-form head."""
 
-    def classical(self, trial: Trial) -> Outcome:
-        """The modality's classical baseline for the trial's task, on the raw rows."""
+    def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        """The modality's classical baseline for the trials' task, fitted anew for each; rows are read once."""
 
     def stages(self, trial: Trial) -> int:
         """Number of stages of the trial's backbone."""
