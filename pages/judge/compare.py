@@ -75,9 +75,7 @@ with opened["Groups"]:
 with opened["Confusion"]:
     if opened["Confusion"].open and dataset is not None:
         if not row_classes(dataset):
-            st.markdown(
-                "Rows of this study have no class of their own; its mistakes are under Explain."
-            )
+            st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
         elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
             row_views.confusion(home, dataset, picked[0])
 with opened["Problems"]:

@@ -39,6 +39,7 @@ class Backbone(nn.Module):
     """The part that all kinds share. A kind gives `core`, `encode`, `sample`, `_run`, `_pool` and `_pool_stage`."""
 
     reads = ""
+    size = 0  # pixels of a side, for kinds that read pictures
 
     def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
         super().__init__()
@@ -54,11 +55,6 @@ class Backbone(nn.Module):
         self._dry_length: int | None = None
         self._prints: dict[int, str] = {}
         self.carried: dict[str, Tensor] = {}  # tables: weights that wait for the table to be known
-
-    @property
-    def side(self) -> int:
-        """Pixels of a side, for kinds that read pictures; 0 for others."""
-        return 0
 
     def read_at(self, side: int) -> None:
         """Reads pictures at another size from now on, where the kind and the network can; else nothing changes."""

@@ -147,7 +147,7 @@ def _outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, s
         "features": "maps", "init": training.recipe.init, "init_seed": seed if training.recipe.init == "random" else 0,
         "n_train": len(rows.train) + len(rows.validation), "n_validation": len(rows.validation),
         "rate_multiplier": training.multiplier, "steps": fitted.steps, "stopped_early": fitted.stopped_early,
-        "side": base.side, "backbone_trained": any(max(one.rates) > 0 for one in training.recipe.phases),
+        "side": base.size, "backbone_trained": any(max(one.rates) > 0 for one in training.recipe.phases),
         "train_score": metric.score(kit.targets[rows.train], outputs(rows.train)),
     }  # fmt: skip
     if len(rows.validation):

@@ -84,10 +84,6 @@ class ImageBackbone(Backbone):
             pixels[i] = decode(item, self.size)
         return Pixels(pixels, self.mean, self.std)
 
-    @property
-    def side(self) -> int:
-        return self.size
-
     def read_at(self, side: int) -> None:
         before, self.size = self.size, side
         try:
