@@ -23,6 +23,9 @@ IMAGENET = "local/mobilenetv2-035"
 MINILM = "bundled/minilm-l6"
 NET = "bundled/table-net"
 
+MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 30, "batch_size": 4, "patience": 0, "rates_tried": 1}
+BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 25, "batch_size": 8, "patience": 0, "rates_tried": 1}
+
 CASES: dict[str, dict[str, Any]] = {
     "hymenoptera": {
         "dataset": "hymenoptera/hymenoptera_train.zip", "test": "hymenoptera/hymenoptera_val.zip",
@@ -70,6 +73,16 @@ CASES: dict[str, dict[str, Any]] = {
         "dataset": "khan-srbct/khan_train.csv", "test": "khan-srbct/khan_test.csv", "target": "tumour",
         "sources": [NET], "strategies": ["full_finetune"], "controls": ["classical"], "fractions": [1.0], "draws": 3,
     },
+    "camvid": {
+        "dataset": "camvid/camvid_subset.zip", "sources": [IMAGENET],
+        "strategies": [{"full_finetune": MASKS}], "controls": [{"scratch": {**MASKS}}, "classical"],
+        "fractions": [1.0], "draws": 3,
+    },
+    "bccd": {
+        "dataset": "bccd/bccd_voc.zip", "sources": [IMAGENET],
+        "strategies": [{"full_finetune": BOXES}], "controls": [{"scratch": {**BOXES}}, "classical"],
+        "fractions": [0.2, 1.0], "draws": 2,
+    },
     "promoters": {
         "dataset": "promoters/promoters.csv", "target": "label", "inputs": ["sequence"], "sources": [MINILM],
         "strategies": ["linear_probe", "multilayer_probe"], "controls": ["random_frozen", "classical"],
@@ -111,7 +124,8 @@ def _run(folder: Path, data: Path, name: str) -> dict[str, Any]:
     seconds = time.monotonic() - start
     kept = {key: report[key] for key in ("study", "metric", "headline", "rows", "arms", "verdicts", "cost")}
     plan = _tltools(str(folder), "plan", str(path))
-    strategy = CASES[name]["strategies"][-1]
+    last = CASES[name]["strategies"][-1]
+    strategy = last if isinstance(last, str) else next(iter(last))
     trial = next(one["id"] for one in plan["trials"] if one["strategy"] == strategy and one["draw"] == 0)
     print(f"{name}: {report['headline']} ({seconds:.0f} s)", flush=True)
     return {**kept, "seconds": round(seconds, 1), "trial": trial}

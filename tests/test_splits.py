@@ -144,5 +144,5 @@ def test_wrong_draws_are_refused(options: dict[str, float]) -> None:
 
 def test_labels_per_class_need_classes() -> None:
     targets = np.arange(60, dtype=np.float32)
-    with pytest.raises(Refusal, match="no classes"):
+    with pytest.raises(Refusal, match="one class each"):
         splits.draw(locked(targets), targets, per_class=3, draw=0, seed=0)

@@ -11,6 +11,7 @@ from tltools.home import Home
 from tltools.plans import Counts
 from tltools.records import Dataset, Estimate, Source, Split, Study, Trial
 from tltools.store import Store
+from tltools.tasks import row_classes
 
 
 def rate_key(source: Source) -> str:
@@ -40,7 +41,7 @@ def estimate(
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts))
     widths = {name: int(known[name].get("width", 512)) for name in cards}
     draws = _draws_in_time(study, raw * factor)
-    detectable = mde(len(split.test), draws) if dataset.classes else None
+    detectable = mde(len(split.test), draws) if row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     if not all(known.values()):
         said.append("This machine has not run all of these sources yet, so the time is a guess.")

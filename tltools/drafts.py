@@ -48,6 +48,11 @@ class Draft:
     reading: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def dense(self) -> bool:
+        """Whether places of each row are judged, so that rows have no class of their own."""
+        return self.task is not None and tasks()[self.task].dense is not None
+
+    @property
     def ready(self) -> bool:
         """True when `add` with the same choices will store it."""
         return not any(problem.severity == "error" for problem in self.profile.problems)
@@ -162,7 +167,7 @@ def _too_little(draft: Draft) -> list[Problem]:
         error("every row lacks its target.", "Fill the column in, or name another target.")
     elif draft.rows < _LEAST_ROWS:
         error(f"at least {_LEAST_ROWS} rows with a target are needed; got {draft.rows}.", "Add rows.")
-    elif draft.classes or draft.task == "classification":
+    elif not draft.dense and (draft.classes or draft.task == "classification"):
         counts = draft.table[draft.target].value_counts()
         if len(counts) == 1:
             error(f'at least two classes are needed; every row says "{counts.index[0]}".', "Add rows of another class.")
@@ -171,7 +176,7 @@ def _too_little(draft: Draft) -> list[Problem]:
             error(what, "Name another target, or choose regression if it is a number.")
         elif (counts >= 3).sum() < 2:
             error("at least two classes need three rows each; got " + _counted(counts) + ".", "Add rows.")
-    elif draft.table[draft.target].nunique() < 2:
+    elif not draft.dense and draft.table[draft.target].nunique() < 2:
         error("the target must vary; it is the same in every row.", "Name another target.")
     if draft.rows and (draft.table["_part"] == "test").all():
         error("every row belongs to the test part.", "Add training rows.")

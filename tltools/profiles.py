@@ -14,7 +14,7 @@ import pandas as pd
 from tltools.judging import leakage
 from tltools.modalities import modalities
 from tltools.records import Column, Dataset, Problem, Profile
-from tltools.tasks import tasks
+from tltools.tasks import row_classes, tasks
 
 _WORD = re.compile(r"[^\W_]{2,}")
 _NO_FOLDER = Path("/nonexistent")
@@ -40,9 +40,9 @@ def examine(
     keys = modality.content(table, dataset.inputs, folder)
     numbers = dict(modality.numbers(table, dataset.inputs, folder))
     classes: dict[str, int] = {}
-    if dataset.classes:
+    if row_classes(dataset):
         classes = {str(name): int(count) for name, count in target.value_counts().items()}
-    else:
+    elif not task.dense:
         values = target.astype(float)
         numbers |= {
             "target_min": float(values.min()),
@@ -50,6 +50,8 @@ def examine(
             "target_max": float(values.max()),
             "target_std": float(values.std(ddof=0)),
         }
+    if task.dense:  # truths of places are compared as they are written
+        codes = pd.factorize(target)[0]
     twins, copies = _copies(table, keys, codes, clusters)
     numbers |= copies
     problems = [
@@ -59,7 +61,7 @@ def examine(
         *twins,
         *_parts(table, dataset, clusters),
         *_columns(table, dataset, columns),
-        *_leaks(table, dataset, codes),
+        *(() if task.dense else _leaks(table, dataset, codes)),
     ]
     profile = before.model_copy(
         update={
@@ -143,7 +145,7 @@ def _parts(table: pd.DataFrame, dataset: Dataset, clusters: np.ndarray) -> list[
         found.append(
             _warning(str(places.iloc[one]), what, "Take the copies out of one side, or let the split be made here.")
         )
-    if dataset.classes:
+    if row_classes(dataset):
         values = table[dataset.target]
         only_test = sorted(set(values[test]) - set(values[~test]))
         if only_test:

@@ -23,7 +23,9 @@ class Parts:
 
 
 def strata(targets: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Returns (N,) int64: class codes as they are; numbers cut into `bins` of equal size."""
+    """Returns (N,) int64: class codes as they are; numbers cut into `bins` of equal size; all else in one stratum."""
+    if targets.dtype.kind == "O":
+        return np.zeros(len(targets), np.int64)
     if targets.dtype.kind != "f":
         return targets.astype(np.int64)
     if len(targets) < 2 * bins:
@@ -120,8 +122,8 @@ def draw(
         raise refuse("fraction", f"must be above 0 and at most 1; got {fraction}.", "Set 1.0 for all labels.")
     if per_class is not None and per_class < 1:
         raise refuse("per_class", f"must be at least 1; got {per_class}.", "Set 8.")
-    if per_class is not None and targets.dtype.kind == "f":
-        raise refuse("per_class", "there are no classes when numbers are predicted.", "Use fractions instead.")
+    if per_class is not None and targets.dtype.kind in "fO":
+        raise refuse("per_class", "needs rows of one class each; these have none.", "Use fractions instead.")
     train, validation = np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)
     random = np.random.default_rng([seed, draw])
     shuffled = random.permutation(len(train)), random.permutation(len(validation))

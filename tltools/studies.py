@@ -17,7 +17,7 @@ from tltools.records import Dataset, Estimate, Job, Problem, Refusal, Source, Sp
 from tltools.store import Store
 from tltools.study_files import dump as dump
 from tltools.study_files import parse as parse
-from tltools.tasks import tasks
+from tltools.tasks import row_classes, tasks
 
 SPLIT_SEED = 0  # the test rows of a dataset are the same in all its studies, so that they can be compared
 
@@ -198,8 +198,8 @@ def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None
 def _check_labels(home: Home, study: Study, dataset: Dataset, split: Split, say: Any) -> None:
     targets = datasets.target(home, dataset)
     if study.per_class is not None:
-        if not dataset.classes:
-            say("error", "per_class", "needs classes, but numbers are predicted.", "Use fractions instead.")
+        if not row_classes(dataset):
+            say("error", "per_class", "needs rows of one class each.", "Use fractions instead.")
             return
         pool = np.concatenate([np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)])
         counts = np.bincount(targets[pool], minlength=len(dataset.classes))
@@ -213,7 +213,7 @@ def _check_labels(home: Home, study: Study, dataset: Dataset, split: Split, say:
     else:
         least = min(study.fractions, default=1.0)
         labels = round(least * (len(split.train) + len(split.validation)))
-        if labels < 2 * max(1, len(dataset.classes)):
+        if labels < 2 * max(1, len(row_classes(dataset))):
             what = f"{least:g} of {len(split.train) + len(split.validation)} labels is {labels} rows."
             say("warning", "fractions", what, "Use larger shares; such trials are mostly chance.")
     if len(split.test) < 50:

@@ -195,12 +195,14 @@ def _propose_target(columns: Sequence[Column], hint: str | None, inputs: Sequenc
 
 
 def _propose_task(column: Column) -> tuple[str | None, str]:
+    scores = {key: task.recognise(column) for key, task in tasks().items()}
+    if 1.0 in scores.values():  # it says itself what it is
+        return max(scores, key=lambda name: scores[name]), "its cells say so."
     what = {"text": "free text", "date": "dates"} | {key: files.many for key, files in kinds_of_files().items()}
     if column.kind in what:
         return None, f"it holds {what[column.kind]}."
     if column.distinct < 2:  # that it cannot be learned is said where the rows are looked at
         return next(iter(tasks()), None), "its rows are looked at below."
-    scores = {key: task.recognise(column) for key, task in tasks().items()}
     key = max(scores, key=lambda name: scores[name], default=None)
     if key is None or scores[key] <= 0:
         return None, f"no task fits its {column.distinct} different values."

@@ -82,9 +82,9 @@ def usable(strategy: Strategy, source: Source) -> bool:
 
 def unserved(strategy: Strategy, task: str) -> str:
     """Why a strategy cannot serve a task, as the end of a sentence; "" where it can."""
-    if tasks()[task].closed_form in strategy.targets:
+    if (tasks()[task].closed_form or "places") in strategy.targets:
         return ""
-    known = {"classes": "classes", "number": "numbers"}
+    known = {"classes": "classes", "number": "numbers", "places": "places of a picture"}
     kinds = " and ".join(known[kind] for kind in strategy.targets)
     return f"can predict {kinds} only, but the task is {tasks()[task].title.lower()}."
 

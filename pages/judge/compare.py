@@ -6,6 +6,7 @@ import streamlit as st
 
 from tltools import reports, studies
 from tltools.records import Refusal
+from tltools.tasks import row_classes
 from tltools.ui import arm_views, judged, live, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
 
@@ -73,8 +74,8 @@ with opened["Groups"]:
         arm_views.groups(report)
 with opened["Confusion"]:
     if opened["Confusion"].open and dataset is not None:
-        if not dataset.classes:
-            st.markdown("The study predicts numbers, so nothing is confused; the worst mistakes are under Explain.")
+        if not row_classes(dataset):
+            st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
         elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
             row_views.confusion(home, dataset, picked[0])
 with opened["Problems"]:

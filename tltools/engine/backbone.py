@@ -39,6 +39,7 @@ class Backbone(nn.Module):
     """The part that all kinds share. A kind gives `core`, `encode`, `sample`, `_run`, `_pool` and `_pool_stage`."""
 
     reads = ""
+    size = 0  # pixels of a side, for kinds that read pictures
 
     def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
         super().__init__()
@@ -54,6 +55,9 @@ class Backbone(nn.Module):
         self._dry_length: int | None = None
         self._prints: dict[int, str] = {}
         self.carried: dict[str, Tensor] = {}  # tables: weights that wait for the table to be known
+
+    def read_at(self, side: int) -> None:
+        """Reads pictures at another size from now on, where the kind and the network can; else nothing changes."""
 
     # --- what a kind gives ------------------------------------------------------------------------------------------
 
@@ -91,6 +95,16 @@ class Backbone(nn.Module):
             pooled = self.forward(batch)
         between = [self._pool_stage(found[i], batch).float() for i in range(len(self.stages) - 1)]
         return [*between, pooled]
+
+    def maps(self, batch: Batch) -> list[Tensor]:
+        """The deepest map (B, C, h, w) at every size that there is, the largest first, float32; none without maps."""
+        with staging.capturing([self._last(i) for i in range(len(self.stages))], stop=False) as found:
+            self._run(batch)
+        by_size: dict[tuple[int, ...], Tensor] = {}
+        for place in sorted(found):
+            if found[place].dim() == 4 and found[place].shape[2] > 1:
+                by_size[tuple(found[place].shape[2:])] = found[place].float()
+        return [by_size[size] for size in sorted(by_size, reverse=True)]
 
     def states(self, batch: Batch, boundary: int) -> Tensor:
         """The activation that leaves stage `boundary - 1`; (B, L, D) or (B, C, H, W)."""

@@ -42,6 +42,9 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse("what", f"must be one of {', '.join(asked)}; got {what[:40]!r}.", "Ask for attribution.")
     ticket.progress("loading the model", 0, 1)
     model = trial_model.load(ticket.home, payload["trial"])
+    if model.task.dense:
+        remedy = "Look at what is predicted beside the truth."
+        raise refuse("what", f"a prediction of {model.task.title.lower()} is not explained by {what}.", remedy)
     return {"trial": model.trial.id, "what": what, **asked[what](ticket, model, payload)}
 
 

@@ -45,6 +45,9 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse(str(final), "must be a new or an empty folder.", "Choose another name.")
     ticket.progress("loading the model", 0, 3)
     model = trial_model.load(ticket.home, payload["trial"])
+    if isinstance(model, trial_model.PlacesModel) or model.task.dense:
+        what = f"{model.task.title.lower()} cannot be exported yet."
+        raise refuse(f"trial {payload['trial']}", what, "Predict with this trial here: `tltools predict`.")
     if final.is_dir():
         final.rmdir()
     with building(final) as folder:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tltools.engine import torchvision_operators, weights
-from tltools.engine.backbone import Backbone, Batch, weights_file
+from tltools.engine.backbone import DRY_RUN_ERRORS, Backbone, Batch, weights_file
 from tltools.modalities import Drawn
 from tltools.records import Source
 
@@ -68,7 +68,7 @@ class ImageBackbone(Backbone):
     reads = "image"
 
     def __init__(self, source: Source, core: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__(source, core, f"image|{size}|{tuple(mean)}|{tuple(std)}|bicubic-whole")
+        super().__init__(source, core, _preprocessing(size, mean, std))
         self.size, self.mean, self.std = size, tuple(mean), tuple(std)
         self.has_class_token = any("cls_token" in name for name, _ in core.named_parameters())
 
@@ -83,6 +83,16 @@ class ImageBackbone(Backbone):
         for i, item in enumerate(items):
             pixels[i] = decode(item, self.size)
         return Pixels(pixels, self.mean, self.std)
+
+    def read_at(self, side: int) -> None:
+        before, self.size = self.size, side
+        try:
+            with torch.no_grad():
+                self(self.sample(1, 1))
+        except DRY_RUN_ERRORS:  # a table of positions is made for one size
+            self.size = before
+        self.preprocessing = _preprocessing(self.size, self.mean, self.std)
+        self._prints = {}
 
     def sample(self, rows: int, length: int) -> Batch:
         generator = torch.Generator().manual_seed(0)
@@ -105,6 +115,10 @@ class ImageBackbone(Backbone):
             channels_last = states.shape[1] == states.shape[2] != states.shape[3]
             return states.float().mean((1, 2) if channels_last else (2, 3))
         return states.float().mean(1) if states.dim() == 3 else states.float()
+
+
+def _preprocessing(size: int, mean: Sequence[float], std: Sequence[float]) -> str:
+    return f"image|{size}|{tuple(mean)}|{tuple(std)}|bicubic-whole"
 
 
 def build(source: Source, folder: Path, random: bool) -> ImageBackbone:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tltools import datasets, sources, studies
-from tltools.engine import adapters, classical, contrast, heads, layouts, loop, outcomes
+from tltools.engine import adapters, classical, contrast, dense, heads, layouts, loop, outcomes
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
@@ -74,6 +74,9 @@ class EngineKit:
         init: Init = "source",
         head: HeadKind = "ridge",
     ) -> Iterator[Outcome]:
+        if self.task.dense:
+            yield from (dense.probe(self, trial, init) for trial in trials)
+            return
         by_source: dict[str, list[Trial]] = defaultdict(list)
         for trial in trials:
             by_source[trial.source].append(trial)
@@ -94,6 +97,8 @@ class EngineKit:
                 yield outcomes.of_probe(self, trial, backbone, one, outputs, rows, features, init, each)
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
+        if self.task.dense:
+            return dense.finetune(self, trial, recipe)
         started = time.monotonic()
         base = self.backbone(trial.source, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
         train, validation = self._parts(trial)
@@ -110,7 +115,7 @@ class EngineKit:
             model = self._tuned(base, recipe, rows, feed, place, _seed(trial) + k)
             training = loop.Training(
                 model, feed, recipe, rows, place, self.task.loss, multiplier, _seed(trial) + k, self.ticket,
-                Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-{k}"), self._telling(trial),
+                Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-{k}"), self.telling(trial),
                 honest=outcomes.honest if self.kind == "classes" else loop.as_said,
             )  # fmt: skip
             tried.append((training.run().validation_loss, k, training))
@@ -130,7 +135,7 @@ class EngineKit:
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
             loop.Place(self.device, setting.precision == "bfloat16", 0, frozen), self.task.loss, 1.0, seed, self.ticket,
-            Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self._telling(trial),
+            Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self.telling(trial),
             pairs=contrast.draw_pairs(self.targets, train, pairs, seed),
         )  # fmt: skip
         training.run()
@@ -140,6 +145,9 @@ class EngineKit:
         return replace(outcome, card=card, seconds=time.monotonic() - started)
 
     def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        if self.task.dense:
+            yield from (dense.classical(self, trial) for trial in trials)
+            return
         started = time.monotonic()
         seen = classical.read(self.dataset.modality, classical.pick(self.view(self.dataset.modality), self._read))
         read = (time.monotonic() - started) / len(trials)
@@ -189,6 +197,8 @@ class EngineKit:
             if made.reads == "tabular":
                 with devices.seeded(seed or self.study.seed):
                     made.fit_items(self.view("tabular"), self.labelled)
+            if self.task.dense:
+                made.read_at(self.task.dense.side)
             made.to(self.device.name)
             if seed:
                 return made
@@ -299,7 +309,7 @@ class EngineKit:
                 model.scale.copy_(torch.where(spread < spread.median() / 100, spread.median(), spread).clamp(min=1e-6))
         return model
 
-    def _telling(self, trial: Trial) -> Callable[[Mapping[str, float]], None]:
+    def telling(self, trial: Trial) -> Callable[[Mapping[str, float]], None]:
         return lambda facts: self.ticket.event("epoch", trial=trial.id, note=trial.strategy, **facts)
 
 

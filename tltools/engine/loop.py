@@ -258,20 +258,23 @@ def predict(
     *,
     pooled: bool = False,
 ) -> Tensor:
-    """(len(rows), K) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length, `check` called
-    before each. With `pooled` the (len(rows), D) features instead that the head reads."""
+    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length,
+    `check` called before each. With `pooled` the (len(rows), D) features instead that the head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     order = np.argsort(feed.lengths[rows], kind="stable")
-    read, width = (model.pooled, model.backbone.width) if pooled else (model, model.head.out_features)
-    found = torch.empty(len(rows), width)
+    read = model.pooled if pooled else model
+    found = torch.empty(0, model.backbone.width if pooled else model.head.out_features)
     with torch.no_grad(), place.device.autocast(place.half):
         for start in range(0, len(order), 64):
             check()
             some = order[start : start + 64]
             batch, states = feed.take(rows[some], training=False)
-            found[torch.from_numpy(some)] = read(batch, states, place.boundary).float().cpu()
+            raw = read(batch, states, place.boundary).float().cpu()
+            if not start:
+                found = torch.empty(len(rows), *raw.shape[1:])
+            found[torch.from_numpy(some)] = raw
     for module, mode in modes:
         module.training = mode
     return found

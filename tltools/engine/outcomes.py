@@ -51,7 +51,7 @@ def of_probe(
         card |= {"validated_by": "leave_one_out", "validation_outputs": {"rows": rows[held], "outputs": said}}
     weights: dict[str, Any] = dict(head.tensors())
     if backbone.reads == "tabular":
-        weights |= _differing(backbone, None)
+        weights |= differing(backbone, None)
         card |= adapters.columns(backbone)
     return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), head.size)
 
@@ -105,7 +105,7 @@ def of_training(
         "head.mean": model.mean.cpu().numpy(),
         "head.scale": model.scale.cpu().numpy(),
         "head.temperature": np.array([temperature], np.float32),
-        **_differing(model.backbone, None if base.reads == "tabular" else base),
+        **differing(model.backbone, None if base.reads == "tabular" else base),
     }
     if base.reads == "tabular":
         card |= adapters.columns(base)
@@ -140,7 +140,7 @@ def _temperature(kit: EngineKit, held: np.ndarray, rows: np.ndarray) -> float:
     return 1.0 / heads.slope(held.astype(np.float64), kit.targets[rows], np.ones(len(rows)))
 
 
-def _differing(backbone: Backbone, base: Backbone | None) -> dict[str, np.ndarray]:
+def differing(backbone: Backbone, base: Backbone | None) -> dict[str, np.ndarray]:
     """The tensors of a backbone that differ from where it started, as `backbone.<name>`; all of them without a base."""
     before = {} if base is None else base.core.state_dict()
     return {

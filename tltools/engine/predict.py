@@ -106,7 +106,9 @@ def _number(name: str, cell: Any) -> float:
 
 def predictions(model: TrialModel, outputs: np.ndarray) -> list[dict[str, Any]]:
     """Outputs (N, K) as rows for people: {"row", "prediction", "probabilities": {class: share}}."""
-    classes = model.dataset.classes
+    classes, dense = model.dataset.classes, model.task.dense
+    if dense:
+        return [{"row": row, "prediction": dense.cell(found, classes)} for row, found in enumerate(outputs)]
     if not classes:
         return [{"row": row, "prediction": float(value)} for row, value in enumerate(outputs[:, 0])]
     return [
@@ -125,8 +127,12 @@ def joined(model: TrialModel, table: pd.DataFrame, outputs: np.ndarray) -> pd.Da
     own = table.drop(columns="_part", errors="ignore").rename(columns={"_where": "where"})
     if modalities()[model.dataset.modality].files:
         own = own[["where"]]
-    found: dict[str, Any] = {"prediction": outputs[:, 0].astype(np.float64)}
-    if classes:
+    found: dict[str, Any]
+    if dense := model.task.dense:
+        found = {"prediction": [dense.cell(one, classes) for one in outputs]}
+    else:
+        found = {"prediction": outputs[:, 0].astype(np.float64)}
+    if classes and not dense:
         found["prediction"] = [classes[code] for code in outputs.argmax(1)]
         found |= {f"p_{name}": outputs[:, k].astype(np.float64).round(6) for k, name in enumerate(classes)}
     taken = set(map(str, own.columns))

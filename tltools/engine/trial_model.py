@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tltools import datasets
 from tltools.artifacts import sealed
-from tltools.engine import classical, kit, torchvision_operators
+from tltools.engine import classical, dense, kit, torchvision_operators
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
 from tltools.engine.neighbours import of_tensors
@@ -74,11 +74,18 @@ class ClassicalModel(TrialModel):
         super().__init__(home, card)
         items = datasets.items(home, self.dataset, self.reads)
         rows, targets = self.rows(), datasets.target(home, self.dataset)
+        if self.task.dense:
+            self.fitted = items, targets, rows
+            return
         seed = kit._seed(self.trial)
         self.control = classical.Control(self.dataset, self.task, classical.pick(items, rows), targets[rows], seed=seed)
 
     def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
-        found = self.control.outputs(items)
+        if self.task.dense:
+            known, targets, rows = self.fitted
+            found = dense.control(self.task)([known[i] for i in rows], targets[rows], items, self.trial.seed)[0]
+        else:
+            found = self.control.outputs(items)
         _tell(ticket, done + len(items), total)
         return found
 
@@ -133,7 +140,29 @@ class NeuralModel(TrialModel):
         return self.decide(self.features(items, ticket, done, total))
 
 
-def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel:
+class PlacesModel(TrialModel):
+    """A backbone and a head over its maps."""
+
+    def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
+        super().__init__(home, card)
+        backbone.read_at(int(card["side"]))
+        self.reads, self.device = backbone.reads, devices.best()
+        self.model = dense.Places(backbone, self.task, self.task.width(self.dataset))
+        self.model.head.load_state_dict({name.removeprefix("head."): value for name, value in head.items()})
+        self.model.to(self.device.name).eval()
+
+    def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
+        encoded, found = self.model.backbone.encode(items), []
+        with torch.inference_mode():
+            for start in range(0, len(encoded), BATCH):
+                rows = np.arange(start, min(start + BATCH, len(encoded)))
+                batch = {k: v.to(self.device.name) for k, v in encoded.take(rows).items()}
+                found.append(self.task.decode(self.model(batch).float().cpu().numpy()))
+                _tell(ticket, done + start + len(rows), total)
+        return np.concatenate(found)
+
+
+def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel | PlacesModel:
     """Rebuilds the model of a sealed trial.
 
     Raises:
@@ -151,6 +180,9 @@ def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel:
     needs_backbone = bool(card.get("backbone_trained")) or source.family == "tabular"
     if not head or (needs_backbone and str(card.get("weights", "")).startswith("not kept")):
         raise _not_kept(home, card)
+    if tasks()[card["task"]].dense and head:
+        starts = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
+        return PlacesModel(home, card, _backbone(home, card, trial, source, starts), head)
     changes = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
     return NeuralModel(home, card, _backbone(home, card, trial, source, changes), head)
 

@@ -57,7 +57,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class _Collection:
+class Collection:
     """The files of a folder or an archive: their names, and how to get the bytes of one."""
 
     shown: str
@@ -95,7 +95,7 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
     labelled, word = asking.get().labelled, kind.word
     if path.is_file() and kind.has(path.name) and labelled:
         raise refuse(path.name, f"one {word} is no dataset.", kind.how)
-    with _collection(path, kind) as collection:
+    with opened(path, kind) as collection:
         files = [name for name in collection.names if kind.has(name)]
         if not files:
             some = listed(sorted({PurePosixPath(n).suffix.lower() or n for n in collection.names}))
@@ -108,7 +108,7 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
         if described is None and labelled and not any(layout.classes.values()):
             what = f"the {word}s lie in no class folders, and no table names their labels."
             raise refuse(collection.shown, what, kind.how)
-        done, reasons, remarks = _decode_all(collection, files, scratch, kind)
+        done, reasons, remarks = decode_all(collection, files, scratch, kind)
     others = set(collection.names) - set(files) - {label_file}
     skipped += [Skipped(where=n, reason=f"it is no {word}") for n in sorted(others) if not _is_read_me(n)]
     skipped += [Skipped(where=archives.readable(name), reason=reason) for name, reason in reasons.items()]
@@ -125,8 +125,8 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
         first = f" The first: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
         raise refuse(collection.shown, f"none of the {len(files)} {word}s could be used.{first}", kind.how)
     problems = [
-        *_skip_problems(collection.shown, skipped),
-        *_remark_notes(collection.shown, remarks, word),
+        *skip_problems(collection.shown, skipped),
+        *remark_notes(collection.shown, remarks, word),
         *label_notes,
     ]
     empty = table["label"].eq("") if target == "label" and "label" in table else None
@@ -137,17 +137,18 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
 
 
 @contextmanager
-def _collection(path: Path, kind: Kind) -> Iterator[_Collection]:
+def opened(path: Path, kind: Kind) -> Iterator[Collection]:
+    """Opens a folder, a zip or a single file of a kind."""
     if path.is_file() and kind.has(path.name):
-        yield _Collection(path.name, [path.name], lambda name: path.read_bytes())
+        yield Collection(path.name, [path.name], lambda name: path.read_bytes())
         return
     if path.is_dir():
         names, refused = _walk(path)
-        yield _Collection(path.name, names, lambda name: (path / name).read_bytes(), refused)
+        yield Collection(path.name, names, lambda name: (path / name).read_bytes(), refused)
         return
     with archives.opened(path) as (archive, infos):
         by_name = {i.filename: i for i in infos if not archives.is_system_file(i.filename)}
-        yield _Collection(path.name, list(by_name), lambda name: archives.content(archive, by_name[name], path.name))
+        yield Collection(path.name, list(by_name), lambda name: archives.content(archive, by_name[name], path.name))
 
 
 def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
@@ -175,9 +176,10 @@ def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
     return names, tuple(refused)
 
 
-def _decode_all(
-    collection: _Collection, names: list[str], media: Path, kind: Kind
+def decode_all(
+    collection: Collection, names: list[str], media: Path, kind: Kind
 ) -> tuple[dict[str, Decoded], dict[str, str], Counter[str]]:
+    """(decoded files, reasons of those that are not taken, remarks and how often) by name."""
     ask: Asking = asking.get()
     done: dict[str, Decoded] = {}
     reasons: dict[str, str] = {}
@@ -205,7 +207,7 @@ def _decode_all(
 
 
 def _label_table(
-    collection: _Collection, labels: list[str], files: list[str]
+    collection: Collection, labels: list[str], files: list[str]
 ) -> tuple[pd.DataFrame | None, str, list[Problem]]:
     """The table whose column names the files, with the full name in "_file"; None where there is none."""
     known: dict[str, str | None] = {}
@@ -233,7 +235,7 @@ def _label_table(
     return None, "", []
 
 
-def _read_labels(collection: _Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:
+def _read_labels(collection: Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:
     from tltools.formats import _csv_text, _excel, _json_lines, _parquet
 
     suffix = PurePosixPath(name).suffix.lower()
@@ -274,7 +276,8 @@ def _join(
     return joined, left[0] if len(left) == 1 else None, []
 
 
-def _skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
+def skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
+    """One warning for all files that were left out."""
     if not skipped:
         return []
     if len(skipped) == 1:
@@ -290,7 +293,8 @@ def _skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
     return [Problem(severity="warning", where=shown, what=what, remedy=remedy)]
 
 
-def _remark_notes(shown: str, remarks: Counter[str], word: str) -> list[Problem]:
+def remark_notes(shown: str, remarks: Counter[str], word: str) -> list[Problem]:
+    """One note for all that was changed in decoding."""
     if not remarks:
         return []
     said = ", ".join(f"{count} {remark}" for remark, count in remarks.most_common())

@@ -21,7 +21,7 @@ LONGEST = 768  # pixels that are kept of the longer side: more than any backbone
 SMALLEST = 6  # pixels of the shorter side; less shows nothing
 _READ = ("JPEG", "PNG", "WEBP")
 # what Pillow's decoders raise on damaged files
-_DAMAGED = (
+DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, TypeError, ZeroDivisionError, MemoryError,
     AttributeError, KeyError, OverflowError,
 )  # fmt: skip
@@ -57,7 +57,7 @@ def decode(content: bytes, media: Path, limits: Limits) -> Decoded:
         raise NotTaken(f"it has more than {most_pixels / 1e6:.0f} million pixels; make it smaller") from None
     except NotTaken:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise NotTaken(f"it is damaged and cannot be decoded ({str(error)[:80] or type(error).__name__})") from None
     if turn in range(2, 9):
         remarks.append("turned upright")

@@ -18,7 +18,7 @@ from tltools.reports.cards import trial_card as trial_card
 from tltools.reports.page import html as html
 from tltools.reports.readings import Cell, Readings, Share, read, titles
 from tltools.store import Store
-from tltools.tasks import Metric, tasks
+from tltools.tasks import Metric, row_classes, tasks
 
 
 def judge(home: Home, store: Store, study_id: str) -> Report:
@@ -76,7 +76,9 @@ def _report(
     verdicts = figures.verdict_rows(judged, names, sizes, margin)
     again = labels.curve_replicates(found)
     saved = labels.saved_rows(found, again, names, sizes)
-    by_group, few = groups.group_rows(found, datasets.rows(home, dataset.id), study.sensitive, dataset.classes, margin)
+    by_group, few = groups.group_rows(
+        found, datasets.rows(home, dataset.id), study.sensitive, row_classes(dataset), margin
+    )
     last = found.shares()[-1]
     best = max(found.of_kind("transfer", last).values(), key=lambda c: float(c.scores().mean()), default=None)
     more = labels.more_labels(found, again, best.arm, sizes) if best else None
@@ -112,7 +114,7 @@ def _report(
 def _labels(home: Home, dataset: Dataset, split: Split, found: Readings) -> dict[Share, int]:
     pool = np.concatenate([np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)])
     counts = None
-    if dataset.classes:
+    if row_classes(dataset):
         counts = np.bincount(datasets.target(home, dataset)[pool], minlength=len(dataset.classes))
     return {share: figures.labels_of(share, len(pool), counts) for share in found.shares()}
 
@@ -183,7 +185,7 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
         )
     if len(split.test) < 200:
         say("warning", "test part", f"has {len(split.test)} rows: only large gains can be decided.", "Add test rows.")
-    if dataset.classes and len(found.truth):
+    if row_classes(dataset) and len(found.truth):
         counts = np.bincount(found.truth, minlength=len(dataset.classes))
         thin = [f"{name} ({n})" for name, n in zip(dataset.classes, counts, strict=True) if n < 5]
         if thin:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from tltools.home import Home
 from tltools.judging.calibration import ece
 from tltools.records import Dataset, Problem, Trial
 from tltools.strategies import strategies
-from tltools.tasks import Metric
+from tltools.tasks import Metric, row_classes, tasks
 
 Array = NDArray[Any]
 
@@ -114,10 +115,15 @@ def share_of(trial: Trial) -> Share:
 
 
 def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Dataset) -> None:
-    rows, truth, outputs = predictions(folder / "predictions.parquet", dataset.classes)
+    classes, dense = row_classes(dataset), tasks()[dataset.task].dense
+    if dense:
+        table = pd.read_parquet(folder / "predictions.parquet")
+        rows, (truth, outputs) = table["row"].to_numpy(np.int64), dense.read_frame(table, dataset.classes)
+    else:
+        rows, truth, outputs = predictions(folder / "predictions.parquet", classes)
     if not len(found.rows):
-        found.rows, found.truth, found.scale = rows, truth, _scale(found.metric, truth, len(dataset.classes))
-    if not np.array_equal(rows, found.rows) or not np.isfinite(outputs).all():
+        found.rows, found.truth, found.scale = rows, truth, _scale(found.metric, truth, len(classes))
+    if not np.array_equal(rows, found.rows) or not (dense or np.isfinite(outputs).all()):
         what = "its predictions are not finite." if np.array_equal(rows, found.rows) else "it was scored on other rows."
         where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
         remedy = "It is left out; lower its learning rate or run the study again."
@@ -129,8 +135,9 @@ def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Datas
     cell.trials[trial.draw] = trial
     cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())
     cell.values[trial.draw] = values(truth, outputs)
-    cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if dataset.classes else outputs[:, 0]
-    if dataset.classes:
+    if not dense:
+        cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
+    if classes:
         cell.ece[trial.draw] = ece(outputs, truth)
 
 

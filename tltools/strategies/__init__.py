@@ -114,7 +114,7 @@ class Strategy:
     knobs: tuple[Knob, ...] = ()
     reads: tuple[str, ...] = ("text", "image", "tabular", "audio")  # sources it can work with
     families: tuple[str, ...] = ("transformers", "timm", "tabular")
-    targets: tuple[Literal["classes", "number"], ...] = ("classes", "number")  # kinds of target it can serve
+    targets: tuple[Literal["classes", "number", "places"], ...] = ("classes", "number")  # kinds of target it can serve
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     needs_source: bool = True  # False: the classical control
     order: int = 0  # place in lists: cheap ones first

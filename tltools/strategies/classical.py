@@ -25,5 +25,6 @@ classical = Strategy(
     run=run,
     layout=layout,
     needs_source=False,
+    targets=("classes", "number", "places"),
     order=20,
 )

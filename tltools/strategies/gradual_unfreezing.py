@@ -50,5 +50,6 @@ gradual_unfreezing = Strategy(
         decay(0.7),
         *TRAINING,
     ),
+    targets=("classes", "number", "places"),
     order=7,
 )

@@ -41,5 +41,6 @@ l2_sp = Strategy(
         *TRAINING,
         *AUGMENTATION,
     ),
+    targets=("classes", "number", "places"),
     order=8,
 )

@@ -43,5 +43,6 @@ last_block = Strategy(
         head_rate(1e-3),
         *TRAINING,
     ),
+    targets=("classes", "number", "places"),
     order=2,
 )

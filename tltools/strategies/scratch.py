@@ -28,5 +28,6 @@ scratch = Strategy(
     run=run,
     layout=layout,
     knobs=(rate(5e-4), head_rate(1e-3), *TRAINING, *AUGMENTATION),
+    targets=("classes", "number", "places"),
     order=22,
 )

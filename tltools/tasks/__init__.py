@@ -34,8 +34,27 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """What a task adds whose rows have more than one code or number: places of a picture are judged.
+
+    Truth and outputs are object arrays (M,), one element a row, whose content only the task's own file reads.
+    """
+
+    head: str  # class in `tltools.engine.heads_dense`
+    side: int  # pixels to which a picture is squeezed, where the source can read that size
+    tensors: Callable[
+        [np.ndarray, tuple[int, int]], np.ndarray
+    ]  # (truth, (h, w) of the head's maps) -> what loss reads
+    mirrored: Callable[[Any], Any]  # torch: such targets for pictures turned left to right
+    read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
+    classical: str  # function in `tltools.engine.classical_dense`
+    draws: Literal["mask", "boxes"]  # how a prediction is drawn over its picture
+    cell: Callable[[np.ndarray, Sequence[str]], str]  # one output as text
+
+
+@dataclass(frozen=True)
 class Task:
-    """A task's card. `outputs` arrays hold class probabilities (M, C) or predicted numbers (M, 1)."""
+    """A task's card. `outputs` arrays hold class probabilities (M, C), predicted numbers (M, 1), or see `Dense`."""
 
     key: str
     title: str
@@ -44,13 +63,19 @@ class Task:
     encode: Callable[[pd.Series, Sequence[str]], np.ndarray]  # -> (N,) int64 codes or float32 numbers
     problems: Callable[[pd.Series, Dataset], Sequence[Problem]]
     width: Callable[[Dataset], int]  # K of the head
-    closed_form: Literal["classes", "number"] | None  # which closed-form head applies
-    loss: Callable[[Any, Any, Mapping[str, float]], Any]  # torch: (raw (B, K), target (B,), {"smoothing"}) -> (B,)
+    closed_form: Literal["classes", "number"] | None  # which closed-form head applies; None: none
+    loss: Callable[[Any, Any, Mapping[str, float]], Any]  # torch: (raw (B, ..), target (B, ..), {"smoothing"}) -> (B,)
     decode: Callable[[np.ndarray], np.ndarray]  # raw head outputs (M, K) -> outputs (M, K)
     frame: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], pd.DataFrame]
     # (rows, truth, outputs, classes) -> the table of predictions.parquet: row, truth, prediction, p_0 ...
     metrics: tuple[Metric, ...]  # the first is the default
     order: int = 0
+    dense: Dense | None = None
+
+
+def row_classes(dataset: Dataset) -> tuple[str, ...]:
+    """Class names where every row has one class; () for numbers and where places of a row are judged."""
+    return dataset.classes if tasks()[dataset.task].closed_form == "classes" else ()
 
 
 def tasks() -> dict[str, Task]:

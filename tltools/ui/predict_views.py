@@ -16,6 +16,7 @@ from tltools.home import Home
 from tltools.modalities import Files, modalities
 from tltools.records import Dataset, Job
 from tltools.store import Store
+from tltools.tasks import tasks
 from tltools.ui import charts, live, state, uploads, widgets
 from tltools.ui.words import esc, short
 
@@ -136,6 +137,9 @@ def follow(job: Job, kinds: Sequence[str]) -> bool:
 def answer(row: Mapping[str, Any], dataset: Dataset) -> None:
     """One prediction: the word, how sure, and all classes as bars."""
     said = row.get("prediction")
+    if tasks()[dataset.task].dense:
+        st.code(short(str(said), 2000), language="json", wrap_lines=True)
+        return
     if not dataset.classes:
         st.metric(esc(dataset.target), f"{float(str(said)):.4g}", border=True)
         return

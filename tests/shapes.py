@@ -1,0 +1,56 @@
+"""Generated pictures of squares and discs with their masks and boxes, as zips that the formats read."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("ground", "square", "disc")
+
+
+def one(seed: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, float, float, float, float]]]:
+    """(picture (48, 64, 3), mask (48, 64), boxes of YOLO as class, middle, size): a dark square and a bright disc."""
+    random = np.random.default_rng(seed)
+    pixels, mask = random.integers(90, 130, (48, 64, 3)).astype(np.uint8), np.zeros((48, 64), np.uint8)
+    y, x = np.mgrid[:48, :64]
+    found = []
+    for code, left in ((1, 0), (2, 32)):
+        half = int(random.integers(6, 10))
+        middle = left + random.integers(half, 32 - half), random.integers(half, 48 - half)
+        away = np.abs([x - middle[0] + 0.5, y - middle[1] + 0.5])
+        inside = away.max(0) < half if code == 1 else np.hypot(*away) < half
+        pixels[inside], mask[inside] = ((200, 20, 20), (20, 40, 220))[code - 1], code
+        found.append((code - 1, middle[0] / 64, middle[1] / 48, 2 * half / 64, 2 * half / 48))
+    return pixels, mask, found
+
+
+def _png(values: np.ndarray) -> bytes:
+    held = io.BytesIO()
+    Image.fromarray(values).save(held, "PNG")
+    return held.getvalue()
+
+
+def with_masks(path: Path, count: int) -> Path:
+    """A zip of images/k.png, masks/k.png and classes.txt."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("classes.txt", "\n".join(CLASSES))
+        for k in range(count):
+            pixels, mask, _ = one(k)
+            archive.writestr(f"images/{k}.png", _png(pixels))
+            archive.writestr(f"masks/{k}.png", _png(mask))
+    return path
+
+
+def with_boxes(path: Path, count: int) -> Path:
+    """A zip of images/k.png, labels/k.txt (YOLO) and classes.txt."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("classes.txt", "\n".join(CLASSES[1:]))
+        for k in range(count):
+            pixels, _, boxes = one(k)
+            archive.writestr(f"images/{k}.png", _png(pixels))
+            archive.writestr(f"labels/{k}.txt", "\n".join(" ".join(map(str, box)) for box in boxes))
+    return path

@@ -1,0 +1,108 @@
+"""Detection from a zip of shapes to a verdict: targets, peaks, the loss, and boxes of new pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests import shapes
+from tltools import datasets, places, reports, studies
+from tltools.engine import predict
+from tltools.engine import study as engine
+from tltools.home import open_home
+from tltools.records import Study
+from tltools.store import open_store
+from tltools.tasks import _box_code as code
+from tltools.tasks.detection import DETECTION
+from tltools.tickets import QuietTicket
+
+BOXES = [np.array([[0, 0.1, 0.1, 0.42, 0.5], [1, 0.5, 0.4, 0.9, 0.8]]), np.zeros((0, 5)),
+         np.array([[1, 0.0, 0.0, 0.2, 0.2]])]  # fmt: skip
+SHORT = {"epochs": 30, "min_steps": 0, "batch_size": 4, "learning_rate": 2e-3, "head_rate": 1e-2, "rates_tried": 1}
+
+
+def perfect(shape: tuple[int, int] = (16, 16)) -> np.ndarray:
+    """Raw maps (3, 6, h, w) that say `BOXES` exactly."""
+    raw = np.full((3, 6, *shape), -9.0, np.float32)
+    for row, boxes in enumerate(BOXES):
+        for kind, x0, y0, x1, y1 in boxes:
+            x, y = (x0 + x1) / 2 * shape[1], (y0 + y1) / 2 * shape[0]
+            raw[row, int(kind), int(y), int(x)] = 6
+            raw[row, 2:, int(y), int(x)] = [np.log(x1 - x0), np.log(y1 - y0), x - int(x) - 0.5, y - int(y) - 0.5]
+    return raw
+
+
+def test_peaks_become_the_boxes_that_they_say() -> None:
+    found = code.decode(perfect())
+    for wanted, said in zip(BOXES, found, strict=True):
+        order = np.argsort(said[:, 0])
+        assert np.allclose(said[order, :5], wanted, atol=1e-5)
+    assert DETECTION.metrics[0].score(places.as_rows(BOXES), found) == pytest.approx(1.0)
+
+
+def test_two_peaks_of_one_object_become_one_box_and_of_two_classes_stay() -> None:
+    raw = perfect()
+    y, x = np.argwhere(raw[2, 1] == 6)[0]
+    raw[2, 1, y + 2, x + 2] = 5
+    raw[2, 2:, y + 2, x + 2] = [np.log(0.2), np.log(0.2), -2.0, -2.0]  # the same place, said from elsewhere
+    assert len(code.decode(raw)[2]) == 1
+    raw[2, 0, y, x] = 5
+    assert len(code.decode(raw)[2]) == 2
+
+
+def test_the_loss_is_least_where_the_maps_are_right_and_empty_pictures_count() -> None:
+    target = torch.from_numpy(code.padded(BOXES))
+    right = torch.from_numpy(perfect())
+    least = code.loss(right, target, {})
+    assert least.shape == (3,) and float(least.max()) < 0.1
+    for change in (lambda raw: raw[:, 2:].add_(0.5), lambda raw: raw[:, :2].mul_(-1), lambda raw: raw[1, 0].fill_(2.0)):
+        raw = right.clone()
+        change(raw)
+        assert float(code.loss(raw, target, {}).sum()) > float(least.sum()) + 0.1
+
+
+def test_mirrored_boxes_are_those_of_the_mirrored_picture() -> None:
+    target = torch.from_numpy(code.padded(BOXES))
+    turned = code.flipped(target)
+    assert torch.allclose(turned[0, 0], torch.tensor([0, 0.58, 0.1, 0.9, 0.5]))
+    assert torch.equal(turned[1], target[1]) and torch.allclose(code.flipped(turned), target)
+    raw = torch.from_numpy(perfect()).flip(-1)
+    raw[:, 4] *= -1  # where in its place the centre lies turns too
+    assert float(code.loss(raw, turned, {}).max()) < 0.1
+
+
+def test_predictions_come_back_as_they_were_written() -> None:
+    said = code.decode(perfect())
+    table = DETECTION.frame(np.arange(3), places.as_rows(BOXES), said, ("a", "ü"))
+    assert DETECTION.dense is not None
+    truth, outputs = DETECTION.dense.read_frame(table, ("a", "ü"))
+    for before, after in zip([*BOXES, *said], [*truth, *outputs], strict=True):
+        assert np.allclose(before, after, atol=1e-5)
+
+
+def test_a_study_of_shapes_finds_them(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "home")
+    dataset = datasets.add(home, shapes.with_boxes(tmp_path / "shapes.zip", 24))
+    assert dataset.task == "detection" and dataset.classes == shapes.CLASSES[1:]
+    study = Study(
+        dataset=dataset.id, sources=("bundled/tiny-resnet",), strategies=({"full_finetune": SHORT},),
+        controls=("classical",), draws=1,
+    )  # fmt: skip
+    key, ticket = studies.save(home, study), QuietTicket(home, open_store(home))
+    engine.run_one(ticket, key)
+    scores = {arm["strategy"]: arm["score"] for arm in reports.load(home, key).arms}
+    assert scores["full_finetune"] > 0.3 > scores["classical"]
+    trial = next(one for one in studies.expand(home, study) if one.strategy == "full_finetune")
+    given, out = shapes.with_boxes(tmp_path / "new.zip", 3), tmp_path / "out.parquet"
+    predict.run(ticket, {"trial": trial.id, "file": str(given), "out": str(out)})
+    said = places.as_rows([places.boxes_of(cell, dataset.classes, 6) for cell in pd.read_parquet(out)["prediction"]])
+    truth = places.as_rows([_corners(shapes.one(k)[2]) for k in range(3)])
+    assert DETECTION.metrics[0].score(truth, said) > 0.3
+
+
+def _corners(boxes: list[tuple[int, float, float, float, float]]) -> np.ndarray:
+    return np.array([[k, x - w / 2, y - h / 2, x + w / 2, y + h / 2] for k, x, y, w, h in boxes])

@@ -1,0 +1,115 @@
+"""Segmentation from a zip of shapes to a verdict, and back to masks of new pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests import shapes
+from tltools import datasets, places, reports, splits, studies
+from tltools.engine import explain, export, predict, trial_model
+from tltools.engine import study as engine
+from tltools.home import Home, open_home
+from tltools.records import Refusal, Study
+from tltools.store import open_store
+from tltools.tasks import tasks
+from tltools.tasks.segmentation import SEGMENTATION
+from tltools.tickets import QuietTicket
+
+SHORT = {"epochs": 8, "min_steps": 0, "batch_size": 4, "learning_rate": 1e-3, "head_rate": 1e-2, "rates_tried": 1}
+
+
+def test_the_loss_counts_no_ignored_pixel_and_helps_rare_classes() -> None:
+    raw, target = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randint(0, 3, (2, 4, 4))
+    target[0, 0, 0] = places.IGNORED
+    SEGMENTATION.loss(raw, target, {}).sum().backward()
+    assert raw.grad is not None
+    assert not raw.grad[0, :, 0, 0].any() and raw.grad[0, :, 1, 1].abs().sum() > 0
+    flat, rare = torch.zeros(1, 2, 1, 10), torch.zeros(1, 1, 10, dtype=torch.long)
+    rare[..., 0] = 1
+    better = flat.clone()
+    better[:, 1, :, 0] = 1  # one more on the one rare pixel
+    common = flat.clone()
+    common[:, 0, :, 5] = 1  # one more on one of nine common pixels
+    gain = [float(SEGMENTATION.loss(flat, rare, {}) - SEGMENTATION.loss(said, rare, {})) for said in (better, common)]
+    assert gain[0] == pytest.approx(3 * gain[1], rel=0.01)  # the square root of nine times as many
+
+
+def test_predictions_come_back_as_they_were_written() -> None:
+    random = np.random.default_rng(0)
+    truth, said = (places.as_rows([random.integers(0, 3, (5, 7)).astype(np.uint8) for _ in range(3)]) for _ in "ab")
+    truth[0][0, 0] = places.IGNORED
+    table = SEGMENTATION.frame(np.arange(3), truth, said, ("a", "b", "ü"))
+    assert SEGMENTATION.dense is not None
+    again = SEGMENTATION.dense.read_frame(table, ("a", "b", "ü"))
+    assert all(np.array_equal(x, y) for x, y in zip([*truth, *said], [*again[0], *again[1]], strict=True))
+
+
+def test_rows_without_a_class_of_their_own_are_split_as_one_stratum() -> None:
+    truth = places.as_rows([np.zeros((2, 2))] * 5)
+    assert splits.strata(truth).tolist() == [0] * 5
+    with pytest.raises(Refusal, match="one class each"):
+        parts = splits.Parts(np.arange(3), np.arange(1), np.arange(1), "")
+        splits.draw(splits.record("d", parts, seed=0, grouped_by=None), truth, per_class=2, draw=0, seed=0)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+    folder = tmp_path_factory.mktemp("segmentation")
+    home = open_home(folder / "home")
+    dataset = datasets.add(home, shapes.with_masks(folder / "shapes.zip", 24))
+    assert dataset.task == "segmentation" and dataset.classes == shapes.CLASSES and dataset.inputs == ("image",)
+    study = Study(
+        dataset=dataset.id, sources=("bundled/tiny-resnet",), strategies=({"full_finetune": SHORT},),
+        controls=("classical",), draws=1,
+    )  # fmt: skip
+    key = studies.save(home, study)
+    engine.run_one(QuietTicket(home, open_store(home)), key)
+    return home, study
+
+
+def test_a_study_of_shapes_is_judged_by_its_mean_iou(ran: tuple[Home, Study]) -> None:
+    home, study = ran
+    report = reports.load(home, studies.study_id(study))
+    scores = {arm["strategy"]: arm["score"] for arm in report.arms}
+    assert report.metric == "miou" and len(scores) == 2
+    assert scores["full_finetune"] > 0.6 and scores["classical"] > 0.6 > 1 / 3
+    for trial in studies.expand(home, study):
+        table = pd.read_parquet(home.trials / trial.id / "predictions.parquet")
+        truth, said = tasks()["segmentation"].dense.read_frame(table, shapes.CLASSES)  # type: ignore[union-attr]
+        assert SEGMENTATION.metrics[0].score(truth, said) == pytest.approx(scores[trial.strategy])
+
+
+def test_a_sealed_trial_says_the_same_of_the_same_pictures(ran: tuple[Home, Study]) -> None:
+    home, study = ran
+    dataset = datasets.get(home, study.dataset)
+    for trial in studies.expand(home, study):
+        model = trial_model.load(home, trial.id)
+        stored = model.stored()
+        items = datasets.items(home, dataset, "image")
+        again = model.outputs([items[row] for row in stored["row"]])
+        before = [places.mask_of(cell, dataset.classes) for cell in stored["prediction"]]
+        assert np.mean([np.mean(a == b) for a, b in zip(before, again, strict=True)]) > 0.999
+
+
+def test_new_pictures_get_masks_and_what_cannot_be_is_refused(ran: tuple[Home, Study]) -> None:
+    home, study = ran
+    trial = next(one for one in studies.expand(home, study) if one.strategy == "full_finetune")
+    given, out = shapes.with_masks(home.root.parent / "new.zip", 3), home.root.parent / "out.parquet"
+    ticket = QuietTicket(home, open_store(home))
+    predict.run(ticket, {"trial": trial.id, "file": str(given), "out": str(out)})
+    cells = pd.read_parquet(out)["prediction"]
+    assert len(cells) == 3 and set(np.unique(places.mask_of(cells[0], shapes.CLASSES))) == {0, 1, 2}
+    with pytest.raises(Refusal, match="cannot be exported"):
+        export.run(ticket, {"trial": trial.id, "to": str(home.root.parent / "exported")})
+    with pytest.raises(Refusal, match="not explained"):
+        explain.run(ticket, {"trial": trial.id, "what": "attribution"})
+
+
+def test_strategies_that_need_a_class_a_row_are_refused(ran: tuple[Home, Study]) -> None:
+    home, study = ran
+    asked = study.model_copy(update={"strategies": ("knn",)})
+    problems = [one for one in studies.check(home, asked) if one.severity == "error"]
+    assert any("can predict classes only" in one.what for one in problems)
