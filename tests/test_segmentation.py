@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from tests import shapes
 from tltools import datasets, places, reports, splits, studies
-from tltools.engine import explain, export, predict, trial_model
+from tltools.engine import dense, explain, export, predict, trial_model
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
 from tltools.records import Refusal, Study
