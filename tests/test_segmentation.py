@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from tests import shapes
 from tltools import datasets, places, reports, splits, studies
-from tltools.engine import explain, export, predict, trial_model
+from tltools.engine import dense, explain, export, predict, trial_model
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
 from tltools.records import Refusal, Study
@@ -113,3 +116,13 @@ def test_strategies_that_need_a_class_a_row_are_refused(ran: tuple[Home, Study])
     asked = study.model_copy(update={"strategies": ("knn",)})
     problems = [one for one in studies.check(home, asked) if one.severity == "error"]
     assert any("can predict classes only" in one.what for one in problems)
+
+
+def test_a_probe_leaves_the_backbone_as_it_was(ran: tuple[Home, Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    home, study = ran
+    monkeypatch.setattr(dense, "FROZEN", replace(dense.FROZEN, epochs=1, min_steps=0))
+    probed = study.model_copy(update={"strategies": ("linear_probe",), "controls": ("random_frozen",)})
+    engine.run_one(QuietTicket(home, open_store(home)), studies.save(home, probed))
+    for trial in studies.expand(home, probed):
+        names = set(load_file(home.trials / trial.id / "model.safetensors"))
+        assert names and all(name.startswith("head.") for name in names)
