@@ -168,7 +168,9 @@ def script(facts: Facts) -> str:
     parts.append(WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
     text, before = "", ""
     for part in parts:
-        gap = "\n\n" if "def " in (part[:4], before[:4]) or "\n\n\ndef " in part else "\n" if before else ""
+        inside = before.rstrip("\n").rpartition("\n")[2].startswith(" ")  # it ends in the body of a function
+        wide = inside or part.startswith("def ") or "\n\n\ndef " in part
+        gap = "\n\n" if wide else "\n" if before else ""
         text, before = text + gap + part, part
     return text
 
