@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fairlearn import metrics as fair
 
+from benchmarks import fairness as bench
 from benchmarks.fairness import equalised
 from tests.test_real_data import judged
 from tltools import datasets, studies
@@ -138,3 +139,16 @@ def test_a_study_with_remedies_runs_and_depends_on_its_groups(home: Home, tmp_pa
     with_groups = studies.settle(home, Study(**asked, sensitive=("sex",)))
     ids = [{t.strategy: t.id for t in studies.expand(home, one)} for one in (without, with_groups)]
     assert [key for key in keys if ids[0][key] != ids[1][key]] == list(keys[1:])
+
+
+def test_the_benchmark_compares_every_remedy_with_the_plain_probe(home: Home, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    found = bench.judged(home, people(home, tmp_path), "sex", (1.0,), 2)
+    arms = {arm["arm"]: arm for arm in found["arms"]}
+    assert set(arms) == {bench.PLAIN, *bench.REMEDIES, bench.THRESHOLDS, "classical"}
+    plain = arms[bench.PLAIN]
+    for arm in arms.values():
+        if arm is not plain:
+            assert arm["moved"][0] == pytest.approx(arm["gap"][0] - plain["gap"][0], abs=1e-6)
+            assert arm["cost"][0] == pytest.approx(arm["score"][0] - plain["score"][0], abs=1e-6)
+            assert arm["cost"][1] <= arm["cost"][0] <= arm["cost"][2]
+    assert all(f"| {name} |" in bench.page({"people": found}) for name in arms)

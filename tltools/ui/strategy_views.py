@@ -67,6 +67,8 @@ def _card(
         drawn = st.container()
         st.caption(f"{why} {strategy.what}".lstrip())
         st.caption(f"_{strategy.when}_")
+        if strategy.needs_groups and fits:
+            st.caption("Needs a column under “Groups to report on”.")
         known = [knob for knob in strategy.knobs if dataset.modality == "image" or knob.key not in augmentation.KEYS]
         knobs = dict(start.get(strategy.key, {}))
         if known and fits:

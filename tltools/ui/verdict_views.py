@@ -12,7 +12,7 @@ from tltools import reports
 from tltools.records import Report
 from tltools.reports import views as tables
 from tltools.tasks import Metric, tasks
-from tltools.ui import charts, verdict_charts, widgets
+from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
 
 Row = Mapping[str, Any]
@@ -183,6 +183,7 @@ def curves(report: Report) -> None:
         r["multiplier"] for r in report.labels_saved
     ):
         st.caption("Labels saved cannot be told. " + " ".join(sorted(why)))
+    worth_views.asked(report)
 
 
 def downloads(report: Report) -> None:
