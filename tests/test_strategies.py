@@ -126,7 +126,7 @@ def test_controls_start_without_a_source_and_others_with_one() -> None:
 def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
-        "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit",
+        "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro",
     }  # fmt: skip
     assert {s.key for s in ALL if s.kind == "control"} == {"scratch", "random_frozen", "classical"}
 
@@ -228,9 +228,19 @@ def test_augmentation_is_off_by_default_and_a_switch_turns_it_on() -> None:
     assert all(layout.boundary == 0 for s in ALL for r in recipes(s) if r.augmentation for layout in r.phases)
 
 
-def test_few_shot_strategies_serve_classes_only_and_the_others_numbers_too() -> None:
-    assert {s.key for s in ALL if s.targets == ("classes",)} == {"prototype", "knn", "setfit"}
-    assert all(s.targets == ("classes", "number") for s in ALL if s.key not in {"prototype", "knn", "setfit"})
+def test_few_shot_strategies_and_remedies_serve_classes_only_and_the_others_numbers_too() -> None:
+    of_classes = {"prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro"}
+    assert {s.key for s in ALL if s.targets == ("classes",)} == of_classes
+    assert all(s.targets == ("classes", "number") for s in ALL if s.key not in of_classes)
+
+
+def test_the_remedies_alone_need_groups_and_ask_for_their_heads() -> None:
+    asked = {"reweighting": "reweighted", "group_balanced": "group_balanced", "group_dro": "group_dro"}
+    assert {s.key for s in ALL if s.needs_groups} == set(asked)
+    for key, head in asked.items():
+        kit = NotingKit()
+        list(strategies()[key].run(kit, trials(strategies()[key], 2)))
+        assert kit.calls == [("probe", {"head": head})] * 2
 
 
 def test_prototypes_and_neighbours_ask_for_their_heads_on_frozen_features() -> None:

@@ -120,6 +120,9 @@ def check(home: Home, study: Study) -> list[Problem]:
     for strategy, _ in arms:
         if why := trials.unserved(strategy, dataset.task):
             say("error", f"strategy {strategy.key}", why, "Leave it out, or choose linear_probe.")
+        if strategy.needs_groups and not study.sensitive:
+            what = "needs a column that says which group a row belongs to; the study names none as sensitive."
+            say("error", f"strategy {strategy.key}", what, "Name one under sensitive, or choose linear_probe.")
     _check_numbers(study, say)
     chosen = []
     for source_id in study.sources:

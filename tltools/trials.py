@@ -101,7 +101,7 @@ def _trial(
     per_class: int | None,
     draw: int,
 ) -> Trial:
-    decides = {
+    decides: dict[str, Any] = {
         "version": RECIPE_VERSION,
         "dataset": dataset.id,
         "split": split.id,
@@ -113,6 +113,8 @@ def _trial(
         "draw": draw,
         "seed": study.seed,
     }
+    if strategy.needs_groups:
+        decides["sensitive"] = study.sensitive
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
     return Trial(
         id=digest,

@@ -91,19 +91,21 @@ def ridge_classifier(
     classes: int,
     *,
     balanced: bool = True,
+    weights: Array | None = None,
     strengths: Sequence[float] = STRENGTHS,
     choose: Choose = "log_loss",
 ) -> Head:
     """Fits a classifier on (n, D) features and (n,) class codes below `classes`.
 
-    balanced: each class present weighs the same, whatever its size.
+    balanced: each class present weighs the same, whatever its size. weights: (n,) above 0, instead.
     choose: the leave-one-out figure that picks the strength; of equals the stronger wins.
     Raises: ValueError when there is no row, or a feature is not finite.
     """
     codes = np.asarray(codes, np.int64)
     present, y_all = np.unique(codes, return_inverse=True)
     counts = np.bincount(y_all)
-    weights = 1.0 / counts[y_all] if balanced else np.ones(len(codes))
+    if weights is None:
+        weights = 1.0 / counts[y_all] if balanced else np.ones(len(codes))
     weights = weights * (len(codes) / max(weights.sum(), 1e-300))
     mean, scale = standardise(features, weights)
     absent = -np.log(len(codes) + classes)  # the log odds of a class that no training row shows

@@ -18,20 +18,21 @@ from tltools.engine import adapters, classical, contrast, heads, layouts, loop, 
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
+from tltools.engine.fair_heads import fair_head
 from tltools.engine.features import BoundaryReader, FeatureStore
 from tltools.engine.feeds import Feed
 from tltools.engine.neighbours import Neighbours, neighbours
 from tltools.engine.prototypes import prototypes
+from tltools.judging import fairness
 from tltools.plans import Plan
-from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
-from tltools.strategies import Outcome, Recipe
+from tltools.records import Dataset, Refusal, Source, Split, Study, Trial, refuse
+from tltools.strategies import HeadKind, Outcome, Recipe
 from tltools.tasks import Task, tasks
 from tltools.tickets import Ticket
 
 RARE_ROWS = 5000  # labelled texts below which the word table stays frozen: most of its words never occur in them
 LEAST_VALIDATION = 16  # rows below which there is no early stopping
 Init = Literal["source", "random"]
-HeadKind = Literal["ridge", "prototypes", "neighbours"]
 
 
 class EngineKit:
@@ -215,6 +216,17 @@ class EngineKit:
         drawn = [rows for trial in one_a_draw.values() for rows in self.draw(trial)]
         return np.unique(np.concatenate([*drawn, self.test]))
 
+    @functools.cached_property
+    def _groups(self) -> np.ndarray:
+        """(N,) names of the groups that the study's sensitive columns make together.
+
+        Raises:
+            Refusal: the study names none.
+        """
+        if not self.study.sensitive:
+            raise refuse("sensitive", "must name a column for this strategy; got none.", "Name the column of groups.")
+        return fairness.groups_of(datasets.rows(self.home, self.dataset.id), self.study.sensitive)
+
     def _features(self, backbone: Backbone, kind: str) -> np.ndarray:
         """(rows of `_read`, D) float32."""
 
@@ -230,8 +242,11 @@ class EngineKit:
         targets, width = self.targets[self._read], self.task.width(self.dataset)
         if kind == "ridge":
             return heads.fit_many(table, targets, draws, self.kind, classes=width)
-        fit = prototypes if kind == "prototypes" else neighbours
-        return heads.each_draw(draws, lambda rows: fit(table[rows], targets[rows], width))
+        if kind == "prototypes" or kind == "neighbours":
+            fit = prototypes if kind == "prototypes" else neighbours
+            return heads.each_draw(draws, lambda rows: fit(table[rows], targets[rows], width))
+        groups = self._groups[self._read]
+        return heads.each_draw(draws, lambda rows: fair_head(kind, table[rows], targets[rows], groups[rows], width))
 
     def _reader(self, base: Backbone, trial: Trial, recipe: Recipe, frozen: int) -> tuple[BoundaryReader | None, int]:
         """Cached activations at the deepest boundary that no phase opens, and that boundary; (None, 0) where there is

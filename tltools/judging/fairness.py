@@ -6,7 +6,7 @@ more than two classes work; gaps are the largest difference between two groups, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,12 @@ def intersections(columns: Mapping[str, Array]) -> Array:
         ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True))
         for row in zip(*(columns[name] for name in names), strict=True)
     ])  # fmt: skip
+
+
+def groups_of(table: pd.DataFrame, columns: Sequence[str]) -> Array:
+    """(N,) names of the groups that `columns` of the table make: their intersections where there are several."""
+    found = {name: as_groups(table[name]) for name in columns}
+    return intersections(found) if len(found) > 1 else found[columns[0]]
 
 
 def sizes(groups: Array) -> dict[str, int]:

@@ -14,6 +14,7 @@ from tltools import registry
 from tltools.records import Knob, Trial
 
 Knobs = Mapping[str, Any]
+HeadKind = Literal["ridge", "prototypes", "neighbours", "reweighted", "group_balanced", "group_dro"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Kit(Protocol):
         *,
         features: Literal["pooled", "layers"] = "pooled",
         init: Literal["source", "random"] = "source",
-        head: Literal["ridge", "prototypes", "neighbours"] = "ridge",
+        head: HeadKind = "ridge",
     ) -> Iterator[Outcome]:
         """Heads on frozen features without gradient steps: all draws, fractions and strengths of `trials` together."""
 
@@ -114,6 +115,7 @@ class Strategy:
     reads: tuple[str, ...] = ("text", "image", "tabular", "audio")  # sources it can work with
     families: tuple[str, ...] = ("transformers", "timm", "tabular")
     targets: tuple[Literal["classes", "number"], ...] = ("classes", "number")  # kinds of target it can serve
+    needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     needs_source: bool = True  # False: the classical control
     order: int = 0  # place in lists: cheap ones first
 
