@@ -301,9 +301,18 @@ class EngineKit:
             model.take_head(head)
         else:
             some = rows.train[np.linspace(0, len(rows.train) - 1, min(256, len(rows.train))).astype(np.int64)]
-            with torch.no_grad():
-                batch, states = feed.take(some, training=False)
-                pooled = base(batch) if states is None else base.resume(batch, states, place.boundary)
+            layout, size = recipe.phases[0], recipe.batch_size
+            with torch.no_grad(), devices.seeded(seed):
+                own = layouts.set_modes(model, layout, recipe, place.boundary)
+                if not own:
+                    model.eval()
+                # norms that will read their batch see features unlike those that the source's statistics give
+                parts = np.array_split(some, max(1, len(some) // size)) if own else [some]
+                taken = [feed.take(part, training=False) for part in parts]
+                backbone = model.backbone
+                pooled = torch.cat(
+                    [backbone(b) if s is None else backbone.resume(b, s, place.boundary) for b, s in taken]
+                )
                 spread = pooled.std(0).nan_to_num(1.0) if len(some) > 1 else torch.ones_like(pooled[0])
                 model.mean.copy_(pooled.mean(0))
                 model.scale.copy_(torch.where(spread < spread.median() / 100, spread.median(), spread).clamp(min=1e-6))

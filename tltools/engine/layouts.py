@@ -76,17 +76,24 @@ def arrange(
         own = [p for p in backbone.stage_parameters(stage).values() if p.requires_grad]
         matrices, vectors = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]
         groups += [_group(matrices, rate * multiplier, recipe.weight_decay), _group(vectors, rate * multiplier, 0.0)]
+    set_modes(model, layout, recipe, frozen_bottom)
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def set_modes(model: Tuned, layout: Layout, recipe: Recipe, frozen_bottom: int) -> bool:
+    """Sets what trains to training and the rest to evaluation; says whether a norm then reads its own batch."""
     model.train()
-    for i, stage_ in enumerate(backbone.stages):
+    for i, stage_ in enumerate(model.backbone.stages):
         if i >= frozen_bottom and i < len(layout.rates) and layout.rates[i] > 0:
             continue
         for module in stage_.modules:
             module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
-    for module in backbone.modules():
+    for module in model.backbone.modules():
         small = recipe.batch_size < SOUND_BATCH or layout.part != "all"
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
             module.eval()  # statistics of a few rows are worse than the source's
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    norms = (module for module in model.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return any(norm.training for norm in norms)
 
 
 def _knows(norm: nn.modules.batchnorm._BatchNorm) -> bool:
