@@ -1,0 +1,22 @@
+"""Modes of a tuned model: norms read their own batch only where everything is trained on batches large enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from tltools import sources
+from tltools.engine import layouts
+from tltools.engine.backbone import load_backbone
+from tltools.home import Home
+from tltools.strategies import Layout, Recipe
+
+
+@pytest.mark.parametrize(("rows", "own"), [(layouts.SOUND_BATCH, True), (layouts.SOUND_BATCH - 1, False)])
+def test_norms_read_their_batch_only_where_it_is_large(home: Home, rows: int, own: bool) -> None:
+    card = sources.get(home, "bundled/tiny-resnet")
+    model = layouts.Tuned(load_backbone(home, card), 2)
+    for name, buffer in model.backbone.named_buffers():
+        if name.endswith("running_mean"):
+            buffer += 0.1  # statistics that were learned
+    layout = Layout(rates=(1e-3,) * len(model.backbone.stages), head=1e-3)
+    assert layouts.set_modes(model, layout, Recipe(phases=(layout,), batch_size=rows), 0) is own
