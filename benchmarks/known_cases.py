@@ -83,6 +83,12 @@ CASES: dict[str, dict[str, Any]] = {
         "strategies": [{"full_finetune": BOXES}], "controls": [{"scratch": {**BOXES}}, "classical"],
         "fractions": [0.2, 1.0], "draws": 2,
     },
+    "fsdd": {
+        "dataset": "fsdd/fsdd_train.zip", "test": "fsdd/fsdd_test.zip", "sources": [IMAGENET],
+        "strategies": ["linear_probe", {"full_finetune": {"learning_rate": 1e-3, "epochs": 12}}],
+        "controls": [{"scratch": {"learning_rate": 1e-3, "epochs": 12}}, "random_frozen", "classical"],
+        "fractions": [1.0], "draws": 2,
+    },
     "promoters": {
         "dataset": "promoters/promoters.csv", "target": "label", "inputs": ["sequence"], "sources": [MINILM],
         "strategies": ["linear_probe", "multilayer_probe"], "controls": ["random_frozen", "classical"],

@@ -47,8 +47,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in HEAVY:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Blocked(), *sys.meta_path])
-    # AppTest leaves the page as `__main__`, which a later test's child processes would run first
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     # AppTest itself keeps functions in the session; the browser tests run with the rule enforced
     config.set_option("runner.enforceSerializableSessionState", False)
     config.set_option("client.showErrorDetails", "full")

@@ -188,7 +188,7 @@ def test_more_labels_a_class_than_there_are_is_a_warning(home: Home, wine: Datas
 def test_numbers_have_no_labels_per_class(home: Home) -> None:
     diabetes = samples.add(home, "diabetes")
     asked = study(diabetes, sources=("bundled/table-net",), strategies=("full_finetune",), per_class=(8,))
-    assert any("needs classes" in line for line in errors(home, asked))
+    assert any("needs rows of one class each" in line for line in errors(home, asked))
 
 
 def test_no_controls_is_a_warning_and_an_arm_that_does_not_fit_is_a_note(home: Home) -> None:
