@@ -1,7 +1,8 @@
 """Runs the benchmarks and writes docs/performance.json and docs/performance.md: `python -m benchmarks [--quick]`.
 
 All run in one process, one after the other; inside each the contenders take turns. A benchmark that was not asked for
-keeps the figures of an earlier run. `judge` and `known_cases` are commands of their own.
+keeps the figures of an earlier run. `tasks`, alone, writes docs/results.md; `judge`, `known_cases` and others are
+commands of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import figures
+from benchmarks import figures, tasks
 from tltools.engine import torchvision_operators
 
 NAMES = ("study", "sweep", "tail", "finetune", "warm", "estimate", "budget", "scale", "screens")
@@ -32,6 +33,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder that the two documents are written into")
     parser.add_argument("--note", default="", help="a sentence that goes beside the figures, as of other work running")
     asked = parser.parse_args(words)
+    if asked.names == ["tasks"]:
+        if asked.data is None and not asked.quick:
+            parser.error("tasks needs --data")
+        tasks.main(asked.data, run=not asked.quick)
+        return 0
     unknown = sorted(set(asked.names) - set(NAMES))
     if unknown:
         parser.error(f"NAME must be one of {', '.join(NAMES)}; got {', '.join(unknown)}")

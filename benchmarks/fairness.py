@@ -13,23 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fairlearn.postprocessing import ThresholdOptimizer
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from benchmarks.known_cases import DOCS, MINILM
 from tltools import datasets, reports, studies
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
-from tltools.judging import fairness, remedies
+from tltools.judging import fairness
 from tltools.judging.verdict import Gain, measure
-from tltools.records import Study, refuse
-from tltools.reports.readings import Cell, predictions, read
+from tltools.records import Study
+from tltools.reports.readings import read
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
 PLAIN = "linear_probe"
-REMEDIES = ("reweighting", "group_balanced", "group_dro")
-THRESHOLDS = "thresholds per group"
+REMEDIES = ("reweighting", "group_balanced", "group_dro", "group_thresholds")
 MARGIN = 0.01
 ODDS = "equalized_odds_difference"
 COMPAS = ["age", "sex", "race", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count",
@@ -37,6 +34,8 @@ COMPAS = ["age", "sex", "race", "juv_fel_count", "juv_misd_count", "juv_other_co
 CASES: dict[str, dict[str, Any]] = {
     "compas": {"file": "compas/compas_two_years.csv", "target": "two_year_recid", "inputs": COMPAS,
                "sensitive": "race", "fractions": (0.5,)},
+    "adult": {"file": "adult/income_evaluation.csv", "target": "income", "inputs": None, "sensitive": "sex",
+              "fractions": (0.05,)},
 }  # fmt: skip
 
 
@@ -77,15 +76,13 @@ def judged(
     kept, few = fairness.judged(groups)
     cells = {arm.strategy: cell for (arm, _), cell in readings.cells.items()}
     said = {key: np.stack([cell.said[draw] for draw in cell.draws]) for key, cell in cells.items()}
-    said[THRESHOLDS] = np.stack([_thresholds(home, cells[PLAIN], draw, dataset.classes, names, groups)
-                                 for draw in cells[PLAIN].draws])  # fmt: skip
     assert metric.influence or metric.per_row
     values = metric.influence or metric.per_row
     wide = np.eye(len(dataset.classes))
     scores = {key: np.stack([values(readings.truth, wide[one]) for one in arm]) for key, arm in said.items()}  # type: ignore[misc]
     truth, classes = readings.truth[kept], len(dataset.classes)
     arms = []
-    for key in (PLAIN, *REMEDIES, THRESHOLDS, "classical"):
+    for key in (PLAIN, *REMEDIES, "classical"):
         arm = said[key]
         (gap,) = [g for g in fairness.gaps(truth, arm[:, kept], groups[kept], classes) if g.metric == ODDS]
         own = measure(scores[key], np.zeros_like(scores[key]))
@@ -110,61 +107,6 @@ def _bounds(gain: Gain) -> list[float]:
     return [gain.gain, gain.bound(0.025), gain.bound(0.975)]
 
 
-def equalised(
-    held: np.ndarray,
-    held_truth: np.ndarray,
-    held_groups: np.ndarray,
-    outputs: np.ndarray,
-    groups: np.ndarray,
-    *,
-    seed: int = 0,
-) -> np.ndarray:
-    """(M,) codes said of two classes when each group gets thresholds of its own, chosen on held-out rows so that true
-    and false positive rates agree at the best balanced accuracy (fairlearn's ThresholdOptimizer; Hardt et al. 2016).
-
-    held (R, 2), outputs (M, 2) probabilities; held_truth (R,) codes; names of groups (R,) and (M,). A prediction needs
-    the group, and is drawn at random where two thresholds are mixed. Groups that are small or of one class among the
-    held-out rows share thresholds.
-
-    Raises: Refusal when there are not two classes.
-    """
-    if held.shape[1] != 2 or len(np.unique(held_truth)) != 2:
-        raise refuse("thresholds", "need two classes among the held-out rows.", "Choose a weighting remedy instead.")
-
-    class AsSaid(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-        """A fitted classifier whose rows are its probabilities."""
-
-        classes_ = np.arange(2)
-
-        def __sklearn_is_fitted__(self) -> bool:
-            return True
-
-        def fit(self, rows: np.ndarray, truth: np.ndarray) -> AsSaid:
-            return self
-
-        def predict_proba(self, rows: np.ndarray) -> np.ndarray:
-            return np.asarray(rows, np.float64)
-
-    names, codes = np.unique(held_groups, return_inverse=True)
-    per_class = np.stack([np.bincount(codes[held_truth == k], minlength=len(names)) for k in (0, 1)])
-    enough = names[(per_class.sum(0) >= remedies.LEAST) & (per_class.min(0) > 0)]
-    together = [np.where(np.isin(one, enough), one.astype(object), "") for one in (held_groups, groups)]
-    optimiser = ThresholdOptimizer(
-        estimator=AsSaid(), constraints="equalized_odds", objective="balanced_accuracy_score", prefit=True,
-        predict_method="predict_proba",
-    )  # fmt: skip
-    optimiser.fit(held, held_truth, sensitive_features=together[0])
-    return np.asarray(optimiser.predict(outputs, sensitive_features=together[1], random_state=seed), np.int64)
-
-
-def _thresholds(home: Home, plain: Cell, draw: int, classes: Any, names: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """What the plain probe of a draw says with thresholds per group, chosen on its left-out training rows."""
-    folder = home.trials / plain.trials[draw].id
-    rows, truth, held = predictions(folder / "validation.parquet", classes)
-    _, _, outputs = predictions(folder / "predictions.parquet", classes)
-    return equalised(held, truth, names[rows], outputs, groups, seed=draw)
-
-
 def page(found: dict[str, Any]) -> str:
     """The document, of what each case came to."""
     lines = [
@@ -177,7 +119,7 @@ def page(found: dict[str, Any]) -> str:
         f"{100 * MARGIN:g} point.",
         "Resampling widens a largest difference, so that a small gap can lie below its own interval; differences "
         "between arms, resampled together, are less touched by that.",
-        "Thresholds per group need the group of every row that is predicted; the other remedies only while training.",
+        "`group_thresholds` needs the group of every row that is predicted, the other remedies only while training.",
         "",
     ]  # fmt: skip
     words = {"positive": "wider", "negative": "narrower", "leaning_positive": "leaning wider", "neutral": "the same",

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from tltools.tickets import Ticket
 
 CLASSES = ("ground", "square", "disc")
 
@@ -54,3 +61,30 @@ def with_boxes(path: Path, count: int) -> Path:
             archive.writestr(f"images/{k}.png", _png(pixels))
             archive.writestr(f"labels/{k}.txt", "\n".join(" ".join(map(str, box)) for box in boxes))
     return path
+
+
+def exported(ticket: Ticket, trial: str, to: Path, most_lines: int) -> dict[str, Any]:
+    """Exports a trial: the replay agrees, a changed folder does not, the script is short, formatted and alone."""
+    from safetensors.torch import load_file, save_file
+
+    from tltools.engine import export, replay, trial_model
+
+    result = export.run(ticket, {"trial": trial, "to": str(to)})
+    assert result["replay"]["agrees"] and result["replay"]["rows"], result["replay"]
+    assert {"model.safetensors", "card.json", "MODEL_CARD.md", "preprocessing.json"} <= set(result["files"])
+    script = (to / "predict.py").read_text()
+    assert "tltools" not in script and sum(bool(line.strip()) for line in script.splitlines()) <= most_lines
+    ruff = [Path(sys.executable).with_name("ruff"), "format", "--line-length", "120", "--diff", "--isolated"]
+    assert subprocess.run([*ruff, to / "predict.py"], capture_output=True).returncode == 0
+    other = shutil.copytree(to, to.with_name("other"))
+    tensors = load_file(other / "model.safetensors")
+    tensors["head.last.weight"] = tensors["head.last.weight"].flip(0).contiguous()
+    save_file(tensors, other / "model.safetensors")
+    assert not replay.check(ticket, trial_model.load(ticket.home, trial), other)["agrees"]
+    return result
+
+
+def alone(folder: Path, given: Path, out: Path) -> None:
+    """Runs the script of an export as its user would, where tltools is not on the path."""
+    command = [sys.executable, "-I", "-B", folder / "predict.py", given, out]
+    subprocess.run(command, check=True, cwd=folder.parent, timeout=120)

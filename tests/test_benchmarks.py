@@ -12,7 +12,22 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import baselines, budget, estimate, figures, finetune, ground, scale, screens, study, sweep, tail, warm
+from benchmarks import (
+    baselines,
+    budget,
+    estimate,
+    figures,
+    finetune,
+    ground,
+    known_cases,
+    scale,
+    screens,
+    study,
+    sweep,
+    tail,
+    tasks,
+    warm,
+)
 from benchmarks.figures import Figure
 from tltools import datasets, studies
 from tltools.engine.kit import EngineKit
@@ -77,6 +92,18 @@ def test_what_cannot_be_run_is_refused(words: list[str], tmp_path: Path) -> None
     with pytest.raises(SystemExit) as ended:
         command.main([*words, "--docs", str(tmp_path)])
     assert ended.value.code == 2 and not list(tmp_path.iterdir())
+
+
+def test_the_table_of_tasks_sets_what_was_found_beside_its_bar() -> None:
+    arm = {"title": "Full fine-tuning", "source": "s", "n_train": 40, "low": 0.3, "high": 0.5}
+    arms = [{**arm, "strategy": "full_finetune", "kind": "transfer", "score": 0.39},
+            {**arm, "strategy": "scratch", "kind": "control", "score": 0.2}]  # fmt: skip
+    verdict = {"strategy": "full_finetune", "source": "s", "n_train": 40, "gain": 0.19, "low": 0.1, "high": 0.3}
+    case = {"metric": "miou", "seconds": 1000.0, "arms": arms, "verdicts": [{**verdict, "verdict": "positive"}]}
+    (row,) = [line for line in tasks.page({"camvid": case}).splitlines() if line.startswith("| camvid")]
+    assert "| 0.390 (0.300 to 0.500) | scratch 0.200 | positive: +0.190 (+0.100 to +0.300) | 16.7 |" in row
+    assert row.endswith("score 0.40: **missed**; positive: reached; time: **exceeded** |")
+    assert set(tasks.STUDIES) <= set(known_cases.CASES)
 
 
 @pytest.mark.parametrize("name", command.NAMES)

@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, r2_score
 from tltools import datasets, samples
 from tltools.engine import classical, word_counts
 from tltools.home import Home
+from tltools.modalities.text import LETTERS, WORDS
 from tltools.records import Dataset
 from tltools.tasks import tasks
 
@@ -117,12 +118,12 @@ def test_of_too_many_terms_the_same_are_kept_as_by_the_vectoriser(monkeypatch: p
     monkeypatch.setattr(word_counts, "MOST", 40)
     random = np.random.default_rng(1)
     texts = [" ".join(random.choice(list("abcdefghijkl"), 9)) for _ in range(30)]
-    counts = word_counts.count(texts)
+    counts = word_counts.count(texts, (WORDS, LETTERS))
     assert counts.blocks[0].shape[1] > 40
     found = word_counts.TfIdf().fit_transform(counts.pick(np.arange(20)))
     alone = [
         TfidfVectorizer(**kind, sublinear_tf=True, max_features=40).fit_transform(texts[:20]).toarray()
-        for kind in (word_counts.WORDS, word_counts.LETTERS)
+        for kind in (WORDS, LETTERS)
     ]
     np.testing.assert_allclose(found.toarray(), np.concatenate(alone, axis=1))
 

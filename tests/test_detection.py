@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from tests import shapes
-from tltools import datasets, places, reports, studies
-from tltools.engine import predict
+from tltools import augmentation, datasets, places, reports, studies
+from tltools.engine import augment, export, predict
 from tltools.engine import study as engine
 from tltools.home import open_home
 from tltools.records import Study
 from tltools.store import open_store
 from tltools.tasks import _box_code as code
 from tltools.tasks.detection import DETECTION
+from tltools.tasks.segmentation import SEGMENTATION
 from tltools.tickets import QuietTicket
 
 BOXES = [np.array([[0, 0.1, 0.1, 0.42, 0.5], [1, 0.5, 0.4, 0.9, 0.8]]), np.zeros((0, 5)),
@@ -65,14 +68,46 @@ def test_the_loss_is_least_where_the_maps_are_right_and_empty_pictures_count() -
         assert float(code.loss(raw, target, {}).sum()) > float(least.sum()) + 0.1
 
 
+MIRROR = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]])
+
+
 def test_mirrored_boxes_are_those_of_the_mirrored_picture() -> None:
     target = torch.from_numpy(code.padded(BOXES))
-    turned = code.flipped(target)
+    mirror = MIRROR.expand(len(target), -1, -1)
+    turned = code.moved(target, mirror)
     assert torch.allclose(turned[0, 0], torch.tensor([0, 0.58, 0.1, 0.9, 0.5]))
-    assert torch.equal(turned[1], target[1]) and torch.allclose(code.flipped(turned), target)
+    assert torch.equal(turned[1], target[1]) and torch.allclose(code.moved(turned, mirror), target)
     raw = torch.from_numpy(perfect()).flip(-1)
     raw[:, 4] *= -1  # where in its place the centre lies turns too
     assert float(code.loss(raw, turned, {}).max()) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_boxes_and_masks_move_with_their_pictures(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    left, top = random.uniform(0.3, 0.45, 2)
+    box = np.array([[0, left, top, left + 0.2, top + 0.25]])
+    side = 400
+    mask = torch.zeros(1, side, side)
+    mask[:, int(box[0, 2] * side) : int(box[0, 4] * side), int(box[0, 1] * side) : int(box[0, 3] * side)] = 1
+    changes = augmentation.drawn({"flip": True, "scale": 0.4, "crop": 0.2}, 1, random)
+    matrix = torch.from_numpy(changes.matrix)
+    picture = augment.moved(mask[:, None].expand(-1, 3, -1, -1), changes)[0, 0]
+    shown = SEGMENTATION.dense.moved(mask.to(torch.uint8), matrix)[0]  # type: ignore[union-attr, misc]
+    (found,) = code.moved(torch.from_numpy(code.padded([box])), matrix)[0]
+    for seen in (picture > 0.5, shown == 1):
+        y, x = torch.nonzero(seen, as_tuple=True)
+        edges = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1]) / side
+        assert torch.allclose(found[1:], edges.float(), atol=0.01)
+    assert set(shown.unique().tolist()) <= {0, 1, places.IGNORED}
+
+
+def test_boxes_whose_middle_leaves_the_picture_are_gone() -> None:
+    target = torch.from_numpy(code.padded([np.array([[1, 0.0, 0.4, 0.2, 0.6], [0, 0.5, 0.4, 0.7, 0.6]])]))
+    half = torch.tensor([[[0.5, 0, 0.5], [0, 0.5, 0]]])  # the right half, enlarged
+    moved = code.moved(target, half)[0]
+    assert moved[0, 0] == -1
+    assert torch.allclose(moved[1], torch.tensor([0.0, 0.0, 0.3, 0.4, 0.7]), atol=1e-6)
 
 
 def test_predictions_come_back_as_they_were_written() -> None:
@@ -102,6 +137,17 @@ def test_a_study_of_shapes_finds_them(tmp_path: Path) -> None:
     said = places.as_rows([places.boxes_of(cell, dataset.classes, 6) for cell in pd.read_parquet(out)["prediction"]])
     truth = places.as_rows([_corners(shapes.one(k)[2]) for k in range(3)])
     assert DETECTION.metrics[0].score(truth, said) > 0.3
+    shapes.exported(ticket, trial.id, tmp_path / "model", 82)
+    control = next(one for one in studies.expand(home, study) if one.strategy == "classical")
+    again = export.run(ticket, {"trial": control.id, "to": str(tmp_path / "control")})["replay"]
+    assert again["agrees"] and again["rows"], again
+    Image.fromarray(shapes.one(0)[0]).save(tmp_path / "one.png")
+    shapes.alone(tmp_path / "model", tmp_path / "one.png", tmp_path / "boxes.json")
+    found = json.loads((tmp_path / "boxes.json").read_text())["one.png"]
+    assert len(found) == len(said[0])
+    for box, mine in zip(found, said[0], strict=True):
+        assert box["class"] == dataset.classes[int(mine[0])] and box["score"] == pytest.approx(mine[5], abs=0.01)
+        assert box["box"] == pytest.approx(list(mine[1:5] * [64, 48, 64, 48]), abs=0.5)
 
 
 def _corners(boxes: list[tuple[int, float, float, float, float]]) -> np.ndarray:

@@ -214,7 +214,7 @@ BROKEN_BOXES: dict[str, tuple[dict[str, bytes], str]] = {
     "no area": (DOG | boxed("labels/1.xml", xml(("dog", 6, 5, 6, 15))), "have no area"),
     "not a number": (DOG | boxed("labels/1.xml", xml(("dog", float("nan"), 5, 6, 15))), "have no area"),
     "turned round": (DOG | boxed("labels/1.xml", xml(("dog", 18, 15, 6, 5))), "have no area"),
-    "XML damaged": (DOG | boxed("labels/1.xml", "<annotation><obj"), "labels/1.xml: it is no Pascal VOC file"),
+    "XML damaged": (DOG | boxed("labels/1.xml", "<annotation><obj"), "labels/1.xml: it is not well-formed XML"),
     "XML with a bomb": (DOG | boxed("labels/1.xml", '<!DOCTYPE x [<!ENTITY a "b">]><annotation/>'), "entities"),
     "XML without a name": (DOG | boxed("labels/1.xml", xml(("", 6, 5, 18, 15))), "an object has no name"),
     "no XML": (DOG | {"images/1.png": picture(seed=1)}, "images/1.png: no file says which boxes it has"),

@@ -70,14 +70,51 @@ def blobs(n: int, d: int, classes: int, *, apart: float, seed: int = 0) -> tuple
     return (centres[codes] + random.standard_normal((n, d))).astype(np.float32), codes
 
 
-@pytest.mark.parametrize("choose", ["log_loss", "balanced_accuracy", "squared"])
-def test_left_out_score_foretells_the_score_on_new_rows(choose: heads.Choose) -> None:
+def test_left_out_score_foretells_the_score_on_new_rows() -> None:
     x, y = blobs(600, 40, 4, apart=0.35)
     new_x, new_y = blobs(4000, 40, 4, apart=0.35, seed=1)
-    head = heads.ridge_classifier(x, y, 4, choose=choose)
+    head = heads.ridge_classifier(x, y, 4)
     score = balanced_accuracy(new_y, head.outputs(new_x).argmax(1))
     assert 0.6 < score < 0.99
     assert abs(score - head.loo_score) < 0.06
+
+
+def test_a_column_counts_by_the_root_of_its_deviation() -> None:
+    random = np.random.default_rng(6)
+    x = random.standard_normal((5_000, 4)) * [1.0, 4.0, 4.0, 100.0]
+    x = np.column_stack([x, np.full(5_000, 3.0), 7.0 + 1e-4 * random.standard_normal(5_000)])
+    mean, scale = standardise(x, np.ones(len(x)))
+    varies = [1.0, 4.0, 4.0, 100.0]
+    median = np.median([*varies, 1e-4])
+    np.testing.assert_allclose(scale, [*np.sqrt(median * np.array(varies)), median, median], rtol=0.05)
+    assert mean[4] == 3.0
+
+
+def test_a_handful_of_rows_leaves_the_strength_near_one_and_many_rows_choose_it() -> None:
+    alike = np.zeros(len(heads.STRENGTHS))
+    assert heads.STRENGTHS[heads.likeliest(alike, heads.STRENGTHS)] == pytest.approx(1.0)
+    weak = 5.0 * np.arange(len(heads.STRENGTHS))  # of hundreds of rows: they lose more with every step of strength
+    assert heads.likeliest(weak, heads.STRENGTHS) == 0
+
+
+def test_few_rows_are_served_better_than_by_own_scales_and_the_least_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def score() -> float:
+        found = []
+        for draw in range(30):
+            random = np.random.default_rng(draw)
+            deviation = np.where(np.arange(200) < 50, 1.0, 0.2)  # as of a backbone: what varies more tells more
+            centres = random.standard_normal((2, 200)) * np.where(np.arange(200) < 50, 0.25, 0.0)
+            codes = np.repeat([0, 1], 506)
+            x = (centres[codes] + random.standard_normal((1012, 200)) * deviation).astype(np.float32)
+            few = np.r_[0:6, 506:512]
+            head = heads.ridge_classifier(x[few], codes[few], 2)
+            found.append(balanced_accuracy(codes, head.outputs(x).argmax(1)))
+        return float(np.mean(found))
+
+    now = score()
+    monkeypatch.setattr(heads, "likeliest", lambda losses, strengths: int(np.argmin(losses)))
+    monkeypatch.setattr(heads, "standardise", lambda x, w: (x.mean(0), x.std(0)))
+    assert now > score() + 0.02
 
 
 def test_temperature_is_the_minimum_of_the_smoothed_log_loss() -> None:

@@ -59,3 +59,11 @@ def test_a_word_that_stands_in_one_class_only_is_found() -> None:
     target = np.arange(200) % 2
     words = [frozenset({"the", "film", *(["stamped"] if code else []), f"w{i}"}) for i, code in enumerate(target)]
     assert leakage.telling_words(words, target, ["no", "yes"]) == [("stamped", "yes")]
+
+
+def test_telling_words_come_in_an_order_that_lasts() -> None:
+    target = np.arange(200) % 2
+    marks = [f"mark{i}" for i in range(9)]
+    words = [frozenset([*marks, *(["at times"] if i > 20 else [])] if code else []) for i, code in enumerate(target)]
+    told = [word for word, _ in leakage.telling_words(words, target, ["no", "yes"])]
+    assert told == [*marks, "at times"]

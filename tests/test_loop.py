@@ -133,8 +133,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_it_learns(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = training(backbone, table, codes, tmp_path, recipe(epochs=10))
     fitted = made.run()
-    assert fitted.validation_loss < 0.4 and fitted.curve[0]["train_loss"] > fitted.curve[-1]["train_loss"]
-    assert fitted.validation_loss == min(point["validation_loss"] for point in fitted.curve)
+    assert fitted.least < 0.4 and fitted.curve[0]["train_loss"] > fitted.curve[-1]["train_loss"]
+    assert fitted.least == min(point["validation_loss"] for point in fitted.curve)
     raw = loop.predict(made.model, made.feed, np.arange(110, 120), made.place)
     assert raw.shape == (10, 2) and not made.model.training
 
@@ -243,13 +243,13 @@ def test_the_best_weights_are_of_one_moment_even_when_later_phases_open_more(bac
     made = training(backbone, table, codes, tmp_path, recipe(TOP, ruinous, epochs=8))
     before = state(made)
     fitted = made.run()
-    assert fitted.curve[-1]["validation_loss"] > fitted.validation_loss
+    assert fitted.curve[-1]["validation_loss"] > fitted.least
     lower = [n for n in before if n.startswith("backbone.core.blocks.0.")]
     assert lower and all(torch.equal(state(made)[n], before[n]) for n in lower)
     raw = loop.predict(made.model, made.feed, made.rows.validation, made.place)
     each = made.loss(raw, made.rows.targets[made.rows.validation], {}) * made.rows.weights[made.rows.validation]
     again = float(each.sum() / made.rows.weights[made.rows.validation].sum())
-    assert again == pytest.approx(fitted.validation_loss, abs=1e-6)
+    assert again == pytest.approx(fitted.least, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_it_stops_when_the_validation_loss_no_longer_falls(backbone, table, code
     made = training(backbone, table, random, tmp_path, recipe(epochs=200, patience=2))
     fitted = made.run()
     assert fitted.stopped_early and fitted.steps < 200 * 10
-    assert fitted.curve[-1]["validation_loss"] > fitted.validation_loss
+    assert fitted.curve[-1]["validation_loss"] > fitted.least
 
 
 def test_a_phase_that_gets_nowhere_hands_over_to_the_next(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -321,7 +321,7 @@ def test_the_probes_solution_is_a_candidate_that_tuning_must_beat(backbone, tabl
     made.model.load_state_dict(good.model.state_dict())
     before = state(made)
     fitted = made.run()
-    assert fitted.validation_loss < min(point["validation_loss"] for point in fitted.curve)
+    assert fitted.least < min(point["validation_loss"] for point in fitted.curve)
     assert same(before, state(made))
 
 

@@ -348,6 +348,31 @@ def test_a_draft_can_be_changed_before_it_is_stored(home: Home, tmp_path: Path) 
     assert "inputs" not in again.payload, "inferred again: what was the target may now be read"
 
 
+def test_columns_of_zeros_and_ones_become_labels_on_screen(home: Home, tmp_path: Path) -> None:
+    from tltools.holders import this_process
+    from tltools.tickets import JobTicket
+
+    path, store = tmp_path / "weather.csv", open_store(home)
+    lines = [f"{i * 7 % 40},{i * 3 % 17},{i % 2},{i // 2 % 2},{i // 3 % 2}" for i in range(60)]
+    path.write_text("\n".join(["height,speed,wet,cold,dark", *lines]))
+    queued = store.submit("ingest", {"path": str(path), "look": True, "name": "weather"}, title="Read it", key="w")
+    for asked in (queued, None):
+        job = store.claim(this_process(), "quick", 30.0)
+        assert job is not None
+        store.finish(job, datasets.ingest_job(JobTicket(home, store, job), job.payload))
+        app = opened("prepare/dataset.py", draft=job.id)
+        if asked is not None:
+            next(box for box in app.selectbox if box.label == "Task").set_value("multilabel").run()
+            more = next(box for box in app.multiselect if box.label == "With these columns of 0 and 1")
+            assert sorted(more.options) == ["cold", "wet"]
+            more.set_value(["wet", "cold"]).run()
+            press(app, "Look again with these choices")
+    assert job.payload["target"] == "dark,wet,cold" and job.payload["task"] == "multilabel"
+    text = sound(app)
+    assert "multi-label classification of **dark,wet,cold** (3 labels)" in text, text
+    assert "Add this dataset" in [button.label for button in app.button], text
+
+
 def test_uploads_get_names_of_our_making(home: Home) -> None:
     import io
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests import texts
 from tltools import datasets, samples, sources
 from tltools.engine import heads, rank
 from tltools.engine.backbone import load_backbone
@@ -95,4 +97,10 @@ def test_nothing_to_rank_is_refused(ticket: QuietTicket, monkeypatch: pytest.Mon
     dataset = samples.add(ticket.home, "film-notes")
     monkeypatch.setattr(sources, "listing", lambda home, query="": [])
     with pytest.raises(Refusal, match="no installed source"):
+        rank.run(ticket, {"dataset": dataset.id})
+
+
+def test_rows_without_a_label_or_number_are_not_ranked_by_and_that_is_said(ticket: QuietTicket, tmp_path: Path) -> None:
+    dataset = datasets.add(ticket.home, texts.written(tmp_path, 60, 1))
+    with pytest.raises(Refusal, match="rows of translation have not"):
         rank.run(ticket, {"dataset": dataset.id})

@@ -26,8 +26,10 @@ def test_loo_ridge_is_the_balanced_accuracy_of_refits(n: int, d: int) -> None:
     x, y = sample(n, d)
     w = n / 3 / np.bincount(y)[y]
     mean = w @ x / w.sum()
-    scale = np.sqrt(w @ (x - mean) ** 2 / w.sum())
-    z, unit = np.c_[x / scale, np.ones(n)], float(d)  # mean squared length of a standardised row
+    deviation = np.sqrt(w @ (x - mean) ** 2 / w.sum())
+    scale = np.sqrt(deviation * np.median(deviation))
+    z = np.c_[x / scale, np.ones(n)]
+    unit = float(w @ (((x - mean) / scale) ** 2).sum(1) / n)  # mean squared length of a centred row
 
     def score(strength: float) -> float:
         penalty = strength * unit * np.diag([1.0] * d + [0.0])

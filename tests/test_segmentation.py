@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 
 from tests import shapes
@@ -105,10 +107,27 @@ def test_new_pictures_get_masks_and_what_cannot_be_is_refused(ran: tuple[Home, S
     predict.run(ticket, {"trial": trial.id, "file": str(given), "out": str(out)})
     cells = pd.read_parquet(out)["prediction"]
     assert len(cells) == 3 and set(np.unique(places.mask_of(cells[0], shapes.CLASSES))) == {0, 1, 2}
-    with pytest.raises(Refusal, match="cannot be exported"):
-        export.run(ticket, {"trial": trial.id, "to": str(home.root.parent / "exported")})
     with pytest.raises(Refusal, match="not explained"):
         explain.run(ticket, {"trial": trial.id, "what": "attribution"})
+
+
+def test_an_exported_folder_draws_the_same_masks_alone(ran: tuple[Home, Study], tmp_path: Path) -> None:
+    home, study = ran
+    ticket, trials = QuietTicket(home, open_store(home)), {one.strategy: one.id for one in studies.expand(home, study)}
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 66)
+    control = export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "control")})
+    assert control["replay"]["agrees"] and control["replay"]["rows"] and "model.skops" in control["files"]
+    pixels, mask, _ = shapes.one(100)
+    (tmp_path / "new" / "below").mkdir(parents=True)
+    for k, name in enumerate(("a.png", "below/b.png")):
+        Image.fromarray(np.rot90(pixels, k)).save(tmp_path / "new" / name)
+    shapes.alone(tmp_path / "model", tmp_path / "new", tmp_path / "masks")
+    with (
+        Image.open(tmp_path / "masks" / "a.png.png") as found,
+        Image.open(tmp_path / "masks/below/b.png.png") as turned,
+    ):
+        assert found.size == (64, 48) and turned.size == (48, 64) and found.mode == "P"
+        assert SEGMENTATION.metrics[0].score(places.as_rows([mask]), places.as_rows([np.asarray(found)])) > 0.5
 
 
 def test_strategies_that_need_a_class_a_row_are_refused(ran: tuple[Home, Study]) -> None:

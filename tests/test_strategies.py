@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tltools.records import Choice, Number, Switch, Trial
+from tltools.records import Choice, Number, Source, Switch, Trial
 from tltools.strategies import Outcome, Recipe, Strategy, strategies
 from tltools.study_files import filled
 
@@ -35,6 +35,10 @@ class NotingKit:
     def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
         self.pairs = pairs
         return self._outcome(trial, "contrast", recipe)
+
+    def by_group(self, outcome: Outcome, worth: float) -> Outcome:
+        self.calls.append(("by_group", worth))
+        return outcome
 
     def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         return (self._outcome(trial, "classical", None) for trial in trials)
@@ -118,8 +122,12 @@ def test_controls_start_without_a_source_and_others_with_one() -> None:
     for strategy in ALL:
         kit = NotingKit()
         list(strategy.run(kit, trials(strategy, 1)))
-        (_, given), *_ = kit.calls
-        init = given.init if isinstance(given, Recipe) else (given or {"init": "none"}).get("init", "source")
+        given = next(one for what, one in kit.calls if what != "by_group")
+        init = (
+            given.init
+            if isinstance(given, Recipe)
+            else ({"init": "none"} if given is None else given).get("init", "source")
+        )
         assert (init == "source") == (strategy.kind == "transfer"), strategy.key
 
 
@@ -127,8 +135,14 @@ def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
         "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro",
+        "group_thresholds", "frozen_transformer",
     }  # fmt: skip
-    assert {s.key for s in ALL if s.kind == "control"} == {"scratch", "random_frozen", "classical"}
+    assert {s.key for s in ALL if s.kind == "control"} == {
+        "scratch",
+        "random_frozen",
+        "random_transformer",
+        "classical",
+    }
 
 
 # --- knobs: right and wrong values are made from their bounds ---------------------------------------------------------
@@ -184,6 +198,17 @@ def test_a_name_that_is_nearly_right_is_recognised(strategy: Strategy, knob: Any
     assert f"Did you mean {knob.key!r}?" in problems[0].remedy
 
 
+def test_networks_with_batch_norms_start_at_a_larger_rate_unless_one_is_given() -> None:
+    full = strategies()["full_finetune"]
+    convolutional, transformer = (
+        Source(id=f"timm/{name}", name=name, provider="timm", reads="image", family="timm", architecture=name)
+        for name in ("resnet18", "vit_tiny_patch16_224")
+    )
+    assert filled(full, {}, convolutional)[0]["learning_rate"] == 1e-3
+    assert filled(full, {}, transformer)[0] == filled(full, {})[0]
+    assert filled(full, {"learning_rate": 2e-5}, convolutional)[0]["learning_rate"] == 2e-5
+
+
 # --- what single strategies promise -----------------------------------------------------------------------------------
 
 
@@ -229,18 +254,24 @@ def test_augmentation_is_off_by_default_and_a_switch_turns_it_on() -> None:
 
 
 def test_few_shot_strategies_and_remedies_serve_classes_only_and_the_others_numbers_too() -> None:
-    of_classes = {"prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro"}
+    of_classes = {"prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro", "group_thresholds"}
     assert {s.key for s in ALL if s.targets == ("classes",)} == of_classes
     assert all({"classes", "number"} <= set(s.targets) for s in ALL if s.key not in of_classes)
 
 
 def test_the_remedies_alone_need_groups_and_ask_for_their_heads() -> None:
     asked = {"reweighting": "reweighted", "group_balanced": "group_balanced", "group_dro": "group_dro"}
-    assert {s.key for s in ALL if s.needs_groups} == set(asked)
+    assert {s.key for s in ALL if s.needs_groups} == {*asked, "group_thresholds"}
     for key, head in asked.items():
         kit = NotingKit()
         list(strategies()[key].run(kit, trials(strategies()[key], 2)))
         assert kit.calls == [("probe", {"head": head})] * 2
+
+
+def test_thresholds_per_group_are_those_of_the_plain_probe() -> None:
+    kit, strategy = NotingKit(), strategies()["group_thresholds"]
+    list(strategy.run(kit, trials(strategy, 2, gap_worth=3.0)))
+    assert kit.calls == [("probe", {}), ("by_group", 3.0)] * 2
 
 
 def test_prototypes_and_neighbours_ask_for_their_heads_on_frozen_features() -> None:

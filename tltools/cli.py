@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add = verb("add", commands.add, "add a dataset: a file, folder or zip")
     add.add_argument("path")
     add.add_argument("--test", metavar="PATH", help="its own test part")
-    add.add_argument("--target", metavar="COLUMN")
+    add.add_argument("--target", metavar="COLUMN", help="what is predicted; A,B,C: columns of 0 and 1, a label each")
     add.add_argument("--inputs", metavar="A,B", help="columns that are read")
     add.add_argument("--task")
     add.add_argument("--name")

@@ -128,7 +128,7 @@ def report(home: Home, options: Namespace) -> Answer:
     studies.load(home, options.study)
     found = reports.load(home, options.study)
     if options.html:
-        write_bytes(Path(options.html).resolve(), reports.html(found).encode())
+        write_bytes(Path(options.html).resolve(), reports.html(found, home).encode())
     return 0, found.model_dump(mode="json"), table(found)
 
 
@@ -166,7 +166,9 @@ def demo(home: Home, options: Namespace) -> Answer:
         lines += [found["name"], *said, ""]
         if options.html:
             place = Path(options.html).resolve()
-            write_bytes(place.with_stem(f"{place.stem}-{key}"), reports.html(reports.load(home, study_id)).encode())
+            write_bytes(
+                place.with_stem(f"{place.stem}-{key}"), reports.html(reports.load(home, study_id), home).encode()
+            )
     return 0, answer, lines
 
 

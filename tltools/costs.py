@@ -16,7 +16,7 @@ from tltools.tasks import row_classes
 
 def rate_key(source: Source) -> str:
     """Under which key of the store's memory "rate" the measured rates of a source lie."""
-    return f"{source.id}|{source.image_size or ''}"
+    return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}"
 
 
 def forward_rate(store: Store, source: Source) -> tuple[float, bool]:
@@ -31,7 +31,7 @@ def estimate(
     """Adds up what is not sealed yet. The interval is wide until this machine has run such studies."""
     todo = [trial for trial in wanted if not sealed(home.trials / trial.id)]
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
-    cards = {name: sources.get(home, name) for name in {trial.source for trial in todo} - {"none"}}
+    cards = {name: sources.get(home, name, dataset) for name in {trial.source for trial in todo} - {"none"}}
     known = {name: store.recall("rate", rate_key(source)) or {} for name, source in cards.items()}
     raw = rates.seconds(todo, cards, known, counts)
     past = store.memories("estimate")

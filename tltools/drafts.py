@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tltools import profiles, readings, targets
+from tltools import label_sets, profiles, readings, targets
 from tltools.home import Home
 from tltools.modalities import kinds_of_files, modalities
 from tltools.records import Column, Dataset, Problem, Profile, Refusal, Skipped, refuse
@@ -48,11 +48,6 @@ class Draft:
     reading: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def dense(self) -> bool:
-        """Whether places of each row are judged, so that rows have no class of their own."""
-        return self.task is not None and tasks()[self.task].dense is not None
-
-    @property
     def ready(self) -> bool:
         """True when `add` with the same choices will store it."""
         return not any(problem.severity == "error" for problem in self.profile.problems)
@@ -78,7 +73,10 @@ def inspect(
     second = Path(test).expanduser() if test is not None else None
     reading = readings.take(home, first, second, told)
     read = reading.read
-    columns = targets.describe(read.table, [read.column])
+    of_several = target is not None and target not in read.table
+    if target is not None:
+        read = replace(read, table=label_sets.joined(read.table, target))
+    columns = targets.describe(read.table, [read.column], target if of_several else None)
     choice = targets.choose(columns, reading.shown, hint=read.target, target=target, inputs=inputs, task=task)
     shown_name = _plain(name or (first.stem if first.is_file() else first.resolve().name))
     told = told or (lambda stage, done, total: None)
@@ -145,6 +143,8 @@ def _with_target(table: pd.DataFrame, target: str, task: str, shown: str) -> tup
             example = str(table.loc[strange, target].iloc[0])[:40]
             what = f'must be a number; got "{example}" ({int(strange.sum())} such cells).'
             raise refuse(where, what, "Choose classification, or another target column.")
+    elif several := tasks()[task].several:
+        values = several.stored(values)
     elif task == "classification" and values.dtype == float:
         values = values.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
     gone = values.isna()
@@ -157,7 +157,7 @@ def _with_target(table: pd.DataFrame, target: str, task: str, shown: str) -> tup
 
 def _too_little(draft: Draft) -> list[Problem]:
     """What makes a dataset useless for judging: too few rows, one class, a class for each row."""
-    assert draft.target is not None
+    assert draft.target is not None and draft.task is not None
     where, found = f'{draft.origin}, column "{draft.target}"', []
 
     def error(what: str, remedy: str) -> None:
@@ -167,7 +167,7 @@ def _too_little(draft: Draft) -> list[Problem]:
         error("every row lacks its target.", "Fill the column in, or name another target.")
     elif draft.rows < _LEAST_ROWS:
         error(f"at least {_LEAST_ROWS} rows with a target are needed; got {draft.rows}.", "Add rows.")
-    elif not draft.dense and (draft.classes or draft.task == "classification"):
+    elif tasks()[draft.task].closed_form == "classes":
         counts = draft.table[draft.target].value_counts()
         if len(counts) == 1:
             error(f'at least two classes are needed; every row says "{counts.index[0]}".', "Add rows of another class.")
@@ -176,7 +176,7 @@ def _too_little(draft: Draft) -> list[Problem]:
             error(what, "Name another target, or choose regression if it is a number.")
         elif (counts >= 3).sum() < 2:
             error("at least two classes need three rows each; got " + _counted(counts) + ".", "Add rows.")
-    elif not draft.dense and draft.table[draft.target].nunique() < 2:
+    elif tasks()[draft.task].closed_form == "number" and draft.table[draft.target].nunique() < 2:
         error("the target must vary; it is the same in every row.", "Name another target.")
     if draft.rows and (draft.table["_part"] == "test").all():
         error("every row belongs to the test part.", "Add training rows.")
@@ -209,9 +209,13 @@ def as_dataset(draft: Draft, hashed: bool = True) -> Dataset:
 
 
 def as_json(draft: Draft) -> dict[str, Any]:
-    """What a screen shows of a draft before anything is stored; `head` holds its first rows as texts."""
+    """What a screen shows of a draft before anything is stored; `head` holds its first rows as texts.
+
+    Long cells are cut, but for masks and boxes, which are drawn.
+    """
     head = draft.head[[name for name in draft.head if not str(name).startswith("_")]]
     shown = head.iloc[:, :60].astype("object").where(head.iloc[:, :60].notna(), None)
+    dense = draft.task is not None and tasks()[draft.task].dense is not None  # such cells are drawn, so kept whole
     return {
         "name": draft.name,
         "modality": draft.modality,
@@ -225,7 +229,13 @@ def as_json(draft: Draft) -> dict[str, Any]:
         "reading": dict(draft.reading),
         "media": None if draft.media is None else str(draft.media),
         "profile": draft.profile.model_dump(mode="json"),
-        "head": [[None if cell is None else str(cell)[:300] for cell in row] for row in shown.to_numpy().tolist()],
+        "head": [
+            [
+                None if cell is None else str(cell)[: None if dense and name == draft.target else 300]
+                for name, cell in zip(shown.columns, row, strict=True)
+            ]
+            for row in shown.to_numpy().tolist()
+        ],
         "columns": [str(name) for name in shown.columns],
     }
 

@@ -50,7 +50,7 @@ def look(home: Home, repository: str, revision: str | None = None) -> tuple[str,
     """
     check_name(repository)
     must_be_online(home, repository)
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi
 
     with _refusals(home, repository):
         info = HfApi(endpoint=home.hub).model_info(repository, revision=revision)
@@ -60,11 +60,22 @@ def look(home: Home, repository: str, revision: str | None = None) -> tuple[str,
         if "model.safetensors" not in names:
             what = f"{repository} must have a model.safetensors; it has {', '.join(sorted(names)[:6]) or 'no files'}."
             raise refuse("download", what, "Choose a model that is published as one safetensors file.")
-        cache = home.sources / ".configurations"
-        path = hf_hub_download(
-            repository, "config.json", revision=info.sha, endpoint=home.hub, local_dir=cache / info.sha
-        )
-    return info.sha, json.loads(Path(path).read_text()), names
+    return info.sha, read_json(home, repository, info.sha, "config.json"), names
+
+
+def read_json(home: Home, repository: str, commit: str, name: str) -> dict[str, Any]:
+    """A small file of a repository at one commit.
+
+    Raises:
+        Refusal: offline, or no answer.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with _refusals(home, repository):
+        place = home.sources / ".configurations" / commit
+        path = hf_hub_download(repository, name, revision=commit, endpoint=home.hub, local_dir=place)
+    found: dict[str, Any] = json.loads(Path(path).read_text())
+    return found
 
 
 def download(home: Home, repository: str, card: Source, told: Told) -> Path:

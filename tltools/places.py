@@ -1,4 +1,4 @@
-"""Masks and boxes as cells of a table: JSON with the class names, so that a cell can be read by itself."""
+"""Masks, boxes and tags of words as cells of a table: JSON with the class names, so that a cell is read by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-MASK, BOXES = '{"mask":', '{"boxes":'  # how such cells begin
+MASK, BOXES, TAGS = '{"mask":', '{"boxes":', '{"tags":'  # how such cells begin
 IGNORED = 255  # a pixel of the truth with this value counts nowhere
 
 
@@ -54,6 +54,23 @@ def boxes_of(cell: str, names: Sequence[str], columns: int = 5) -> Array:
     return np.array(found, np.float64).reshape(len(found), columns)
 
 
+def tag_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """The tags that words may have, in code order: O, then B- and I- of each class."""
+    return ("O", *(f"{mark}-{name}" for name in classes for mark in "BI"))
+
+
+def tags_cell(codes: Array, classes: Sequence[str]) -> str:
+    """Tags (W,) of the words of a sentence, as places in `tag_names`, as a cell."""
+    names = tag_names(classes)
+    return json.dumps({"tags": " ".join(names[code] for code in codes), "classes": list(classes)}, ensure_ascii=False)
+
+
+def tags_of(cell: str, names: Sequence[str]) -> Array:
+    """The tags (W,) int64 of a cell, as places in `tag_names(names)`; entities of other classes are none."""
+    known = {name: code for code, name in enumerate(tag_names(names))}
+    return np.array([known.get(tag, 0) for tag in json.loads(cell)["tags"].split(" ")], np.int64)
+
+
 def classes_of(cells: Sequence[str]) -> tuple[str, ...]:
     """Names of the classes of all cells, in the order in which they come."""
     found: dict[str, None] = {}
@@ -62,8 +79,8 @@ def classes_of(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def as_rows(elements: Sequence[Array]) -> Array:
-    """(N,) object array of masks or boxes, also where all have one shape."""
+def as_rows(elements: Sequence[Any]) -> Array:
+    """(N,) object array of masks, boxes, tags or answers, also where all have one shape."""
     found = np.empty(len(elements), object)
     for i, element in enumerate(elements):
         found[i] = element

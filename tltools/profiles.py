@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from tltools.judging import leakage
-from tltools.modalities import modalities
+from tltools.modalities import Strings, modalities
 from tltools.records import Column, Dataset, Problem, Profile
 from tltools.tasks import row_classes, tasks
 
-_WORD = re.compile(r"[^\W_]{2,}")
+_MOST_WORDS = 400  # of a row, from its beginning, that are looked at for leaks
+_MOST_LABELS = 20  # of several labels, that are looked at for leaks
 _NO_FOLDER = Path("/nonexistent")
 
 
@@ -42,7 +42,11 @@ def examine(
     classes: dict[str, int] = {}
     if row_classes(dataset):
         classes = {str(name): int(count) for name, count in target.value_counts().items()}
-    elif not task.dense:
+    elif task.several:
+        classes = dict(zip(dataset.classes, codes.sum(0, dtype=np.int64).tolist(), strict=True))
+    elif task.written:
+        numbers |= task.written.numbers(codes)
+    elif not task.objects:
         values = target.astype(float)
         numbers |= {
             "target_min": float(values.min()),
@@ -50,7 +54,8 @@ def examine(
             "target_max": float(values.max()),
             "target_std": float(values.std(ddof=0)),
         }
-    if task.dense:  # truths of places are compared as they are written
+    answers = () if task.objects else _answers(dataset, codes)
+    if task.objects or task.several:  # truths of places, texts and several labels are compared as they are written
         codes = pd.factorize(target)[0]
     twins, copies = _copies(table, keys, codes, clusters)
     numbers |= copies
@@ -61,7 +66,7 @@ def examine(
         *twins,
         *_parts(table, dataset, clusters),
         *_columns(table, dataset, columns),
-        *(() if task.dense else _leaks(table, dataset, codes)),
+        *(_leaks(table, dataset, answers) if answers else ()),
     ]
     profile = before.model_copy(
         update={
@@ -191,21 +196,32 @@ def _columns(table: pd.DataFrame, dataset: Dataset, columns: Sequence[Column]) -
     return found
 
 
-def _leaks(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Problem]:
+Answer = tuple[str, np.ndarray, tuple[str, ...]]  # (what it is called, (N,) codes or numbers, names by code or ())
+
+
+def _answers(dataset: Dataset, codes: np.ndarray) -> list[Answer]:
+    """What an input could give away: the target, or each of the most frequent labels, whose absence has no name."""
+    if codes.ndim == 1:
+        return [("the target", codes, dataset.classes)]
+    most = np.argsort(-codes.sum(0, dtype=np.int64), kind="stable")[:_MOST_LABELS]
+    return [(f'the label "{dataset.classes[k]}"', codes[:, k].astype(np.int64), ("", dataset.classes[k])) for k in most]
+
+
+def _leaks(table: pd.DataFrame, dataset: Dataset, answers: Sequence[Answer]) -> list[Problem]:
     """Inputs that predict the target by themselves; facts of files and single words that do."""
-    if dataset.modality == "text":
-        return _telling_words(table, dataset, codes)
+    if strings := modalities()[dataset.modality].strings:
+        return _telling_words(table, dataset, answers, strings)
     files = modalities()[dataset.modality].files
     names = files.facts if files else dataset.inputs
     values = {n: _values(table[n]) for n in names if n in table and n != dataset.target}
     found = []
-    for leak in leakage.suspects(values, codes):
+    for asked, leak in [(asked, leak) for asked, codes, _ in answers for leak in leakage.suspects(values, codes)]:
         if files:
-            what = f"the {leak.column} of {files.one} alone tells its class ({leak.skill:.0%} of the way to certainty)."
+            what = f"the {leak.column} of {files.one} alone tells {asked} ({leak.skill:.0%} of the way to certainty)."
             found.append(_warning(leak.column, what, files.telling))
             continue
         how = "whether it is filled or not alone tells" if leak.by_absence else "it alone tells"
-        what = f"{how} the target ({leak.skill:.0%} of the way to certainty): leakage is suspected."
+        what = f"{how} {asked} ({leak.skill:.0%} of the way to certainty): leakage is suspected."
         remedy = f'If it is not known at the time of prediction, leave "{leak.column}" out of the inputs.'
         found.append(_warning(f'column "{leak.column}"', what, remedy))
     if len(found) > 20:
@@ -218,18 +234,18 @@ def _values(column: pd.Series) -> np.ndarray:
     return np.asarray(column.to_numpy(float) if column.dtype == float else column.to_numpy(object, na_value=None))
 
 
-def _telling_words(table: pd.DataFrame, dataset: Dataset, codes: np.ndarray) -> list[Problem]:
+def _telling_words(table: pd.DataFrame, dataset: Dataset, answers: Sequence[Answer], strings: Strings) -> list[Problem]:
     if not dataset.classes:
         return []
     step = max(1, len(table) // 5_000)
-    texts = modalities()["text"].views["text"](table.iloc[::step], dataset.inputs, _NO_FOLDER, {})
-    words = [frozenset(_WORD.findall(text.lower()[:2_000])) for text in texts]
-    found = leakage.telling_words(words, codes[::step], dataset.classes)
+    words = [frozenset(found[:_MOST_WORDS]) for found in strings.words(table.iloc[::step], dataset.inputs)]
+    told = [pair for _, codes, names in answers for pair in leakage.telling_words(words, codes[::step], names)]
+    found = [(word, name) for word, name in told if name]
     by_class = Counter(name for _, name in found)
     problems = []
     for name in by_class:
         telling = [word for word, other in found if other == name][:5]
-        what = f'nearly every text of the class "{name}", and hardly any other, holds: {", ".join(telling)}.'
+        what = f'nearly every row of the class "{name}", and hardly any other, holds: {", ".join(telling)}.'
         remedy = "If this comes from how the data was collected, take it out: else it is learned instead of the task."
         problems.append(_warning(", ".join(dataset.inputs), what, remedy))
     return problems

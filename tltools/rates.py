@@ -36,10 +36,16 @@ NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded be
 STUDY_SECONDS = 0.7  # to plan and to judge
 SEAL_SECONDS = 0.03  # to write a trial
 CLASSICAL = {  # the control: (seconds to read a row, once for all trials; seconds a row to fit it)
-    "text": (2e-4, 5e-5), "image": (1e-3, 3e-5), "audio": (5e-3, 3e-5), "tabular": (0.0, 8e-4),
+    "text": (2e-4, 5e-5), "image": (1e-3, 3e-5), "audio": (5e-3, 3e-5), "frames": (5e-3, 3e-5), "tabular": (0.0, 8e-4),
 }  # fmt: skip
 GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
-GUESSED_WORK = {"text": 30, "image": 160, "tabular": 1}  # times parameters a weight is used per row
+GUESSED_WORK = {
+    "text": 30,
+    "frames": 60,
+    "audio": 150,
+    "image": 160,
+    "tabular": 1,
+}  # times parameters a weight is used per row
 
 
 def guess(source: Source) -> dict[str, Any]:
@@ -47,11 +53,12 @@ def guess(source: Source) -> dict[str, Any]:
     parameters = source.parameters or 25_000_000
     work = 2.0 * parameters * GUESSED_WORK.get(source.reads, 100)
     forward = min(GUESSED_FLOPS / work, 20_000.0)
+    size, encoding = {"image": (150_000, 150.0), "audio": (200_000, 150.0)}.get(source.reads, (400, 5_000.0))
     return {
         "rows_per_second": forward,
         "rows_per_second_train": forward / 3.5,
-        "encoded_row_bytes": 150_000 if source.reads == "image" else 400,
-        "encode_rows_per_second": 150.0 if source.reads == "image" else 5_000.0,
+        "encoded_row_bytes": size,
+        "encode_rows_per_second": encoding,
         "load_seconds": 2.0 + parameters / 5e7,
         "peak_mb": 150.0 + parameters * 4 / 1e6 * 2,
         "train_peak_mb": 450.0 + parameters * 4 / 1e6 * 5,

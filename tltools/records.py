@@ -11,6 +11,7 @@ Severity = Literal["error", "warning", "note"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 VerdictWord = Literal["positive", "negative", "neutral", "leaning_positive", "leaning_negative", "not_enough_evidence"]
 FailureType = Literal["out_of_memory", "disk_full", "bad_data", "download", "cancelled", "crashed", "bug"]
+LISTS = ("fractions", "per_class", "sources", "strategies", "controls", "sensitive", "inputs")  # one is a list of one
 
 
 class Record(BaseModel):
@@ -44,16 +45,16 @@ def refuse(where: str, what: str, remedy: str) -> Refusal:
     return Refusal(Problem(severity="error", where=where, what=what, remedy=remedy))
 
 
-# --- data -------------------------------------------------------------------------------------------------------
-
-
 class Column(Record):
     """What is known of one column of a table."""
 
     name: str
-    kind: Literal["number", "category", "text", "date", "id", "constant", "image", "audio"]
+    kind: Literal["number", "category", "text", "date", "id", "constant", "image", "audio", "sequence"]
     missing: int
     distinct: int
+    labels: int = 0  # of which its cells are made, where they plainly hold several
+    brevity: float = 0.0  # of free texts that nearly all differ: words for each word of the row's longest other text
+    copied: float = 0.0  # of them: the share of their words that this other text has, too
     examples: tuple[str, ...] = ()
     minimum: float | None = None
     mean: float | None = None
@@ -94,7 +95,7 @@ class Dataset(Record):
     parts: dict[str, int] = {}  # rows by user-supplied part: "train", "validation", "test"; "" = undecided
     origin: str = ""  # path or sample name, for people
     created: datetime
-    reading: dict[str, float] = {}  # how its rows are read, where that is chosen from its data (spectrograms)
+    reading: dict[str, float] = {}  # how its rows are read, where that is chosen from its data (spectrograms, k-mers)
     parent: str | None = None  # dataset id that this one is a version of
 
 
@@ -111,16 +112,13 @@ class Split(Record):
     note: str  # one sentence on how it was made
 
 
-# --- source models ----------------------------------------------------------------------------------------------
-
-
 class Source(Record):
     """A source model's card: what it is, what it reads, where it comes from."""
 
     id: str  # "bundled/minilm-l6", "timm/resnet18.a1_in1k", "hf/org/name", "local/name", "own/<trial>"
     name: str
     provider: str  # key of a plugin in providers/
-    reads: Literal["text", "image", "tabular", "audio"]
+    reads: Literal["text", "image", "tabular", "audio", "frames"]  # "frames": a text transformer behind a new layer
     family: Literal["transformers", "timm", "tabular"]  # which engine builder makes the module
     architecture: str  # timm architecture name, transformers model_type, or "table-net"
     pretrained: bool = True  # False: an untrained network, to pre-train on a source task of one's own
@@ -131,6 +129,8 @@ class Source(Record):
     mean: tuple[float, float, float] | None = None  # per channel, of pixels scaled to 0..1
     std: tuple[float, float, float] | None = None
     max_length: int | None = None  # tokens
+    sampling_rate: int | None = None  # of sounds, samples a second
+    seconds: float | None = None  # of a sound that are read; None: any length
     languages: tuple[str, ...] = ()
     pretraining: str = "not known"  # data and task, one phrase
     classes_seen: tuple[str, ...] = ()  # class names of the source task, where known
@@ -151,6 +151,7 @@ class Fit(Record):
     why: str
     instead: str | None = None
     warnings: tuple[str, ...] = ()
+    new_input: bool = False  # True: only through a new input layer, so for strategies that train one
 
 
 # --- studies ----------------------------------------------------------------------------------------------------
@@ -163,6 +164,7 @@ class Number(Record):
     key: str
     title: str
     default: float
+    convolutional: float | None = None  # the default for image networks with batch norms, where that is another
     low: float
     high: float
     integer: bool = False
@@ -213,6 +215,7 @@ class Study(Record):
     fractions: tuple[float, ...] = (1.0,)
     per_class: tuple[int, ...] | None = None
     draws: int = 5
+    adaptive: bool = False  # arms stop before the last draw once they are decided
     metric: str | None = None  # None: the task's default
     margin: float = 0.01
     group: str | None = None
@@ -221,9 +224,7 @@ class Study(Record):
     seed: int = 0
     name: str | None = None
 
-    @field_validator(
-        "fractions", "per_class", "sources", "strategies", "controls", "sensitive", "inputs", mode="before"
-    )
+    @field_validator(*LISTS, mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, (str, int, float, dict)) else value

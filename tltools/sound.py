@@ -53,6 +53,12 @@ def fitted(samples: np.ndarray, length: int) -> np.ndarray:
     return samples[start : start + length]
 
 
+def heard(samples: np.ndarray, rate: int, wanted: int, seconds: float) -> np.ndarray:
+    """(N,) int16 -> (M,) float32 from -1 to 1 at `wanted` samples a second: at most so long, and never filled up."""
+    values = resampled(samples / 32768, rate, wanted)
+    return fitted(values, min(len(values), round(seconds * wanted)))
+
+
 def filters(rate: int, size: int, bands: int) -> np.ndarray:
     """(bands, size // 2 + 1) float32: triangles of equal width on the mel scale from 40 Hz to half the rate."""
     low, high = 2595 * np.log10(1 + np.array([40.0, rate / 2]) / 700)
@@ -80,16 +86,15 @@ def log_mel(samples: np.ndarray, rate: int, bands: int) -> np.ndarray:
 def spectrogram(samples: np.ndarray, rate: int, reading: Reading) -> np.ndarray:
     """(N,) int16 -> (bands, frames) uint8, high tones on top: the clip at the reading's rate and length."""
     wanted = int(reading["rate"])
-    heard = fitted(resampled(samples / 32768, rate, wanted), round(reading["seconds"] * wanted))
-    return ((log_mel(heard, wanted, int(reading["bands"]))[::-1] + 80) * (255 / 80)).round().astype(np.uint8)
+    clip = fitted(resampled(samples / 32768, rate, wanted), round(reading["seconds"] * wanted))
+    return ((log_mel(clip, wanted, int(reading["bands"]))[::-1] + 80) * (255 / 80)).round().astype(np.uint8)
 
 
 def statistics(samples: np.ndarray, rate: int, reading: Reading) -> np.ndarray:
     """(N,) int16 -> (4 * bands,) float32: mean and deviation of each band and of its change from frame to frame."""
     wanted = int(reading["rate"])
-    heard = resampled(samples / 32768, rate, wanted)
-    heard = fitted(heard, min(len(heard), round(reading["seconds"] * wanted)))
-    bands = log_mel(heard, wanted, int(reading["bands"]))
+    clip = heard(samples, rate, wanted, reading["seconds"])
+    bands = log_mel(clip, wanted, int(reading["bands"]))
     change = np.diff(bands, axis=1) if bands.shape[1] > 1 else np.zeros_like(bands)
     return np.concatenate([bands.mean(1), bands.std(1), change.mean(1), change.std(1)])
 

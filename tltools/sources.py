@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from tltools.artifacts import building, sealed
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
 from tltools.records import Dataset, Fit, Problem, Refusal, Source, refuse
+from tltools.tasks import tasks
 
 NOBODY: Told = lambda done, total: None  # noqa: E731
 
@@ -39,8 +41,8 @@ def search(home: Home, query: str) -> list[Source]:
     return [source for source in {source.id: source for source in found}.values() if source.id not in known]
 
 
-def get(home: Home, source_id: str) -> Source:
-    """Returns a source's card.
+def get(home: Home, source_id: str, dataset: Dataset | None = None) -> Source:
+    """Returns a source's card; with a dataset, as it serves its rows.
 
     Raises:
         Refusal: unknown; the nearest known ids are named.
@@ -50,7 +52,17 @@ def get(home: Home, source_id: str) -> Source:
         near = get_close_matches(source_id, [source.id for source in listing(home)], n=1, cutoff=0.4)
         remedy = f"Did you mean {near[0]}?" if near else "See `python -m tltools sources`."
         raise refuse(source_id, f"must start with one of {', '.join(k + '/' for k in providers())}.", remedy)
-    return providers()[key].card(home, source_id)
+    card = providers()[key].card(home, source_id)
+    return card if dataset is None else serving(card, dataset)
+
+
+def serving(source: Source, dataset: Dataset) -> Source:
+    """The card of a source as it reads a dataset: where rows are no texts but have frames, a text transformer reads
+    these, through a new input layer."""
+    views = modalities()[dataset.modality].views
+    through = "text" not in views and "frames" in views and tasks()[dataset.task].dense is None
+    entered = source.reads == "text" and source.provider != "own" and through
+    return source.model_copy(update={"reads": "frames"}) if entered else source
 
 
 def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
@@ -65,26 +77,33 @@ def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
 def fits(home: Home, dataset: Dataset) -> list[Fit]:
     """One cell for every listed source, those that fit first, installed before others, small before large."""
     found = [(source, fit(home, source, dataset)) for source in listing(home)]
-    found.sort(key=lambda pair: (not pair[1].fits, not pair[0].installed, pair[0].parameters or 0))
+    found.sort(key=lambda pair: (not pair[1].fits, pair[1].new_input, not pair[0].installed, pair[0].parameters or 0))
     return [cell for _, cell in found]
 
 
 def fit(home: Home, source: Source, dataset: Dataset) -> Fit:
     """Says whether a source model can serve a dataset, or why not and what does instead."""
-    views = modalities()[dataset.modality].views
+    source, views = serving(source, dataset), modalities()[dataset.modality].views
     if source.reads not in views:
         what = f"reads {source.reads}; {dataset.name} holds {dataset.modality} rows."
         return Fit(source=source.id, fits=False, why=what, instead=_nearest(home, views))
     if home.offline and not source.installed:
         why = "is not on this machine, and tltools is offline."
         return Fit(source=source.id, fits=False, why=why, instead=_nearest(home, views))
-    return Fit(source=source.id, fits=True, why=_why(source, dataset), warnings=tuple(_warnings(source, dataset)))
+    warnings = tuple(_warnings(source, dataset))
+    new_input = source.reads == "frames"
+    return Fit(source=source.id, fits=True, why=_why(source, dataset), warnings=warnings, new_input=new_input)
 
 
 def _why(source: Source, dataset: Dataset) -> str:
     if dataset.modality != source.reads:
         return modalities()[dataset.modality].said[source.reads]
-    return "Untrained: for a source task of your own." if not source.pretrained else f"Reads {source.reads}."
+    if not source.pretrained:
+        return "Untrained: for a source task of your own."
+    if source.reads == "audio" and source.sampling_rate:
+        seconds = min(dataset.reading["seconds"], source.seconds or dataset.reading["seconds"])
+        return f"Reads waveforms at {source.sampling_rate / 1000:g} kHz, at most {seconds:g} s of a clip."
+    return f"Reads {source.reads}."
 
 
 def _warnings(source: Source, dataset: Dataset) -> list[str]:
@@ -92,6 +111,11 @@ def _warnings(source: Source, dataset: Dataset) -> list[str]:
     if dataset.modality == "tabular" and source.reads == "text":
         found.append(
             "Table rows as text rarely beat gradient boosting beyond a few hundred rows; the control will tell."
+        )
+    if source.reads == "frames":
+        found.append(
+            "It has read texts only and stays frozen behind a new input layer: this often does not help; the control "
+            "with random frozen weights will tell."
         )
     seen = {name.lower().replace("_", " ") for name in source.classes_seen}
     both = sorted(name for name in dataset.classes if name.lower().replace("_", " ") in seen)
@@ -246,13 +270,11 @@ def _described(
 ) -> Source:
     """The card of the user's own weights, before they were tried."""
     if path.is_dir() and (path / "config.json").is_file() and architecture is None:
-        from tltools.providers.huggingface import from_config
+        from tltools.providers.huggingface import EXTRACTOR, from_config
 
-        try:
-            config = json.loads((path / "config.json").read_text())
-        except ValueError as error:
-            raise refuse(str(path / "config.json"), f"is not JSON ({error}).", "Save the model again.") from error
-        return from_config(source_id, "local", config).model_copy(
+        config = _json(path / "config.json")
+        extractor = _json(path / EXTRACTOR) if (path / EXTRACTOR).is_file() else {}
+        return from_config(source_id, "local", config, extractor).model_copy(
             update={"name": name, "installed": True, "licence": "yours to know", "pretraining": f"file {path.name}"}
         )
     if architecture is None:
@@ -272,6 +294,14 @@ def _described(
         licence="yours to know",
         pretraining=f"file {path.name}",
     )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise refuse(str(path), f"is not JSON ({error}).", "Save the model again.") from error
+    return found
 
 
 def _files(path: Path) -> list[Path]:

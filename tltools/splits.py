@@ -23,7 +23,12 @@ class Parts:
 
 
 def strata(targets: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Returns (N,) int64: class codes as they are; numbers cut into `bins` of equal size; all else in one stratum."""
+    """Returns (N,) int64: class codes as they are; numbers cut into `bins` of equal size; of several labels (N, C) the
+    rarest that the row has; all else in one stratum."""
+    if targets.ndim == 2:
+        counts = targets.sum(0, dtype=np.int64)
+        rarest = np.where(targets > 0, counts, len(targets) + 1).argmin(1)
+        return np.where(targets.any(1), rarest, targets.shape[1]).astype(np.int64)
     if targets.dtype.kind == "O":
         return np.zeros(len(targets), np.int64)
     if targets.dtype.kind != "f":
@@ -122,7 +127,7 @@ def draw(
         raise refuse("fraction", f"must be above 0 and at most 1; got {fraction}.", "Set 1.0 for all labels.")
     if per_class is not None and per_class < 1:
         raise refuse("per_class", f"must be at least 1; got {per_class}.", "Set 8.")
-    if per_class is not None and targets.dtype.kind in "fO":
+    if per_class is not None and (targets.dtype.kind in "fO" or targets.ndim > 1):
         raise refuse("per_class", "needs rows of one class each; these have none.", "Use fractions instead.")
     train, validation = np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)
     random = np.random.default_rng([seed, draw])

@@ -76,7 +76,11 @@ def propose(home: Home, dataset: Dataset, chosen: list[Source]) -> Study:
         strategies = ("full_finetune",)  # an untrained network can only be trained
     labels = dataset.rows
     fractions = (0.1, 0.25, 0.5, 1.0) if labels >= 200 else (0.25, 0.5, 1.0)
-    controls = ("scratch", "random_frozen", "classical") if usual or not chosen else ("classical",)
+    controls: tuple[str, ...] = ("scratch", "random_frozen", "classical") if usual or not chosen else ("classical",)
+    entered = [sources.serving(source, dataset).reads == "frames" for source in chosen]
+    if any(entered):  # a text model behind a new input layer has strategies and a control of its own
+        strategies = ("frozen_transformer",) if all(entered) else (*strategies, "frozen_transformer")
+        controls = ("random_transformer", *(("classical",) if all(entered) else controls))
     return Study(
         dataset=dataset.id,
         target=dataset.target,
@@ -127,7 +131,7 @@ def check(home: Home, study: Study) -> list[Problem]:
     chosen = []
     for source_id in study.sources:
         try:
-            source = sources.get(home, source_id)
+            source = sources.get(home, source_id, dataset)
         except Refusal as refusal:
             problems += refusal.problems
             continue
@@ -140,8 +144,12 @@ def check(home: Home, study: Study) -> list[Problem]:
             say("warning", f"source {source_id}", warning, "Read the verdict with this in mind.")
         for strategy, _ in arms:
             if strategy.needs_source and not trials.usable(strategy, source):
-                what = f"cannot work with {source_id} ({source.family}); this arm is left out."
+                what = f"{trials.unusable(strategy, source)}; this arm is left out."
                 say("note", f"strategy {strategy.key}", what, "Choose another source for it.")
+    transfer = [strategy for strategy, _ in arms if strategy.kind == "transfer" and strategy.needs_source]
+    if transfer and chosen and not any(trials.usable(one, source) for one in transfer for source in chosen):
+        what = f"must hold one that can work with {', '.join(source.id for source in chosen)}; none can."
+        say("error", "strategies", what, "Choose another strategy, or another source.")
     if not study.sources:
         say("error", "sources", "must name at least one source model.", "Choose one on the source screen.")
     if not study.strategies:

@@ -11,12 +11,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tltools.records import Number, Problem, Refusal, Study, refuse
+from tltools.records import Number, Problem, Refusal, Source, Study, refuse
 from tltools.strategies import Strategy, strategies
 
 LIMIT = 1_000_000  # bytes
 Arm = tuple[str, dict[str, Any]]  # (strategy key, the knobs that the file sets)
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+# parts of the names of image networks with batch norms, which bear and need larger steps; a name that is not here
+# starts at the smaller rate
+BATCH_NORMS = ("resnet", "resnext", "mobilenet", "efficientnet", "inception", "xception", "densenet", "regnet", "_bn")
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -116,10 +119,21 @@ def arm(entry: str | dict[str, dict[str, Any]]) -> Arm:
     return key, dict(knobs or {})
 
 
-def filled(strategy: Strategy, given: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def defaults(strategy: Strategy, source: Source | None = None) -> dict[str, Any]:
+    """The knobs of a strategy as they stand where nobody turns them; some rates depend on the kind of the source."""
+    quick = source is not None and source.reads == "image" and any(name in source.architecture for name in BATCH_NORMS)
+    return {
+        knob.key: knob.convolutional if quick and isinstance(knob, Number) and knob.convolutional else knob.default
+        for knob in strategy.knobs
+    }
+
+
+def filled(
+    strategy: Strategy, given: dict[str, Any], source: Source | None = None
+) -> tuple[dict[str, Any], list[Problem]]:
     """All knobs of a strategy: those given, checked, and the defaults of the others; with every problem found."""
     knobs = {knob.key: knob for knob in strategy.knobs}
-    values: dict[str, Any] = {key: knob.default for key, knob in knobs.items()}
+    values = defaults(strategy, source)
     problems = []
 
     def wrong(key: str, what: str, remedy: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from tltools import kmers, label_sets
 from tltools.modalities import kinds_of_files, modalities
 from tltools.records import Column, Problem
 from tltools.tasks import tasks
@@ -17,12 +18,16 @@ from tltools.tasks import tasks
 _NAMES = (
     "label", "labels", "target", "class", "classes", "y", "category", "sentiment", "outcome", "diagnosis", "species",
     "is_fraud", "churn", "survived", "income", "price", "output", "result", "ground_truth", "gold", "gold_label",
+    "tags", "topics", "genres",
 )  # fmt: skip
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}(:\d{2})?.*)?")
 # "index" alone or of rows; "heat_index" is an amount
 _ID_NAME = re.compile(
     r"(^|[_\s-])(id|uuid|guid|key|nr|row_?number|row_name)$|^((row|record|sample)[_\s-]?)?index$", re.IGNORECASE
 )
+_WRITTEN_NAMES = ("summary", "tldr", "headline", "title", "highlights", "abstract", "translation", "reference")
+_NEARLY_ALL = 0.9  # share of the cells that differ where a text is written for each row, not chosen
+_LOOKED_AT = 1000  # rows in which texts are compared
 _WORD = re.compile(r"[぀-ヿ一-鿿가-힯]|[^\W぀-ヿ一-鿿가-힯]+")
 
 
@@ -38,9 +43,32 @@ class Choice:
     problems: tuple[Problem, ...] = field(default=())
 
 
-def describe(table: pd.DataFrame, files: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Says what each column of the user holds; `files` are the columns that hold files, named as their modality."""
-    return tuple(_column(str(name), table[name], name in files) for name in table if name not in ("_where", "_part"))
+def describe(table: pd.DataFrame, files: Sequence[str] = (), joined: str | None = None) -> tuple[Column, ...]:
+    """Says what each column of the user holds; `files` are the columns that hold files, named as their modality;
+    `joined` is one that was made of several, separated by commas in its name."""
+    columns = tuple(_column(str(name), table[name], name in files) for name in table if name not in ("_where", "_part"))
+    made = {} if joined is None else {"labels": joined.count(",") + 1}
+    columns = tuple(one.model_copy(update=made) if one.name == joined else one for one in columns)
+    texts = [one for one in columns if one.kind == "text"]
+    return tuple(_beside(one, texts, table) if one in texts and len(texts) > 1 else one for one in columns)
+
+
+def _beside(column: Column, texts: Sequence[Column], table: pd.DataFrame) -> Column:
+    """A column of texts that nearly all differ, with what it has of the longest other text of its row."""
+    if column.distinct < _NEARLY_ALL * (len(table) - column.missing):
+        return column
+    some = table[[one.name for one in texts]].dropna()
+    some = some.iloc[:: max(1, len(some) // _LOOKED_AT)]
+    words = {name: [_WORD.findall(str(cell).lower()) for cell in some[name]] for name in some}
+    counts = {name: sum(map(len, found)) for name, found in words.items()}
+    own = words.pop(column.name)
+    longest = max(words, key=lambda name: counts[name])
+    if not counts[column.name] or not counts[longest]:
+        return column
+    pairs = zip(own, map(set, words[longest]), strict=True)
+    copied = sum(word in there for found, there in pairs for word in found)
+    brevity = counts[column.name] / counts[longest]
+    return column.model_copy(update={"brevity": brevity, "copied": copied / counts[column.name]})
 
 
 def choose(
@@ -121,7 +149,12 @@ def _column(name: str, values: pd.Series, file: bool) -> Column:
             maximum=high,
         )
     return Column(
-        name=name, kind=_kind_of_texts(name, present, distinct), missing=missing, distinct=distinct, examples=shown
+        name=name,
+        kind=_kind_of_texts(name, present, distinct),
+        missing=missing,
+        distinct=distinct,
+        labels=label_sets.labels_in(present),
+        examples=shown,
     )
 
 
@@ -150,6 +183,8 @@ def _kind_of_texts(name: str, present: pd.Series, distinct: int) -> str:
     if sum(_DATE.fullmatch(text) is not None for text in sample) >= 0.95 * len(sample):
         return "date"
     varied = distinct / len(present)
+    if varied >= 0.3 and distinct >= 5 and not _ID_NAME.search(name) and kmers.alphabet(sample):
+        return "sequence"
     if (
         varied >= 0.3
         and distinct >= 5
@@ -178,27 +213,41 @@ def _propose_target(columns: Sequence[Column], hint: str | None, inputs: Sequenc
     if hint is not None:
         return hint, "the layout of the files says it."
     free = [column for column in columns if column.name not in inputs]
-    fit = [column for column in free if column.kind in ("category", "number")]
+    fit = [column for column in free if column.kind in ("category", "number") or column.labels]
     for name in _NAMES:
         for column in free:
-            if column.name.strip().lower() == name and column.kind in ("category", "number", "constant"):
+            if column.name.strip().lower() == name and (column in fit or column.kind == "constant"):
                 return column.name, "its name says so."
-    if free and free[-1].kind in ("category", "number") and free[-1].distinct > 1:
+    if free and free[-1] in fit and free[-1].distinct > 1:
         return free[-1].name, "it is the last column."
     few = [column for column in fit if 2 <= column.distinct <= 20]
     if few:
         return few[-1].name, f"it has only {few[-1].distinct} different values."
     if fit:
         return fit[-1].name, "it is the last column of numbers or categories."
+    if written := [column for column in free if column.brevity]:
+        named = [column for column in written if column.name.strip().lower() in _WRITTEN_NAMES]
+        best = max(reversed(named or written), key=lambda column: max(_sureness(column).values()))
+        return best.name, "its name says so." if named else "there are only texts, and it is the shorter or the last."
     kinds = sorted({column.kind for column in columns})
     return None, f"no column looks like a target (found only: {', '.join(kinds)})."
 
 
+def _sureness(column: Column) -> dict[str, float]:
+    """How sure each task is of a target."""
+    return {key: task.recognise(column) for key, task in tasks().items()}
+
+
 def _propose_task(column: Column) -> tuple[str | None, str]:
-    scores = {key: task.recognise(column) for key, task in tasks().items()}
+    scores = _sureness(column)
     if 1.0 in scores.values():  # it says itself what it is
         return max(scores, key=lambda name: scores[name]), "its cells say so."
-    what = {"text": "free text", "date": "dates"} | {key: files.many for key, files in kinds_of_files().items()}
+    if column.brevity:
+        said = f"each row has a text of its own, {column.brevity:.0%} as long as its longest other one, and "
+        return max(scores, key=lambda name: scores[name]), f"{said}{column.copied:.0%} of its words are from there."
+    what = {"text": "free text", "date": "dates", "sequence": "sequences"} | {
+        key: files.many for key, files in kinds_of_files().items()
+    }
     if column.kind in what:
         return None, f"it holds {what[column.kind]}."
     if column.distinct < 2:  # that it cannot be learned is said where the rows are looked at
@@ -230,7 +279,7 @@ def _propose_modality(columns: Sequence[Column], fixed: bool) -> tuple[str | Non
 def _left_out(others: Sequence[Column], names: Sequence[str]) -> list[str]:
     words = {
         "id": "like identifiers", "constant": "one value only", "date": "dates", "text": "free text",
-        "number": "numbers", "category": "categories",
+        "number": "numbers", "category": "categories", "sequence": "sequences",
     }  # fmt: skip
     by_kind: dict[str, list[str]] = {}
     for column in others:

@@ -12,11 +12,11 @@ from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy
 from tltools.tasks import tasks
 
-RECIPE_VERSION = 6  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 9  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
-def arms(study: Study) -> list[tuple[Strategy, dict[str, Any]]]:
-    """All arms of a study with complete knobs, transfer arms first.
+def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dict[str, Any]]]:
+    """All arms of a study with complete knobs, as they are for a source, transfer arms first.
 
     Raises:
         Refusal: an unknown strategy or a wrong knob; all of them.
@@ -29,7 +29,7 @@ def arms(study: Study) -> list[tuple[Strategy, dict[str, Any]]]:
             if strategy is None:
                 problems += [problem] if problem else []
                 continue
-            knobs, wrong = study_files.filled(strategy, given)
+            knobs, wrong = study_files.filled(strategy, given, source)
             problems += wrong
             found.append((strategy, knobs))
     if problems:
@@ -56,17 +56,19 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Spl
     Raises:
         Refusal: as `arms`, or an unknown source.
     """
-    chosen = [sources.get(home, source_id) for source_id in study.sources]
+    chosen = [sources.get(home, source_id, dataset) for source_id in study.sources]
     shares: list[tuple[float | None, int | None]]
     if study.per_class is not None:
         shares = [(None, count) for count in sorted(set(study.per_class))]
     else:
         shares = [(fraction, None) for fraction in sorted(set(study.fractions))]
     found: dict[str, Trial] = {}
-    for strategy, knobs in arms(study):
+    settled = {source and source.id: arms(study, source) for source in [None, *chosen]}
+    for place, (strategy, _) in enumerate(settled[None]):
         for source in chosen if strategy.needs_source else [None]:
             if source is not None and not usable(strategy, source):
                 continue
+            knobs = settled[source and source.id][place][1]
             for fraction, per_class in shares:
                 for draw in range(study.draws):
                     trial = _trial(study_id, study, dataset, split, source, strategy, knobs, fraction, per_class, draw)
@@ -80,11 +82,20 @@ def usable(strategy: Strategy, source: Source) -> bool:
     return source.reads in strategy.reads and source.family in strategy.families
 
 
+def unusable(strategy: Strategy, source: Source) -> str:
+    """Why a strategy cannot work with a source, as the end of a sentence."""
+    if source.reads == "frames" and "frames" not in strategy.reads:
+        return f"trains no new input layer, without which {source.id} cannot read these rows"
+    if strategy.reads == ("frames",):
+        return f"is for a text model that reads something else than texts, but {source.id} reads these rows as it is"
+    return f"cannot work with {source.id} ({source.family})"
+
+
 def unserved(strategy: Strategy, task: str) -> str:
     """Why a strategy cannot serve a task, as the end of a sentence; "" where it can."""
     if (tasks()[task].closed_form or "places") in strategy.targets:
         return ""
-    known = {"classes": "classes", "number": "numbers", "places": "places of a picture"}
+    known = {"classes": "classes", "number": "numbers", "labels": "labels", "places": "places of a row"}
     kinds = " and ".join(known[kind] for kind in strategy.targets)
     return f"can predict {kinds} only, but the task is {tasks()[task].title.lower()}."
 

@@ -6,8 +6,8 @@ import streamlit as st
 
 from tltools import reports, studies
 from tltools.records import Refusal
-from tltools.tasks import row_classes
-from tltools.ui import arm_views, judged, live, recent, row_views, state, stepper, widgets
+from tltools.tasks import row_classes, tasks
+from tltools.ui import arm_views, judged, live, place_views, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
 
 home, store = state.home(), state.store()
@@ -58,7 +58,11 @@ with left:
 with right:
     views.curves(shown)
 
-names = ["All arms", "Cost", "Learning curves", "Groups", "Confusion", "Problems"]
+places = dataset is not None and tasks()[dataset.task].objects is not None
+several = dataset is not None and tasks()[dataset.task].several is not None
+worst = f"Worst {place_views.things(dataset.task)}" if dataset is not None else ""
+rows_tab = worst if places else "Labels" if several else "Confusion"
+names = ["All arms", "Cost", "Learning curves", "Groups", rows_tab, "Problems"]
 opened = dict(zip(names, st.tabs(names, key="compare_tab", on_change="rerun"), strict=True))
 with opened["All arms"]:
     if opened["All arms"].open:
@@ -72,9 +76,15 @@ with opened["Learning curves"]:
 with opened["Groups"]:
     if opened["Groups"].open:
         arm_views.groups(report)
-with opened["Confusion"]:
-    if opened["Confusion"].open and dataset is not None:
-        if not row_classes(dataset):
+with opened[rows_tab]:
+    if opened[rows_tab].open and dataset is not None:
+        if places:
+            if (picked := row_views.pick_trial(shown, key="worst_arm")) is not None:
+                place_views.mistakes(home, dataset, picked[0], views.metric_of(report))
+        elif several:
+            if (picked := row_views.pick_trial(shown, key="labels_arm")) is not None:
+                row_views.per_label(home, picked[0])
+        elif not row_classes(dataset):
             st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
         elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
             row_views.confusion(home, dataset, picked[0])
@@ -83,4 +93,4 @@ with opened["Problems"]:
         if not report.problems:
             st.markdown(":green[:material/check_circle:] Nothing keeps this report from being the whole truth.")
         widgets.problems(report.problems, most=20)
-views.downloads(report)
+views.downloads(home, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tltools.tasks import row_classes, tasks
-from tltools.ui import explain_views, judged, row_views, state, trust_views, widgets
+from tltools.ui import explain_views, judged, place_views, row_views, state, trust_views, widgets
 from tltools.ui import verdict_views as views
 
 home, store = state.home(), state.store()
@@ -17,16 +17,17 @@ if picked is None:
     widgets.empty("No trial of this study is finished.", "pages/train/runs.py", "Watch it run")
     st.stop()
 trial, _ = picked
-if tasks()[dataset.task].dense:
-    st.markdown(
-        f"Predictions of {tasks()[dataset.task].title.lower()} are not explained yet; the scores are under Compare."
-    )
-    st.stop()
-
 st.header("The worst mistakes", anchor=False)
+if tasks()[dataset.task].objects:
+    place_views.mistakes(home, dataset, trial, views.metric_of(report))
+    st.caption("Why a model said what it said is not explained here yet.")
+    st.stop()
 table = row_views.mistakes(home, dataset, trial)
 if not table.empty:
     widgets.csv_button(table, "worst-mistakes")
 if row_classes(dataset):
     trust_views.calibration(home, trial)
+if tasks()[dataset.task].several:
+    st.caption("Why a row got its labels is not explained yet; how well each label is found stands under Compare.")
+    st.stop()
 explain_views.why(store, home, dataset, trial, [int(row) for row in table["row"]] if len(table) else [])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools.ui import judged, row_views, state, widgets
+from tltools.tasks import tasks
+from tltools.ui import judged, place_views, row_views, state, widgets
 from tltools.ui import predict_views as views
 from tltools.ui import verdict_views as verdicts
 
@@ -23,13 +24,15 @@ mine = job if job is not None and job.payload.get("trial") == trial else None
 
 single, file, take = st.tabs(["One at a time", "A whole file", "Take it home"], key="predict_tab")
 with single:
-    item = views.one(home, dataset)
+    item = views.one(home, dataset, trial)
     if item is not None:
         views.ask(store, trial, item)
         st.rerun()
     if mine is not None and mine.payload.get("items") and views.follow(mine, ["predict"]):
         found = (mine.result or {}).get("predictions") or []
-        if found:
+        if found and tasks()[dataset.task].objects:
+            place_views.predicted(mine, dataset, "one")
+        elif found:
             views.answer(found[0], dataset)
             views.seen(mine, dataset)
 with file:
@@ -41,10 +44,10 @@ with file:
         st.session_state["predict_turn"] = turn + 1
         st.rerun()
     if mine is not None and mine.payload.get("file") and views.follow(mine, ["predict"]):
-        views.whole(mine)
+        views.whole(mine, dataset)
 with take:
     st.markdown(
-        "Weights as safetensors, the model card, preprocessing, and a `predict.py` of some twenty lines that runs "
+        "Weights as safetensors, the model card, preprocessing, and a short `predict.py` that runs "
         "without tltools. The export is replayed: stored predictions must come out again."
     )
     if st.button("Export and check", type="primary", icon=":material/inventory_2:", key="export_go"):

@@ -35,7 +35,9 @@ def stored(dataset: Dataset) -> None:
     media = datasets.media(home, dataset.id)
     table = views.sample_of(home, dataset)
     st.subheader("A sample of it", anchor=False)
-    views.preview(table, media, dataset.inputs, dataset.target, dataset.modality, dataset.reading)
+    views.preview(
+        table, media, dataset.inputs, dataset.target, dataset.modality, dataset.reading, dataset.task, dataset.classes
+    )
     views.sizes(profile)
     views.findings(profile, dataset.rows)
     left, right = st.columns(2, gap="large")
@@ -49,7 +51,10 @@ def stored(dataset: Dataset) -> None:
 
 def begin() -> None:
     """No dataset yet: the drop zone, the samples, and those that are stored."""
-    widgets.title("Which data?", "A table with a column to predict, or a zip of images or sounds in class folders.")
+    widgets.title(
+        "Which data?",
+        "A table with a column to predict, or a zip: images or sounds in class folders, images with masks or boxes.",
+    )
     ingest.drop_zone(home, store)
     ingest.samples(store)
     known = datasets.listing(home)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tltools import sources
+from tltools.tasks import tasks
 from tltools.ui import live, state, stepper, widgets
 from tltools.ui import source_views as views
 from tltools.ui.words import esc
@@ -63,8 +64,10 @@ if picked != state.sources():
 with actions:
     if st.button("Choose a strategy", type="primary", icon=":material/arrow_forward:", disabled=not picked):
         st.switch_page("pages/train/strategy.py")
-    ready = [cell.source for cell in fitting if cards[cell.source].installed or cell.source in picked]
-    if st.button("Rank them on my rows", icon=":material/trophy:", disabled=busy or not ready):
+    able = [cell.source for cell in fitting if not cell.new_input]
+    ready = [name for name in able if cards[name].installed or name in picked]
+    rankable = not tasks()[dataset.task].objects  # else there is no label or number a row to rank by
+    if rankable and st.button("Rank them on my rows", icon=":material/trophy:", disabled=busy or not ready):
         store.submit("rank", {"dataset": dataset.id, "sources": ready}, title=f"Rank sources for {dataset.name}",
                      key=f"{dataset.id}:{','.join(ready)}")  # fmt: skip
         st.rerun()

@@ -19,7 +19,7 @@ if dataset is None:
     widgets.title("What should be trained?")
     widgets.empty("First the data.", "pages/prepare/dataset.py", "Choose data")
     st.stop()
-picked, unknown = study_draft.chosen(home, state.sources())
+picked, unknown = study_draft.chosen(home, state.sources(), dataset)
 if not picked:
     widgets.title("What should be trained?")
     widgets.problems(unknown)

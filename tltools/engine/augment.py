@@ -31,6 +31,16 @@ def maker(settings: Mapping[str, Any], encoded: Any) -> Callable[[np.ndarray], B
     return take
 
 
+def moved(pixels: Tensor, changes: Changes) -> Tensor:
+    """(B, 3, H, W) normalised pictures, changed; beyond their edge lies the middle colour."""
+    matrix, contrast, brightness = (
+        torch.from_numpy(part).to(pixels.device) for part in (changes.matrix, changes.contrast, changes.brightness)
+    )
+    grid = functional.affine_grid(matrix, list(pixels.shape), align_corners=False)
+    changed = functional.grid_sample(pixels, grid, align_corners=False)
+    return changed * contrast.view(-1, 1, 1, 1) + (brightness - 1).view(-1, 1, 1, 1)
+
+
 def apply(images: Tensor, changes: Changes) -> Tensor:
     """(B, 3, H, W) float in 0..255 -> the same shape: one resampling, then light."""
     grid = functional.affine_grid(torch.from_numpy(changes.matrix), list(images.shape), align_corners=False)

@@ -120,7 +120,7 @@ def batches(reads: str, lengths: NDArray[Any], *, scale: float = 1.0) -> list[ND
     lengths: (N,) cost of each row. scale: size of a batch, 1 = the default for this kind of input.
     """
     order = np.argsort(-lengths, kind="stable")
-    if reads != "text":
+    if reads not in ("text", "frames", "audio"):
         step = max(1, int((IMAGE_ROWS if reads == "image" else TABLE_ROWS) * scale))
         return [order[i : i + step] for i in range(0, len(order), step)]
     found, start = [], 0

@@ -39,7 +39,9 @@ class Backbone(nn.Module):
     """The part that all kinds share. A kind gives `core`, `encode`, `sample`, `_run`, `_pool` and `_pool_stage`."""
 
     reads = ""
+    fitted: tuple[str, ...] = ()  # what begins the names of tensors that come from the dataset, not from a source
     size = 0  # pixels of a side, for kinds that read pictures
+    writes = False  # True: the core writes into what its modules give, which then needs memory of its own
 
     def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
         super().__init__()
@@ -56,8 +58,13 @@ class Backbone(nn.Module):
         self._prints: dict[int, str] = {}
         self.carried: dict[str, Tensor] = {}  # tables: weights that wait for the table to be known
 
-    def read_at(self, side: int) -> None:
-        """Reads pictures at another size from now on, where the kind and the network can; else nothing changes."""
+    def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
+        """Reads rows for a task of places from now on: pictures at another size if it can, texts with their words, up
+        to `tokens` if it can; `asked`: questions and contexts; not `words`: all tokens are places. Called once."""
+
+    def settled(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Scores of places, where a row has fewer places than its batch has room for."""
+        return raw
 
     # --- what a kind gives ------------------------------------------------------------------------------------------
 
@@ -83,6 +90,14 @@ class Backbone(nn.Module):
         """(B, D_i) from one stage's activation."""
         raise NotImplementedError
 
+    def whole(self) -> tuple[nn.Module, ...]:
+        """Modules of the core whose parts are no blocks of the chain, however many layers they hold."""
+        return ()
+
+    def _places(self, batch: Batch) -> int | None:
+        """Places of a row in a batch of the dry run, where rows differ in their number."""
+        return DRY_LENGTH if "attention_mask" in batch else None
+
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def forward(self, batch: Batch) -> Tensor:
@@ -96,15 +111,10 @@ class Backbone(nn.Module):
         between = [self._pool_stage(found[i], batch).float() for i in range(len(self.stages) - 1)]
         return [*between, pooled]
 
-    def maps(self, batch: Batch) -> list[Tensor]:
-        """The deepest map (B, C, h, w) at every size that there is, the largest first, float32; none without maps."""
-        with staging.capturing([self._last(i) for i in range(len(self.stages))], stop=False) as found:
-            self._run(batch)
-        by_size: dict[tuple[int, ...], Tensor] = {}
-        for place in sorted(found):
-            if found[place].dim() == 4 and found[place].shape[2] > 1:
-                by_size[tuple(found[place].shape[2:])] = found[place].float()
-        return [by_size[size] for size in sorted(by_size, reverse=True)]
+    def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
+        """(stage, deepest map (B, C, h, w) float32) at every size that there is, the largest first; none of most
+        kinds."""
+        return []
 
     def states(self, batch: Batch, boundary: int) -> Tensor:
         """The activation that leaves stage `boundary - 1`; (B, L, D) or (B, C, H, W)."""
@@ -127,7 +137,7 @@ class Backbone(nn.Module):
                     answers.append((unit.module, staging.with_states(unit.answer, states)))
                 elif i or not self._rerun_stem or unit.module is self._last(i):
                     zeros = staging.like(unit.answer, rows, length, self._dry_length, states.device, states.dtype)
-                    answers.append((unit.module, zeros))
+                    answers.append((unit.module, staging.owned(zeros) if self.writes else zeros))
         with staging.answering(answers):
             return self.forward(batch)
 
@@ -141,21 +151,26 @@ class Backbone(nn.Module):
         """
         self.eval()
         batch, other = self.sample(2, DRY_LENGTH), self.sample(3, DRY_LENGTH + 4)
-        self._dry_length = DRY_LENGTH if "attention_mask" in batch else None
+        self._dry_length = self._places(batch)
         with torch.no_grad():
             try:
                 self._before_dry_run()
-                found, self._groups = staging.chain(self.core, lambda: self._run(batch))
+                found, self._groups = staging.chain(self.core, lambda: self._run(batch), self.whole())
                 wanted = self.forward(other)
             except DRY_RUN_ERRORS as error:
                 what = f"cannot serve as a {self.reads} source: a trial batch failed ({str(error)[:200]})."
                 raise refuse(self.source.id, what, "Choose another model.") from error
-            try:
-                self._take(found, self._groups, batch)
-            except DRY_RUN_ERRORS:  # activations that cannot be pooled: everything is one stage
-                self._take(*staging.whole([unit for group in self._groups for unit in group]), batch)
+            # what leaves a stem may be no activation of its own (two are added by the core): then the first block is
+            # part of it; where other activations cannot be pooled either, everything is one stage
+            for joined in (0, 1, len(self._groups) - 1):
+                try:
+                    self._take(*staging.joined(found, self._groups, joined), batch)
+                    break
+                except DRY_RUN_ERRORS:
+                    if joined == len(self._groups) - 1:
+                        raise
             for unit in (unit for group in self._groups for unit in group):
-                unit.answer, unit.entered = _detached(unit.answer), ()
+                unit.answer, unit.entered = staging.outlined(unit.answer), ()
             self.resumable = self._try_boundaries(other, wanted)
 
     def _before_dry_run(self) -> None:
@@ -260,15 +275,6 @@ class Backbone(nn.Module):
             )
 
 
-def _detached(value: Any) -> Any:
-    """A dry run's output reduced to its shape: one number expanded, so that it holds no memory."""
-    if isinstance(value, Tensor):
-        return torch.zeros((), dtype=value.dtype).expand(value.shape)
-    if isinstance(value, tuple | list):
-        return type(value)(_detached(item) for item in value)
-    return None if not isinstance(value, str | int | float | bool) else value
-
-
 def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int = 0) -> Backbone:
     """Builds a source model's backbone, in eval mode, on the CPU.
 
@@ -283,7 +289,7 @@ def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     try:
-        backbone: Backbone = _builder(source)(source, folder, init == "random" or not source.pretrained)
+        backbone: Backbone = builder(source)(source, folder, init == "random" or not source.pretrained)
     finally:
         torch.random.set_rng_state(state)
     return backbone
@@ -324,26 +330,17 @@ def load_changes(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
     backbone._prints.clear()
 
 
-def _builder(source: Source) -> Any:
-    from tltools.engine import image_backbone, tabular_backbone, text_backbone
+def builder(source: Source) -> Any:
+    """What builds a source's backbone: (source, folder, random) -> Backbone.
+
+    Raises:
+        Refusal: none does.
+    """
+    from tltools.engine import audio_backbone, frame_backbone, image_backbone, tabular_backbone, text_backbone
 
     if source.family == "tabular":
         return tabular_backbone.build
-    if source.reads == "image":
-        return image_backbone.build
-    if source.reads == "text":
-        return text_backbone.build
-    raise refuse(
-        source.id, f"reads {source.reads}, which no engine reads yet.", "Choose a text, image or table source."
-    )
-
-
-def weights_file(folder: Path) -> Path:
-    """The one safetensors file of a source folder, or the index of a sharded one is refused by name."""
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
-    named = [path for path in found if path.name == "model.safetensors"]
-    if named:
-        return named[0]
-    raise refuse(str(folder), f"must hold one .safetensors file; found {len(found)}.", "Save the model as one file.")
+    kinds = {"image": image_backbone, "text": text_backbone, "frames": frame_backbone, "audio": audio_backbone}
+    if source.reads in kinds:
+        return kinds[source.reads].build
+    raise refuse(source.id, f"reads {source.reads}, which needs a family of its own.", "Choose another source.")

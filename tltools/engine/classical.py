@@ -1,13 +1,14 @@
 """The classical control: what one does without a network, per modality, fitted on the very rows of a trial.
 
-Texts: word and character-pair TF-IDF with logistic or ridge regression. Files: what their modality says of them in
-numbers (images: colour histograms and histograms of oriented edges; sounds: statistics of the log-mel spectrogram) with
-logistic or ridge regression. Tables: histogram gradient boosting, which is the one to beat there; with fewer than 40
-rows, where trees have too few rows a leaf, a linear model on scaled columns.
+Texts: word and character-pair TF-IDF with logistic or ridge regression; sequences: the same of their k-mers. Files:
+what their modality says of them in numbers (images: colour histograms and histograms of oriented edges; sounds:
+statistics of the log-mel spectrogram) with logistic or ridge regression. Tables: histogram gradient boosting, which is
+the one to beat there; with fewer than 40 rows, where trees have too few rows a leaf, a linear model on scaled columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,15 @@ from tltools.modalities import modalities
 from tltools.records import Dataset
 from tltools.tasks import Task
 
+FOLDS = 5  # of a cross-validation
 SMALL = 40  # rows below which a linear model stands in for trees
 
 
 def read(modality: str, items: Any) -> Any:
     """What a control sees of each item, found once for all trials of a study: counts of words and letters, (N, D) float
     numbers of files, a table as it is."""
-    if modality == "text":
-        return word_counts.count([str(item) for item in items])
+    if strings := modalities()[modality].strings:
+        return word_counts.count([str(item) for item in items], strings.terms)
     files = modalities()[modality].files
     return files.describe(items) if files else items
 
@@ -46,19 +48,19 @@ class Control:
         self, dataset: Dataset, task: Task, train: Any, targets: np.ndarray, *, seed: int, was_read: bool = False
     ) -> None:
         """train: (n,) items; with `was_read` what `read` says of them, as then all that is to be predicted."""
-        self.classes = task.closed_form == "classes"
+        self.kind = task.closed_form
         self.width = task.width(dataset)
         self.model: Any = None
         self.method, self.only = "the only class it saw", 0
-        if self.classes and len(np.unique(targets)) < 2:
+        if self.kind == "classes" and len(np.unique(targets)) < 2:
             self.only = int(targets[0])
             return
-        self.model, self.method = _pipeline(dataset.modality, len(targets), self.classes, seed, was_read)
+        self.model, self.method = _pipeline(dataset.modality, targets, self.kind, seed, was_read)
         self.model.fit(train, targets)
 
     def outputs(self, wanted: Any) -> np.ndarray:
         """Outputs (len(wanted), K) float32, as the task stores them."""
-        if self.model is not None and not self.classes:
+        if self.model is not None and self.kind == "number":
             return np.asarray(self.model.predict(wanted), np.float32).reshape(-1, 1)
         outputs = np.zeros((len(wanted), self.width), np.float32)
         if self.model is None:
@@ -68,44 +70,73 @@ class Control:
         return outputs
 
 
-def _pipeline(modality: str, rows: int, classes: bool, seed: int, was_read: bool) -> tuple[Any, str]:
-    from sklearn.linear_model import LogisticRegression, RidgeCV
+def _pipeline(modality: str, targets: np.ndarray, kind: str | None, seed: int, was_read: bool) -> tuple[Any, str]:
+    from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    linear = (
-        LogisticRegression(C=10.0 if modality == "text" else 0.1, max_iter=2000, class_weight="balanced")
-        if classes
-        else RidgeCV(np.logspace(-3, 3, 13))
-    )
-    name = "logistic regression" if classes else "ridge regression"
-    if modality == "text":
+    strings = modalities()[modality].strings
+    linear: Any = RidgeCV(np.logspace(-3, 3, 13))
+    if kind != "number":
+        linear = _logistic(strings.strengths if strings else (0.1,), targets, kind)
+    linear = _each_label(linear, kind)
+    name = "ridge regression" if kind == "number" else "logistic regression"
+    if strings:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        kinds = (word_counts.WORDS, word_counts.LETTERS)
-        each = [TfidfVectorizer(**kind, sublinear_tf=True, max_features=word_counts.MOST) for kind in kinds]
-        return make_pipeline(word_counts.TfIdf() if was_read else make_union(*each), linear), f"TF-IDF + {name}"
+        each = [TfidfVectorizer(**kind, sublinear_tf=True, max_features=word_counts.MOST) for kind in strings.terms]
+        return make_pipeline(
+            word_counts.TfIdf() if was_read else make_union(*each), linear
+        ), f"{strings.described} + {name}"
     if files := modalities()[modality].files:
         seen = () if was_read else (FunctionTransformer(files.describe, validate=False),)
         return make_pipeline(*seen, StandardScaler(), linear), f"{files.described} + {name}"
-    if rows < SMALL:
+    if len(targets) < SMALL:
         return _small_table(linear), f"scaled columns + {name}"
-    return _boosting(classes, rows, seed), "gradient boosting"
+    return _boosting(kind, len(targets), seed), "gradient boosting"
 
 
-def _boosting(classes: bool, rows: int, seed: int) -> Any:
+def _logistic(strengths: Sequence[float], targets: np.ndarray, kind: str | None) -> Any:
+    """Logistic regression of the strength with the least cross-validated loss; the middle one where that is not to be
+    found: for several labels, and where a class has one row only."""
+    from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+
+    weights = "balanced" if kind == "classes" else None
+    folds = min(FOLDS, int(np.unique(targets, return_counts=True)[1].min())) if kind == "classes" else 1
+    if len(strengths) == 1 or folds == 1:
+        middle = strengths[len(strengths) // 2]
+        return LogisticRegression(C=middle, max_iter=2000, class_weight=weights)
+    return LogisticRegressionCV(
+        Cs=strengths,
+        cv=folds,
+        scoring="neg_log_loss",
+        l1_ratios=(0.0,),
+        max_iter=2000,
+        class_weight=weights,
+        use_legacy_attributes=False,
+    )
+
+
+def _each_label(model: Any, kind: str | None) -> Any:
+    """The model, or one of it for each of several labels; a label that all training rows have, or none, is constant."""
+    from sklearn.multiclass import OneVsRestClassifier
+
+    return OneVsRestClassifier(model) if kind == "labels" else model
+
+
+def _boosting(kind: str | None, rows: int, seed: int) -> Any:
     """Boosting that is hard to beat: small steps of shallow trees on half of the columns, so that few rows are not
     learned by heart."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.pipeline import make_pipeline
 
-    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-    balance = {"class_weight": "balanced"} if classes else {}
-    boosted = kind(
+    chosen = HistGradientBoostingRegressor if kind == "number" else HistGradientBoostingClassifier
+    balance = {"class_weight": "balanced"} if kind == "classes" else {}
+    boosted = chosen(
         max_iter=120, learning_rate=0.05, max_depth=3 if rows < 1000 else 4, min_samples_leaf=min(10, rows // 10),
         l2_regularization=1.0, max_features=0.5, categorical_features="from_dtype", random_state=seed, **balance,
     )  # fmt: skip
-    return make_pipeline(Categories(), boosted)
+    return make_pipeline(Categories(), _each_label(boosted, kind))
 
 
 class Categories:

@@ -1,39 +1,50 @@
-"""Classical controls for places of a picture: the class of a pixel by colour and place; where boxes use to lie."""
+"""Controls for places of a row: pixels by colour, where boxes use to lie, words by their letters, likest sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tltools import places
+from tltools import answers, places
 from tltools.engine.image_backbone import decode
 from tltools.tasks import _mask_scores as scores
+from tltools.tasks import tagging
 
 SIDE = 72  # pixels of a side that the colour control reads
 PIXELS = 60_000  # of the training pictures that it is fitted on
+SENTENCES = 1_000  # whose words are tagged at a time
 
 
 def pixel_colours(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
     """Masks (M,) of `wanted`: gradient boosting on the colour of a pixel, of what lies around it, and its place."""
+    found = np.empty(len(wanted), object)
+    model = colour_model(items, truth, seed)
+    if isinstance(model, int):
+        for i in range(len(wanted)):
+            found[i] = np.full((SIDE, SIDE), model, np.uint8)
+        return found, "the only class it saw"
+    for i, item in enumerate(wanted):
+        found[i] = model.predict(_pixels(item)).reshape(SIDE, SIDE).astype(np.uint8)
+    return found, "colour and place of pixels + gradient boosting"
+
+
+def colour_model(items: Sequence[Any], truth: np.ndarray, seed: int) -> Any:
+    """What `pixel_colours` fits on pictures and their masks (N,), or the only class there is."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     values = np.concatenate([_pixels(item) for item in items])
     codes = np.concatenate([scores.fitted(mask, (SIDE, SIDE)).ravel() for mask in truth])
     judged = np.flatnonzero(codes != places.IGNORED)
     chosen = np.random.default_rng(seed).permutation(judged)[:PIXELS]
-    found = np.empty(len(wanted), object)
     kinds = np.unique(codes[chosen])
     if len(kinds) < 2:
-        for i in range(len(wanted)):
-            found[i] = np.full((SIDE, SIDE), kinds[0] if len(kinds) else 0, np.uint8)
-        return found, "the only class it saw"
+        return int(kinds[0]) if len(kinds) else 0
     model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.15, max_depth=5, random_state=seed)
-    model.fit(values[chosen], codes[chosen])
-    for i, item in enumerate(wanted):
-        found[i] = model.predict(_pixels(item)).reshape(SIDE, SIDE).astype(np.uint8)
-    return found, "colour and place of pixels + gradient boosting"
+    return model.fit(values[chosen], codes[chosen])
 
 
 def mean_boxes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
@@ -52,6 +63,92 @@ def mean_boxes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], s
     for i in range(len(wanted)):
         found[i] = np.concatenate(prior)
     return found, "mean boxes of the training pictures"
+
+
+def word_shapes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
+    """Tags (M,) of `wanted`: logistic regression on a word, its beginning, end and shape, and its neighbours; of the
+    sequences that entities can have, the likeliest."""
+    from sklearn.feature_extraction import FeatureHasher
+    from sklearn.linear_model import LogisticRegression
+
+    hasher = FeatureHasher(2**18, input_type="string", alternate_sign=False)
+    known = [word for item in items for word in _words(str(item))]
+    codes = np.concatenate(list(truth))
+    kinds = np.unique(codes)
+    found = np.empty(len(wanted), object)
+    lengths = [str(item).count(" ") + 1 for item in wanted]
+    if len(kinds) < 2:
+        for i, length in enumerate(lengths):
+            found[i] = np.full(length, kinds[0] if len(kinds) else 0)
+        return found, "the only tag it saw"
+    model = LogisticRegression(C=3.0, max_iter=300, random_state=seed).fit(hasher.transform(known), codes)
+    for start in range(0, len(wanted), SENTENCES):
+        some = lengths[start : start + SENTENCES]
+        words = [word for item in wanted[start : start + SENTENCES] for word in _words(str(item))]
+        raw = np.full((len(some), max(some), kinds.max() + 1), tagging.NOTHING)
+        there = np.arange(max(some)) < np.array(some)[:, None]
+        said = np.full((len(words), kinds.max() + 1), tagging.NOTHING / 2)  # of tags that it never saw
+        said[:, kinds] = model.predict_log_proba(hasher.transform(words))
+        raw[there] = said
+        found[start : start + SENTENCES] = tagging.decode(raw)
+    return found, "letters of a word and its neighbours + logistic regression"
+
+
+def likest_sentence(
+    items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int
+) -> tuple[np.ndarray, str]:
+    """Answers (M,) of `wanted`: the sentence of the context that shares most with its question, rare words first.
+
+    Where the training rows have questions without an answer, a sentence that shares less than a share of the question
+    is no answer; the share is the one with which most training rows are answered or not as they should be.
+    """
+    seen = [frozenset(_letters(one)) for item in items for one, _ in _sentences(str(item))]
+    often = Counter(word for sentence in set(seen) for word in sentence)
+    rare = {word: np.log((1 + len(seen)) / (1 + count)) + 1 for word, count in often.items()}
+    least, known = 0.0, np.array([bool(one.spans) for one in truth])
+    if not known.all():
+        shares = np.array([_likest(str(item), rare, len(seen)).score for item in items])
+        least = max(np.unique([0.0, *shares, 1.01]), key=lambda share: ((shares >= share) == known).mean())
+    found = [_likest(str(item), rare, len(seen)) for item in wanted]
+    said = [one if one.score >= least else answers.Said(None, round(1 - one.score, 5)) for one in found]
+    return places.as_rows(said), "the sentence that shares most words with the question"
+
+
+def _likest(text: str, rare: Mapping[str, float], seen: int) -> answers.Said:
+    """The sentence, and which share of its question it has, words weighed by how rare they are in `seen` sentences."""
+    asked = _letters(text.split(" ")[: answers.begin(text) - 1])
+    weights = {word: rare.get(word, np.log(1 + seen) + 1) for word in set(asked)}
+    shares = [(sum(weights.get(word, 0.0) for word in set(_letters(words))), span) for words, span in _sentences(text)]
+    score, span = max(shares, key=lambda one: (one[0], one[1][0] - one[1][1]))
+    return answers.Said(span, round(score / max(sum(weights.values()), 1e-9), 5))
+
+
+def _sentences(text: str) -> list[tuple[list[str], answers.Span]]:
+    words = text.split(" ")
+    return [(words[slice(*span)], span) for span in answers.sentences(words, answers.begin(text))]
+
+
+def _letters(words: Sequence[str]) -> list[str]:
+    return re.findall(r"\w+", " ".join(words).lower())
+
+
+def _words(text: str) -> list[list[str]]:
+    """What the control sees of each word of a text that blanks divide."""
+    words = ["", *text.split(" "), ""]
+    return [
+        [
+            f"word {word.lower()}", f"shape {_shape(word)}", f"starts {word[:3].lower()}", f"ends {word[-3:].lower()}",
+            f"before {before.lower()}", f"after {after.lower()}", f"shapes {_shape(before)} {_shape(word)}",
+            f"shapes after {_shape(word)} {_shape(after)}", f"first {not before}", f"length {min(len(words), 12)}",
+        ]
+        for before, word, after in zip(words, words[1:], words[2:], strict=False)
+    ]  # fmt: skip
+
+
+def _shape(word: str) -> str:
+    """Large and small letters, digits and signs, runs joined: London -> Xx."""
+    signs = ["X" if c.isupper() else "x" if c.islower() else "9" if c.isdigit() else c for c in word[:20]]
+    return "".join(c for k, c in enumerate(signs) if not k or signs[k - 1] != c)
 
 
 def _pixels(item: Any) -> np.ndarray:

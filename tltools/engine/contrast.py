@@ -1,7 +1,8 @@
 """Contrastive tuning: rows of one class are drawn together and rows of two apart, then a head is solved for (SetFit).
 
 The loop is the usual one; what it goes through are pairs of rows, and their loss is the squared difference between the
-cosine of the two features and 1 (one class) or 0 (two classes), as in SetFit (arXiv 2209.11055).
+cosine of the two features and 1 (one class) or 0 (two classes), as in SetFit (arXiv 2209.11055). The head reads what
+the pairs have tuned: features of length 1.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tltools import plans
 from tltools.engine import heads, loop
@@ -19,7 +19,10 @@ from tltools.engine import heads, loop
 
 @dataclass
 class Contrast(loop.Training):
-    """The loop over pairs: (P, 2) row numbers. The head takes no part in it; `solve_head` gives it afterwards."""
+    """The loop over pairs: (P, 2) row numbers. The head takes no part in it; `solve_head` gives it afterwards.
+
+    The model's backbone gives features of length 1 (`TextBackbone.unit`).
+    """
 
     pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
@@ -28,8 +31,8 @@ class Contrast(loop.Training):
         return super().run() if len(self.pairs) else self.at
 
     def visits(self) -> tuple[np.ndarray, np.ndarray]:
-        """(numbers of all pairs, cost of each: that of its longer row)."""
-        return np.arange(len(self.pairs)), self.feed.lengths[self.pairs].max(1, initial=0)
+        """(numbers of all pairs, cost of each: the same, for batches of like length would all be of one long row)."""
+        return np.arange(len(self.pairs)), np.zeros(len(self.pairs))
 
     def losses(self, rows: np.ndarray) -> Tensor:
         """(B,) squared errors of the cosines of the pairs with these numbers; a row is computed once a batch."""
@@ -38,7 +41,7 @@ class Contrast(loop.Training):
         batch, states = self.feed.take(distinct, training=True)
         with self.place.device.autocast(self.place.half):
             pooled = self.model.pooled(batch, states, self.place.boundary)
-        unit = functional.normalize(pooled.float())[torch.from_numpy(place.reshape(-1, 2)).to(pooled.device)]
+        unit = pooled.float()[torch.from_numpy(place.reshape(-1, 2)).to(pooled.device)]
         targets = self.rows.targets[pairs]
         same = (targets[:, 0] == targets[:, 1]).float().to(pooled.device)
         return (unit.prod(1).sum(1) - same).square()

@@ -1,32 +1,46 @@
-"""Trials of tasks that judge places of a picture: a head over the maps of a backbone, trained by the usual loop."""
+"""Trials of tasks that judge places of a row: a head over the maps of a backbone, trained by the usual loop."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tltools.engine import classical_dense, heads_dense, layouts, loop, outcomes
+from tltools import augmentation
+from tltools.engine import (
+    adapters,
+    augment,
+    classical_dense,
+    classical_written,
+    heads_dense,
+    layouts,
+    loop,
+    outcomes,
+)
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.feeds import Feed
 from tltools.records import Trial, refuse
 from tltools.strategies import Layout, Outcome, Recipe
-from tltools.tasks import Dense, Task
+from tltools.tasks import Task
 
 if TYPE_CHECKING:
     from tltools.engine.kit import EngineKit, Init
 
-BATCH = 8  # rows of a step at most: each of them has thousands of places to learn from
 LEVELS = 4  # maps that a head reads, the deepest first
-FROZEN = Recipe(phases=(), epochs=20, min_steps=200, batch_size=BATCH)  # of a head on a frozen backbone
+FROZEN = Recipe(phases=(), epochs=20, min_steps=200)  # of a head on a frozen backbone
 FROZEN_RATE = 3e-3
+TIE = 1e-4  # what a loss weighs beside a score
+EVALUATED = 64  # rows of a batch that is only looked at
+MOST_KEPT = 1e9  # bytes of maps that are kept in memory
+KEPT = "map"  # of a batch whose map was computed before
 
 
 class Places(layouts.Tuned):
@@ -35,16 +49,15 @@ class Places(layouts.Tuned):
     def __init__(self, backbone: Backbone, task: Task, width: int) -> None:
         nn.Module.__init__(self)
         assert task.dense is not None
-        self.backbone = backbone
-        sizes = [one.shape[1] for one in self._maps(_sample(backbone))]
+        self.backbone, self.dense = backbone, task.dense
+        sizes = [one.shape[1 if one.dim() == 4 else -1] for one in self.maps(_sample(backbone))]
         self.head = getattr(heads_dense, task.dense.head)(sizes, width)
 
     def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
-        """(B, K, h, w) raw maps; no activations are ever cached for them."""
-        raw: Tensor = self.head(self._maps(batch))
-        return raw
+        """(B, K, h, w) raw maps, or (B, W, K) of words; no activations are ever cached for them."""
+        return self.backbone.settled(self.head(self.maps(batch)), batch)
 
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(h, w) of the raw maps."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
@@ -52,62 +65,148 @@ class Places(layouts.Tuned):
             raw = self(_sample(self.backbone))
         for module, mode in modes:
             module.training = mode
-        return int(raw.shape[2]), int(raw.shape[3])
+        return tuple(raw.shape[2:])
 
-    def _maps(self, batch: Batch) -> list[Tensor]:
-        found = self.backbone.maps(batch)
-        if len(found) < 2:
+    def maps(self, batch: Batch) -> list[Tensor]:
+        if KEPT in batch:
+            return [batch[KEPT]]
+        found = [one for _, one in self.backbone.maps(batch)]
+        if len(found) < self.dense.levels:
             what = "gives no maps at several strides, which a head for places of a picture needs."
             raise refuse(self.backbone.source.id, what, "Choose a convolutional network, such as a MobileNet.")
         return found[-LEVELS:]
 
 
+class Mapped(Protocol):
+    """A model whose head reads maps."""
+
+    backbone: Backbone
+
+    def eval(self) -> Any: ...
+    def maps(self, batch: Batch) -> list[Tensor]:
+        """Maps of a batch, or those that it brings."""
+
+
+class KeptMaps:
+    """Batches of a frozen backbone, whose single map of rows is computed once: a vector a word or token, of texts."""
+
+    def __init__(
+        self, feed: Feed, model: Mapped, rows: np.ndarray, place: loop.Place, check: Callable[[], None]
+    ) -> None:
+        self.feed, self.lengths = feed, feed.lengths
+        self.maps: dict[int, Tensor] = {}
+        model.eval()
+        order = rows[np.argsort(feed.lengths[rows], kind="stable")]
+        with torch.no_grad(), place.device.autocast(place.half):
+            for start in range(0, len(order), EVALUATED):
+                check()
+                some = order[start : start + EVALUATED]
+                batch, _ = feed.take(some, training=False)
+                (found,) = model.maps(batch)
+                self.maps |= {int(row): one.float() for row, one in zip(some, found, strict=True)}
+
+    def take(self, rows: np.ndarray, *, training: bool) -> tuple[Batch, Tensor | None]:
+        batch, states = self.feed.take(rows, training=training)
+        if all(int(row) in self.maps for row in rows):
+            width = batch.get("starts", batch["attention_mask"]).shape[1]
+            kept = [self.maps[int(row)][:width] for row in rows]
+            batch[KEPT] = torch.stack([nn.functional.pad(one, (0, 0, 0, width - len(one))) for one in kept])
+        return batch, states
+
+
 @dataclass
 class Training(loop.Training):
-    """As the loop trains everything, and every other batch turned left to right with its truth."""
+    """As the loop trains everything; pictures and their truth are changed alike, at least mirrored half of the time.
 
-    dense: Dense | None = None
+    The best epoch is that of the best score of the validation rows: their loss counts every place, and was seen to rise
+    from the third epoch of a tagger on, while its entities still got better.
+    """
+
+    task: Task | None = None
+    truth: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,) of the whole dataset
+    changed: Mapping[str, Any] = field(default_factory=dict)  # settings of `tltools.augmentation`
 
     def losses(self, rows: np.ndarray) -> Tensor:
         """(B,) losses of a batch."""
-        assert self.dense is not None
+        assert self.task is not None and self.task.dense is not None
         batch, _ = self.feed.take(rows, training=True)
         targets = self.rows.targets[rows].to(self.place.device.name)
-        if np.random.default_rng([self.seed, self.at.steps]).random() < 0.5:
-            batch = {name: value.flip(-1) for name, value in batch.items()}
-            targets = self.dense.mirrored(targets)
+        if moved := self.task.dense.moved:
+            random = np.random.default_rng([self.seed, self.at.steps])
+            changes = augmentation.drawn({**self.changed, "flip": True}, len(rows), random)
+            targets = moved(targets, torch.from_numpy(changes.matrix).to(targets.device))
+            batch = {**batch, "pixel_values": augment.moved(batch["pixel_values"], changes)}
         with self.place.device.autocast(self.place.half):
             raw = self.model(batch)
         return self.loss(raw.float(), targets, {"smoothing": self.recipe.smoothing})
+
+    def outputs(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows),) object array of what the model as it stands says of rows."""
+        assert self.task is not None and self.task.dense is not None
+        some_rows = (
+            8 * self.task.dense.batch
+        )  # decoded at a time: raw maps are large, and texts sorted by length within
+        parts = np.array_split(rows, -(-len(rows) // some_rows))
+        return np.concatenate([self.task.decode(self.predict(some).numpy()) for some in parts])
+
+    def choice(self, loss: float, raw: Tensor) -> float:
+        """The score, negated where more is better; the loss decides between epochs that find nothing or everything."""
+        assert self.task is not None
+        metric = self.task.metrics[0]
+        score = metric.score(self.truth[self.rows.validation], self.task.decode(raw.numpy()))
+        score = 0.0 if math.isnan(score) else score  # rows without a single object: the loss alone decides
+        return (-score if metric.higher_is_better else score) + TIE * loss
+
+
+def prepare(backbone: Backbone, task: Task) -> None:
+    """Lets a new backbone read rows as the task needs them; called once."""
+    assert task.dense is not None
+    backbone.read_at(task.dense.side, task.dense.tokens, task.dense.asked)
 
 
 def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     """As `EngineKit.finetune`; the layouts say what of the backbone is trained beside the head."""
     started, seed, dense = time.monotonic(), 1 + trial.seed * 1009 + trial.draw, kit.task.dense
     assert dense is not None
-    if recipe.augmentation_on:
-        what = "changes pictures but not their masks or boxes; they are mirrored together without it."
-        raise refuse("augmentation", what, "Set its knobs to 0.")
-    recipe = replace(recipe, batch_size=min(BATCH, recipe.batch_size), head_start="random")
+    if recipe.augmentation.get("rotate"):
+        raise refuse("rotate", "cannot turn boxes or masks with their pictures.", "Set it to 0; scale and crop can.")
+    changed = recipe.augmentation
+    recipe = replace(recipe, batch_size=min(dense.batch, recipe.batch_size), head_start="random", augmentation={})
     base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
     train, validation = kit.draw(trial)
     encoded = kit.encoded(base)
-    place = loop.Place(kit.device)
+    setting = kit.store.setting(base, encoded)
+    place = loop.Place(kit.device, setting.precision == "bfloat16")
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):
             model = Places(base.twin(), kit.task, kit.task.width(kit.dataset))
+            if recipe.adapter:
+                adapters.inject(model.backbone, **recipe.adapter)
         model.to(kit.device.name)
         targets = torch.from_numpy(dense.tensors(kit.targets, model.shape()))
         rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
+        feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
         training = Training(
-            model, Feed(encoded, None, kit.device, False, recipe), recipe, rows, place, kit.task.loss, multiplier,
+            model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, kit.task.loss, multiplier,
             seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"), kit.telling(trial),
-            dense=dense,
+            task=kit.task, truth=kit.targets, changed=changed,
         )  # fmt: skip
-        tried.append((training.run().validation_loss, k, training))
+        tried.append((training.run().least, k, training))
     *_, best = min(tried, key=lambda item: item[:2])
-    return replace(_outcome(kit, trial, best, base, seed), seconds=time.monotonic() - started)
+    return replace(outcome(kit, trial, best, base, seed, train), seconds=time.monotonic() - started)
+
+
+def read_once(
+    kit: EngineKit, feed: Feed, model: Mapped, rows: loop.Rows, place: loop.Place, recipe: Recipe
+) -> loop.Feed:
+    """The feed itself, or one that holds the maps of a frozen backbone: of texts, which are never changed."""
+    seen = np.concatenate([rows.train, rows.validation])
+    frozen = not any(any(layout.rates) for layout in recipe.phases)
+    few = 4 * model.backbone.width * feed.lengths[seen].sum() < MOST_KEPT
+    moved = kit.task.dense is not None and kit.task.dense.moved is not None
+    keep = frozen and few and not moved
+    return KeptMaps(feed, model, seen, place, kit.ticket.check) if keep else feed
 
 
 def probe(kit: EngineKit, trial: Trial, init: Init) -> Outcome:
@@ -117,15 +216,15 @@ def probe(kit: EngineKit, trial: Trial, init: Init) -> Outcome:
 
 
 def control(task: Task) -> Callable[[Any, np.ndarray, Any, int], tuple[np.ndarray, str]]:
-    """The task's classical control: (pictures, truth, wanted pictures, seed) -> (outputs, what it is)."""
-    assert task.dense is not None
+    """The task's classical control: (rows, truth, wanted rows, seed) -> (outputs, what it is)."""
+    assert task.objects is not None
     found: Callable[[Any, np.ndarray, Any, int], tuple[np.ndarray, str]]
-    found = getattr(classical_dense, task.dense.classical)
+    found = getattr(classical_dense if task.dense else classical_written, task.objects.classical)
     return found
 
 
 def classical(kit: EngineKit, trial: Trial) -> Outcome:
-    """What one would do without a network; see `classical_dense`."""
+    """What one would do without a network; see `control`."""
     started = time.monotonic()
     rows = np.sort(np.concatenate(kit.draw(trial)))
     items = kit.view(kit.dataset.modality)
@@ -136,28 +235,27 @@ def classical(kit: EngineKit, trial: Trial) -> Outcome:
     return Outcome(trial, kit.test, outputs, {}, card, time.monotonic() - started, outcomes.peak_mb(), 0)
 
 
-def _outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, seed: int) -> Outcome:
+def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, seed: int, train: np.ndarray) -> Outcome:
+    """What a trained model came to; `train` are the training rows that it is scored on, too."""
     model, rows, fitted, metric = training.model, training.rows, training.at, kit.task.metrics[0]
-
-    def outputs(of: np.ndarray) -> np.ndarray:
-        found = [kit.task.decode(training.predict(some).numpy()) for some in np.array_split(of, -(-len(of) // 64))]
-        return np.concatenate(found)
-
     card: dict[str, Any] = {
         "features": "maps", "init": training.recipe.init, "init_seed": seed if training.recipe.init == "random" else 0,
         "n_train": len(rows.train) + len(rows.validation), "n_validation": len(rows.validation),
         "rate_multiplier": training.multiplier, "steps": fitted.steps, "stopped_early": fitted.stopped_early,
-        "side": base.size, "backbone_trained": any(max(one.rates) > 0 for one in training.recipe.phases),
-        "train_score": metric.score(kit.targets[rows.train], outputs(rows.train)),
+        "side": base.size, "bf16": training.place.half,
+        "backbone_trained": any(max(one.rates) > 0 for one in training.recipe.phases),
+        "train_score": metric.score(kit.targets[train], training.outputs(train)),
     }  # fmt: skip
     if len(rows.validation):
-        held = outputs(rows.validation)
+        held = training.outputs(rows.validation)
         card["validation_score"] = metric.score(kit.targets[rows.validation], held)
         card["validation_outputs"] = {"rows": rows.validation, "outputs": held}
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    test = training.outputs(kit.test)
+    if training.recipe.adapter:
+        adapters.merge(model.backbone)
     weights = {f"head.{name}": value.cpu().numpy() for name, value in model.head.state_dict().items()}
     weights |= outcomes.differing(model.backbone, base)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    test = outputs(kit.test)
     return Outcome(trial, kit.test, test, weights, card, 0.0, outcomes.peak_mb(), trained, fitted.curve)
 
 

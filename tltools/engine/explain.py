@@ -15,6 +15,7 @@ from tltools import datasets
 from tltools.engine import predict, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
+from tltools.judging import thresholds
 from tltools.modalities import Drawn
 from tltools.records import refuse
 from tltools.tickets import Ticket
@@ -42,7 +43,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse("what", f"must be one of {', '.join(asked)}; got {what[:40]!r}.", "Ask for attribution.")
     ticket.progress("loading the model", 0, 1)
     model = trial_model.load(ticket.home, payload["trial"])
-    if model.task.dense:
+    if model.task.objects or model.task.several:
         remedy = "Look at what is predicted beside the truth."
         raise refuse("what", f"a prediction of {model.task.title.lower()} is not explained by {what}.", remedy)
     return {"trial": model.trial.id, "what": what, **asked[what](ticket, model, payload)}
@@ -88,8 +89,7 @@ def attribution(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> d
         what = f"reads {model.reads} in numbers of its own, in which no word or place can be covered."
         raise refuse(f"trial {model.trial.id}", what, "Ask a trial with a source model.")
     asked = Rows(model, payload)
-    one = _words if model.dataset.modality == "text" else _places
-    kind = "words" if model.dataset.modality == "text" else "places"
+    one, kind = (_words, "words") if model.reads == "text" else (_places, "places")
     found = []
     for k, item in enumerate(asked.items(model)):
         ticket.check()
@@ -174,7 +174,8 @@ def _columns(ticket: Ticket, model: TrialModel) -> dict[str, Any]:
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def score(changed: pd.DataFrame) -> float:
-        return metric.score(truth, model.outputs(datasets.view(model.dataset, changed, media, model.reads)))
+        outputs = model.outputs(datasets.view(model.dataset, changed, media, model.reads))
+        return metric.score(truth, thresholds.put(model.card, changed, outputs))
 
     whole_score, random = score(table), np.random.default_rng(0)
     found: list[dict[str, Any]] = []

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from tltools import datasets, reports, sources
+from tltools import datasets, places, reports, sources
 from tltools.artifacts import building, sealed, verify
-from tltools.engine import export_scripts, replay, trial_model
+from tltools.engine import export_places, export_scripts, export_sounds, export_words, replay, trial_model
+from tltools.engine.audio_backbone import AudioBackbone
+from tltools.engine.backbone import Backbone
+from tltools.engine.dense import LEVELS
+from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.image_backbone import ImageBackbone, _takes_size
 from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone, slug
 from tltools.engine.text_backbone import TextBackbone
-from tltools.engine.trial_model import ClassicalModel, NeuralModel
+from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel, WriterModel
 from tltools.home import Home, write_bytes, write_json
+from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.records import Refusal, Source, refuse
 from tltools.tickets import Ticket
 
+Model = NeuralModel | ClassicalModel | PlacesModel
 PACKAGES = {
     "text": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "vision": ("torch", "transformers", "safetensors", "numpy", "pandas"),
+    "audio": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas"),
     "table": ("torch", "safetensors", "numpy", "pandas"),
+    "means": (),
     "scikit-learn": ("scikit-learn", "skops", "numpy", "pandas"),
 }
 
@@ -45,14 +55,24 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse(str(final), "must be a new or an empty folder.", "Choose another name.")
     ticket.progress("loading the model", 0, 3)
     model = trial_model.load(ticket.home, payload["trial"])
-    if isinstance(model, trial_model.PlacesModel) or model.task.dense:
-        what = f"{model.task.title.lower()} cannot be exported yet."
-        raise refuse(f"trial {payload['trial']}", what, "Predict with this trial here: `tltools predict`.")
+    if isinstance(model, NeuralModel) and isinstance(model.backbone, FrameBackbone):
+        what = "reads frames through an input layer of its own, which cannot be exported yet."
+        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
+    if thresholds.columns(model.card):
+        what = "has thresholds per group, which a folder cannot hold yet."
+        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`, or export another arm of the study.")
+    if isinstance(model, WriterModel) or model.task.written:
+        what = "writes texts, which cannot be exported yet."
+        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
+    dense = model.task.dense
+    if dense and dense.texts and (isinstance(model, ClassicalModel) or dense.draws not in export_words.STEPS):
+        what = "answers questions or is a control of words, which cannot be exported yet."
+        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
     if final.is_dir():
         final.rmdir()
     with building(final) as folder:
         ticket.progress("writing", 1, 3)
-        facts = write_neural(model, folder) if isinstance(model, NeuralModel) else write_classical(model, folder)
+        facts = written(model, folder)
         write_json(folder / "preprocessing.json", facts)
         write_bytes(folder / "predict.py", export_scripts.script(facts).encode())
         write_bytes(folder / "requirements.txt", _requirements(facts).encode())
@@ -77,33 +97,69 @@ def _earlier(folder: Path, trial_id: str) -> bool:
 # --- the model ------------------------------------------------------------------------------------------------------
 
 
-def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
-    """Writes weights (whole backbone and head), config and tokenizer; returns the facts for the script."""
-    home, backbone = model.home, model.backbone.to("cpu")
-    tensors = {f"backbone.{name}": value.clone().contiguous() for name, value in backbone.core.state_dict().items()}
-    save_file(tensors | model.head, folder / "model.safetensors")
-    facts: dict[str, Any] = {
-        "kind": "table",
+def written(model: Model, folder: Path) -> dict[str, Any]:
+    """Writes a model of any kind; returns the facts for the script."""
+    if isinstance(model, PlacesModel):
+        return write_places(model, folder)
+    return write_neural(model, folder) if isinstance(model, NeuralModel) else write_classical(model, folder)
+
+
+def write_places(model: PlacesModel, folder: Path) -> dict[str, Any]:
+    """Writes weights and config of a backbone and a head over its maps; returns the facts for the script."""
+    backbone, head, dense = model.model.backbone.to("cpu").eval(), model.model.head.to("cpu"), model.task.dense
+    assert dense is not None
+    parts = {"backbone": backbone.core.state_dict(), "head": head.state_dict()}
+    tensors = {f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()}
+    save_file({name: value.clone().contiguous() for name, value in tensors.items()}, folder / "model.safetensors")
+    if isinstance(backbone, TextBackbone):
+        facts = _common(model, backbone, ()) | {"draws": dense.draws, "tags": places.tag_names(model.dataset.classes)}
+        return facts | _text_facts(model.home, model, backbone, folder)
+    assert isinstance(backbone, ImageBackbone)
+    levels = backbone.levels()[-LEVELS:]
+    facts = _common(model, backbone, [one.module for one in levels]) | {"draws": dense.draws}
+    facts["enlarged"] = [] if all(one.plain for one in levels) else [one.enlarged for one in levels]
+    facts |= export_places.needs(dense.draws, len(model.dataset.classes))
+    return facts | _image_facts(model.home, backbone, folder)
+
+
+def _common(model: NeuralModel | PlacesModel, backbone: Backbone, layers: Sequence[nn.Module]) -> dict[str, Any]:
+    """Facts of every network; `layers` are those whose outputs the head reads."""
+    names = {id(module): name for name, module in backbone.core.named_modules()}
+    return {
         "modality": model.dataset.modality,
         "inputs": list(model.dataset.inputs),
         "classes": list(model.dataset.classes),
         "reading": dict(model.dataset.reading),
-        "layers": [],
-        "neighbours": "head.rows" in model.head,
+        "layers": [names[id(layer)] for layer in layers],
+        "several": model.task.several is not None,
+        "draws": "",
+        "neighbours": False,
     }
-    if model.all_layers:
-        names = {id(module): name for name, module in backbone.core.named_modules()}
-        facts["layers"] = [names[id(backbone._last(i))] for i in range(len(backbone.stages) - 1)]
+
+
+def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
+    """Writes weights (whole backbone and head), config and tokenizer; returns the facts for the script."""
+    from transformers import AutoConfig
+
+    home, backbone = model.home, model.backbone.to("cpu")
+    tensors = {f"backbone.{name}": value.clone().contiguous() for name, value in backbone.core.state_dict().items()}
+    save_file(tensors | model.head, folder / "model.safetensors")
+    inner = range(len(backbone.stages) - 1) if model.all_layers else ()
+    facts = _common(model, backbone, [backbone._last(i) for i in inner])
+    facts |= {"kind": "table", "neighbours": "head.rows" in model.head}
     if isinstance(backbone, TextBackbone):
         return facts | _text_facts(home, model, backbone, folder)
     if isinstance(backbone, ImageBackbone):
         return facts | _image_facts(home, backbone, folder)
+    if isinstance(backbone, AudioBackbone):
+        config = AutoConfig.from_pretrained(_base_folder(home, backbone.source), local_files_only=True)
+        return facts | export_sounds.written(backbone, config, model.dataset.reading["seconds"], folder)
     assert isinstance(backbone, TabularBackbone)
     columns = {"numbers": backbone.numbers, "categories": backbone.categories}
     return facts | {kind: {name: slug(name) for name in names} for kind, names in columns.items()} | {"blocks": BLOCKS}
 
 
-def _text_facts(home: Home, model: NeuralModel, backbone: TextBackbone, folder: Path) -> dict[str, Any]:
+def _text_facts(home: Home, model: NeuralModel | PlacesModel, backbone: TextBackbone, folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     tokenizer = backbone.tokenizer
@@ -120,6 +176,7 @@ def _text_facts(home: Home, model: NeuralModel, backbone: TextBackbone, folder: 
         "causal": backbone.causal,
         "encoder": bool(getattr(config, "is_encoder_decoder", False)),
         "bare": not tokenizer("")["input_ids"],
+        "unit": backbone.unit,
         "numbers": [str(name) for name in numbers],
     }
 
@@ -159,14 +216,20 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
     Raises:
         Refusal: the control has seen one class only.
     """
-    import skops.io
-
-    control, dataset = model.control, model.dataset
+    dataset = model.dataset
+    facts: dict[str, Any] = {"kind": "scikit-learn", "modality": dataset.modality, "draws": ""}
+    facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes), "reading": dict(dataset.reading)}
+    facts["several"] = model.task.several is not None
+    if dense := model.task.dense:
+        fitted, more = export_places.fitted(model)
+        facts |= {"draws": dense.draws, "method": model.card.get("method")} | more
+        facts |= export_places.needs(dense.draws, len(dataset.classes))
+        return facts if fitted is None else facts | _kept(fitted, folder)
+    control = model.control
     if control.model is None:
         what = "saw rows of one class only, so it always answers with that class."
         raise refuse(f"trial {model.trial.id}", what, "Export a trial with more labels.")
-    facts: dict[str, Any] = {"kind": "scikit-learn", "method": control.method, "modality": dataset.modality}
-    facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes), "reading": dict(dataset.reading)}
+    facts["method"] = control.method
     first = control.model[0]
     inner = control.model
     if modalities()[dataset.modality].files:
@@ -178,15 +241,22 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
         facts |= {"numbers": numbers, "categories": [n for n in dataset.inputs if n not in numbers], "levels": levels}
         if levels is not None:
             inner = control.model[-1]
-    content = skops.io.dumps(inner)
+    return facts | _kept(inner, folder)
+
+
+def _kept(fitted: Any, folder: Path) -> dict[str, Any]:
+    """Writes what scikit-learn fitted; returns which of its types a reader must trust."""
+    import skops.io
+
+    content = skops.io.dumps(fitted)
     write_bytes(folder / "model.skops", content)
-    return facts | {"trusted": skops.io.get_untrusted_types(data=content)}
+    return {"trusted": skops.io.get_untrusted_types(data=content)}
 
 
 # --- the papers -----------------------------------------------------------------------------------------------------
 
 
-def write_papers(home: Home, model: NeuralModel | ClassicalModel, folder: Path) -> None:
+def write_papers(home: Home, model: Model, folder: Path) -> None:
     """Card, model card and study file beside the model."""
     write_json(folder / "card.json", model.card)
     study = home.studies / model.trial.study
@@ -195,7 +265,7 @@ def write_papers(home: Home, model: NeuralModel | ClassicalModel, folder: Path) 
     write_bytes(folder / "MODEL_CARD.md", _model_card(home, model).encode())
 
 
-def _model_card(home: Home, model: NeuralModel | ClassicalModel) -> str:
+def _model_card(home: Home, model: Model) -> str:
     try:
         return reports.export_card(reports.load(home, model.trial.study), model.trial.id)
     except Refusal:
@@ -209,7 +279,8 @@ def _model_card(home: Home, model: NeuralModel | ClassicalModel) -> str:
 
 
 def _requirements(facts: dict[str, Any]) -> str:
-    packages = [*PACKAGES[facts["kind"]]]
+    no_table = facts["draws"] in export_places.ANSWERS
+    packages = [name for name in PACKAGES[facts["kind"]] if not (no_table and name == "pandas")]
     exported = export_scripts.reading_files(facts)
     packages += [name for name in (exported.packages if exported else ()) if name not in packages]
     return "".join(f"{name}=={metadata.version(name).partition('+')[0]}\n" for name in packages)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tltools.engine import torchvision_operators
+from tltools.engine import export_places, export_sounds, export_words, torchvision_operators
 from tltools.modalities import Exported, modalities
 
 Facts = dict[str, Any]
@@ -23,6 +23,12 @@ except RuntimeError:  # a build that does not fit this torch: declare the two op
     shim = torch.library.Library("torchvision", "FRAGMENT")
     shim.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     shim.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+
+STANDARD = """\
+import json
+import sys
+from pathlib import Path
 """
 
 OPEN = """\
@@ -148,8 +154,13 @@ def votes(rows):  # logarithms of what the training rows most like each row say 
     return (said + 1 / said.shape[1]).log()
 """
 
+PICK_CLASS = 'table["prediction"] = [facts["classes"][code] for code in scores.argmax(1)]\n'
+
+PICK_LABELS = """\
+table["prediction"] = ["|".join(name for name, p in zip(facts["classes"], row) if p >= 0.5) for row in scores]
+"""
+
 WRITE_CLASSES = """\
-table["prediction"] = [facts["classes"][code] for code in scores.argmax(1)]
 for k, name in enumerate(facts["classes"]):
     table[f"p_{name}"] = scores[:, k]
 table.to_csv(sys.argv[2], index=False)
@@ -164,8 +175,10 @@ table.to_csv(sys.argv[2], index=False)
 def script(facts: Facts) -> str:
     """The source of `predict.py` for what `preprocessing.json` says."""
     parts = [_title(facts)]
-    parts += _classical(facts) if facts["kind"] == "scikit-learn" else _neural(facts)
-    parts.append(WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
+    parts += _neural(facts) if "layers" in facts else _classical(facts)
+    if not facts["draws"]:
+        picks = PICK_LABELS if facts["several"] else PICK_CLASS
+        parts.append(picks + WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
     text, before = "", ""
     for part in parts:
         inside = before.rstrip("\n").rpartition("\n")[2].startswith(" ")  # it ends in the body of a function
@@ -178,7 +191,8 @@ def script(facts: Facts) -> str:
 def _title(facts: Facts) -> str:
     files = modalities()[facts["modality"]].files
     given = f"FOLDER_OR_{files.one.split()[-1].upper()}" if files else "ROWS.csv"
-    how = f"`python predict.py {given} PREDICTIONS.csv` after `pip install -r requirements.txt`"
+    answer = export_places.ANSWERS.get(facts["draws"], "PREDICTIONS.csv")
+    how = f"`python predict.py {given} {answer}` after `pip install -r requirements.txt`"
     return f'"""Predicts new rows: {how}."""\n'
 
 
@@ -191,6 +205,8 @@ def _neural(facts: Facts) -> list[str]:
         others[2:2] = ["import torch.nn.functional as F"]
     if kind != "text":
         others.insert(0, "import numpy as np")
+    if facts["draws"]:  # pictures need no table
+        others[1:] = ["import torch", "import torch.nn.functional as F", others[-1]]
     others += exported.imports if exported else ()
     parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
     if kind != "table" and torchvision_operators.ensure() == "declared":
@@ -198,13 +214,21 @@ def _neural(facts: Facts) -> list[str]:
     if kind == "timm":
         parts.append("import timm  # noqa: E402\n")
     elif kind != "table":
-        wanted = "AutoConfig, AutoModel, AutoTokenizer" if kind == "text" else "AutoConfig, AutoModel"
+        readers = {"text": ["AutoTokenizer"], "audio": ["AutoFeatureExtractor"]}.get(kind, [])
+        wanted = ", ".join(sorted(["AutoConfig", "AutoModel", *readers]))
         parts.append(f"from transformers import {wanted}  # noqa: E402\n")
     parts.append(OPEN + WEIGHTS)
     parts += _model(facts)
+    if facts["draws"] in export_words.STEPS:
+        return [*parts, *_items(facts), *export_words.STEPS[facts["draws"]]]
+    if facts["draws"]:
+        assert exported is not None, "what is drawn on are pictures in files"
+        listed = _listed(exported, export_places.GIVEN)
+        return [*parts, listed, exported.code, READ_PICTURE, *export_places.steps(facts)]
     parts += _items(facts)
     parts += _features(facts)
-    decided = '(raw / head["temperature"]).softmax(1)' if facts["classes"] else "raw"
+    squashed = "sigmoid()" if facts["several"] else "softmax(1)"
+    decided = f'(raw / head["temperature"]).{squashed}' if facts["classes"] else "raw"
     if facts["neighbours"]:
         parts.append(VOTES)
     raw = "votes(read_now)" if facts["neighbours"] else LINEAR
@@ -224,17 +248,24 @@ def _model(facts: Facts) -> list[str]:
         lines += "model.load_state_dict(body, strict=False)  # a pooler, if there is one, is not used\n"
         if facts["kind"] == "text":
             lines += "tokenizer = AutoTokenizer.from_pretrained(here)\n"
-    return [lines + (HOOKS if facts["layers"] else "")]
+        if facts["kind"] == "audio":
+            lines += "listen = AutoFeatureExtractor.from_pretrained(here)\n"
+    hooks = HOOKS.replace(", then the last one", "") if facts["draws"] else HOOKS
+    return [lines + (hooks if facts["layers"] else "")]
 
 
 def reading_files(facts: Facts) -> Exported | None:
-    """What the modality says of files in a script: as pictures for a network, described for a classical control."""
+    """What the modality says of files in a script: as pictures or waves for a network, described for a control."""
     files = modalities()[facts["modality"]].files
-    return None if files is None else files.exported("describe" if facts["kind"] == "scikit-learn" else "picture")
+    if files is None:
+        return None
+    if facts["kind"] == "audio":
+        return files.exported("samples")
+    return files.exported("describe" if facts["kind"] == "scikit-learn" and not facts["draws"] else "picture")
 
 
-def _listed(exported: Exported) -> str:
-    return FILES.replace("{{endings}}", "{" + ", ".join(f'"{one}"' for one in exported.endings) + "}")
+def _listed(exported: Exported, lines: str = FILES) -> str:
+    return lines.replace("{{endings}}", "{" + ", ".join(f'"{one}"' for one in exported.endings) + "}")
 
 
 def _items(facts: Facts) -> list[str]:
@@ -242,7 +273,9 @@ def _items(facts: Facts) -> list[str]:
         return [_listed(exported)]
     if facts["kind"] == "table":
         return [TABLE + "items = table\n"]
-    return [TABLE + JOINED] if facts["modality"] == "text" else [TABLE, CELL, SENTENCES]
+    if strings := modalities()[facts["modality"]].strings:
+        return [TABLE + JOINED, *filter(None, [strings.exported("text")])]
+    return [TABLE, CELL, SENTENCES]
 
 
 def _features(facts: Facts) -> list[str]:
@@ -252,22 +285,31 @@ def _features(facts: Facts) -> list[str]:
     if facts["kind"] == "text":
         mean = "({x} * weight).sum(1) / weight.sum(1).clamp(min=1)"
         every = f"torch.cat([{mean.format(x='x')} for x in (*seen.values(), last)], 1)"
-        found = TEXT_FEATURES.replace("{pooled}", every if layered else mean.format(x="last"))
+        plain = mean.format(x="last")
+        plain = f"torch.nn.functional.normalize({plain})" if facts["unit"] else plain
+        found = TEXT_FEATURES.replace("{pooled}", every if layered else plain)
         found = found.replace(
             "{texts}", "[text or tokenizer.pad_token for text in texts]" if facts["bare"] else "texts"
         )
         return [found.replace("{causal}", " * torch.arange(1, mask.shape[1] + 1)[:, None]" if facts["causal"] else "")]
+    exported = reading_files(facts)
+    assert exported is not None, "what reads pictures or sounds has files"
+    if facts["kind"] == "audio":
+        return [exported.code, *export_sounds.steps(facts)]
     last = "model(pixels)" if facts["kind"] == "timm" else "model(pixels)[0]"
     last += "[:, 0]" if facts["class_token"] else ""
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"
     plain = "last" if facts["flat"] else "pool(last)"
     found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else plain)
-    exported = reading_files(facts)
-    assert exported is not None, "what reads pictures has files"
     return [*([POOL] if layered or not facts["flat"] else []), exported.code, READ_PICTURE, found]
 
 
 def _classical(facts: Facts) -> list[str]:
+    if facts["draws"]:
+        assert (files := reading_files(facts)) is not None, "what is drawn on are pictures in files"
+        imports, steps = export_places.CLASSICAL[facts["draws"]]
+        code = (files.code,) if "picture(" in steps[-1] else ()
+        return [STANDARD, imports, OPEN, _listed(files, export_places.GIVEN), *code, *steps]
     standard = ["from __future__ import annotations\n", "import json", "import sys", "from pathlib import Path"]
     others = ["import numpy as np", "import pandas as pd", "import skops.io"]
     exported = reading_files(facts)
@@ -277,8 +319,8 @@ def _classical(facts: Facts) -> list[str]:
     parts += [OPEN + opened]
     if exported:
         parts += [exported.code, _listed(exported) + "items = describe(items)\n"]
-    elif facts["modality"] == "text":
-        parts.append(TABLE + JOINED)
+    elif strings := modalities()[facts["modality"]].strings:
+        parts += [TABLE + JOINED, *filter(None, [strings.exported(facts["modality"])])]
     else:
         parts.append(TABLE + _columns(facts))
     if facts["classes"]:

@@ -18,25 +18,25 @@ from tltools.judging.ranking import balanced_accuracy
 from tltools.judging.ridge import solve, standardise
 
 Array = NDArray[Any]
-Kind = Literal["classes", "number"]
+Kind = Literal["classes", "number", "labels"]
 Fit = TypeVar("Fit")
-Choose = Literal["log_loss", "balanced_accuracy", "squared"]  # which leave-one-out figure picks the strength
 
 STRENGTHS = tuple(10.0 ** (k / 3) for k in range(-15, 13))  # times the mean squared length of a centred row
 
 
 @dataclass(frozen=True)
 class Head:
-    """A linear head on standardised features.
+    """A linear head on standardised features; see `tltools.judging.ridge.standardise`.
 
-    Class probabilities are `softmax(raw / temperature)`; a number is `raw` itself (temperature 1).
+    Class probabilities are `softmax(raw / temperature)`, those of several labels `sigmoid(raw / temperature)`; a number
+    is `raw` itself (temperature 1).
     `loo` holds the raw leave-one-out outputs of the training rows `loo_rows` (positions among those rows).
     """
 
     weight: Array  # (K, D), all arrays float32
     bias: Array  # (K,)
     mean: Array  # (D,) weighted mean of the training rows
-    scale: Array  # (D,) their deviation; 1 for a constant column
+    scale: Array  # (D,) what a column is divided by
     temperature: float
     strength: float  # relative: times the mean squared length of a centred row; infinite for class means
     loo_score: float  # balanced accuracy, or R2 for numbers, of the left-out rows; nan where there is none
@@ -59,8 +59,9 @@ class Head:
         return None if self.loo is None or self.loo_rows is None else (self.loo_rows, self._decoded(self.loo))
 
     def _decoded(self, raw: Array) -> Array:
-        outputs: Array = raw if self.kind == "number" else softmax(raw / np.float32(self.temperature))
-        return outputs
+        if self.kind == "number":
+            return raw
+        return (softmax if self.kind == "classes" else sigmoid)(raw / np.float32(self.temperature))
 
     def logits(self) -> tuple[Array, Array]:
         """Weight (K, D) and bias (K,) on features as they come, temperature folded in: where gradient steps start."""
@@ -93,12 +94,11 @@ def ridge_classifier(
     balanced: bool = True,
     weights: Array | None = None,
     strengths: Sequence[float] = STRENGTHS,
-    choose: Choose = "log_loss",
 ) -> Head:
     """Fits a classifier on (n, D) features and (n,) class codes below `classes`.
 
     balanced: each class present weighs the same, whatever its size. weights: (n,) above 0, instead.
-    choose: the leave-one-out figure that picks the strength; of equals the stronger wins.
+    The strength is the likeliest by the log loss of rows left out in turn.
     Raises: ValueError when there is no row, or a feature is not finite.
     """
     codes = np.asarray(codes, np.int64)
@@ -116,11 +116,10 @@ def ridge_classifier(
     y, w, tau, tries = y_all[problem.rows], problem.root_w**2, 1.0, []
     for strength in strengths:
         out = problem.left_out(strength)
-        tau = slope(out, y, w, start=tau) if choose == "log_loss" else 1.0
-        tries.append((_loss(choose, out, tau, y, w), out, tau))
-    best = _strongest_best([loss for loss, _, _ in tries])
+        tau = slope(out, y, w, start=tau)
+        tries.append((_loss(out, tau, y, w), out, tau))
+    best = likeliest([len(y) * loss for loss, _, _ in tries], strengths)
     _, out, tau = tries[best]
-    tau = tau if choose == "log_loss" else slope(out, y, w)
     weight, bias = np.zeros((classes, len(mean))), np.full(classes, absent / tau)
     left = np.full((len(out), classes), absent / tau)
     weight[present], bias[present], left[:, present] = problem.weights(strengths[best]), problem.y_mean, out
@@ -148,7 +147,7 @@ def ridge_regression(features: Array, targets: Array, *, strengths: Sequence[flo
         return Head(*tensors, temperature=1.0, strength=1.0, loo_score=float("nan"), kind="number")
     problem = solve(features, y, ones, mean, scale)
     losses = [float(((problem.left_out(strength) - problem.y) ** 2).mean()) for strength in strengths]
-    best = _strongest_best(losses)
+    best = likeliest(len(y) / 2 * np.log(np.maximum(losses, 1e-300)), strengths)
     variance = float(problem.y.var())
     return Head(
         *_single(problem.weights(strengths[best]), problem.y_mean, mean, scale),
@@ -170,21 +169,24 @@ def fit_many(
     *,
     classes: int | None = None,
     balanced: bool = True,
-    choose: Choose = "log_loss",
 ) -> list[Head]:
     """Fits one head per entry of `draws` (row positions in the (N, D) features and (N,) targets), strengths included.
 
     Draws that hold the same rows share one fit, as all draws of the whole training part do.
     classes: K of the head; by default the largest code in `targets`, plus one.
     """
+    from tltools.engine import label_heads
+
     targets = np.asarray(targets)
     width = classes if classes is not None else (int(targets.max()) + 1 if kind == "classes" else 1)
 
     def fit(rows: Array) -> Head:
         x, y = features[rows], targets[rows]
+        if kind == "labels":
+            return label_heads.ridge_labels(x, y)
         if kind == "number":
             return ridge_regression(x, y)
-        return ridge_classifier(x, y, width, balanced=balanced, choose=choose)
+        return ridge_classifier(x, y, width, balanced=balanced)
 
     return each_draw(draws, fit)
 
@@ -231,19 +233,24 @@ def softmax(logits: Array) -> Array:
     return np.asarray(e / e.sum(1, keepdims=True))
 
 
-def _loss(choose: Choose, raw: Array, tau: float, codes: Array, weights: Array) -> float:
-    if choose == "balanced_accuracy":
-        return -balanced_accuracy(codes, raw.argmax(1))
-    if choose == "squared":
-        return float(weights @ ((raw - np.eye(raw.shape[1])[codes]) ** 2).sum(1) / weights.sum())
+def sigmoid(logits: Array) -> Array:
+    """1 / (1 + exp(-x)) of each log odds."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))))
+
+
+def _loss(raw: Array, tau: float, codes: Array, weights: Array) -> float:
     z = tau * (raw - raw.max(1, keepdims=True))
     own = z[np.arange(len(z)), codes] - np.log(np.exp(z).sum(1))
     return float(-(weights @ own) / weights.sum())
 
 
-def _strongest_best(losses: Sequence[float]) -> int:
-    """Position of the least loss; of those equal but for rounding the last, the strongest."""
-    values = np.asarray(losses)
+def likeliest(losses: Sequence[float] | Array, strengths: Sequence[float]) -> int:
+    """Position of the likeliest strength, of those equal but for rounding the last, the strongest.
+
+    losses: negative log likelihoods of all left-out rows together. Before any row is seen a strength is log normal
+    about 1, a decade wide: with a handful of rows all strengths lose alike, with many this says next to nothing.
+    """
+    values = np.asarray(losses) + np.log10(strengths) ** 2 / 2
     return int(np.flatnonzero(values <= values.min() + 1e-9 * abs(values.min()))[-1])
 
 

@@ -1,4 +1,4 @@
-"""Heads that answer for every place of a picture: maps of a backbone at several strides become one map of scores."""
+"""Heads that answer for every place of a row: maps of a picture at several strides, or states of words, to scores."""
 
 from __future__ import annotations
 
@@ -60,6 +60,19 @@ class CentreHead(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """See the class."""
         raw: Tensor = self.last(self.mix(self.decoder(maps)))
+        return raw
+
+
+class WordHead(nn.Module):
+    """Scores of every class for every word: (B, W, K)."""
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.norm, self.last, self.out_features = nn.LayerNorm(channels[-1]), nn.Linear(channels[-1], width), width
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """(B, W, D) states of words, alone in a list."""
+        raw: Tensor = self.last(self.norm(maps[-1]))
         return raw
 
 

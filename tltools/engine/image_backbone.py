@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
+from tltools.engine import stages as staging
 from tltools.engine import torchvision_operators, weights
-from tltools.engine.backbone import DRY_RUN_ERRORS, Backbone, Batch, weights_file
+from tltools.engine.backbone import DRY_RUN_ERRORS, Backbone, Batch
+from tltools.engine.weights import weights_file
 from tltools.modalities import Drawn
 from tltools.records import Source
 
 IN_MEMORY = 512 * 2**20  # bytes of decoded pixels held in memory; more lies in a temporary memory-mapped file
+FINEST = 4  # pixels to a place of the largest map that is made of tokens
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, the libraries' default
 
 
@@ -62,6 +68,15 @@ def decode(item: str | Drawn, size: int) -> np.ndarray:
     return np.asarray(picture)
 
 
+@dataclass(frozen=True)
+class Level:
+    """How a map is made."""
+
+    module: nn.Module  # whose output it is
+    enlarged: int  # times, in width and height
+    plain: bool  # it is the activation as it stands
+
+
 class ImageBackbone(Backbone):
     """See the module's text."""
 
@@ -84,7 +99,7 @@ class ImageBackbone(Backbone):
             pixels[i] = decode(item, self.size)
         return Pixels(pixels, self.mean, self.std)
 
-    def read_at(self, side: int) -> None:
+    def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         before, self.size = self.size, side
         try:
             with torch.no_grad():
@@ -93,6 +108,42 @@ class ImageBackbone(Backbone):
             self.size = before
         self.preprocessing = _preprocessing(self.size, self.mean, self.std)
         self._prints = {}
+
+    def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
+        exits, inner = self.exits(), len(self.stages) - 1
+        with staging.capturing(exits, stop=False) as found:
+            self._run(batch)
+        grids = {place: grid(x).float() for place, x in sorted(found.items()) if spatial(x)}
+        by_size = {x.shape[2]: (place, x) for place, x in grids.items()}
+        if len(by_size) == 1 and len(grids) > 1:
+            return list(self._pyramid(grids))
+        if exits[inner] is not self._last(inner):  # a widening before the pooling is for one vector, not for places
+            below = {x.shape[2]: (place, x) for place, x in grids.items() if place < inner}
+            by_size |= {size: one for size, one in below.items() if one[1].shape[1] != by_size[size][1].shape[1]}
+        return [by_size[size] for size in sorted(by_size, reverse=True)]
+
+    def levels(self) -> list[Level]:
+        """What `maps` gives, by how it is made."""
+        exits = self.exits()
+        with torch.inference_mode(), staging.capturing(exits, stop=False) as found:
+            maps = self.maps(self.sample(1, 1))
+        return [Level(exits[i], x.shape[2] // grid(found[i]).shape[2], found[i].shape == x.shape) for i, x in maps]
+
+    def exits(self) -> list[nn.Module]:
+        """Whose outputs may be maps, one a stage: its last module, and at the top the last one before pooling."""
+        found = [self._last(i) for i in range(len(self.stages))]
+        answers = [(unit.module, unit.answer) for unit in self._groups[-1]]
+        firsts = [(module, x if isinstance(x, Tensor) else x and x[0]) for module, x in answers]
+        return [*found[:-1], next((module for module, x in reversed(firsts) if spatial(x)), found[-1])]
+
+    def _pyramid(self, grids: dict[int, Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """Maps of a network whose stages all have one size (ViT): the deepest as it is, shallower ones enlarged, down
+        to a stride of 4 pixels (as in arXiv 2103.13413, without its learnt layers)."""
+        places, side = list(grids), next(iter(grids.values())).shape[2]
+        steps = max(1, round(math.log2(self.size / side / FINEST)))
+        for step in range(steps, -1, -1):
+            place = places[(len(places) - 1) * (steps + 1 - step) // (steps + 1)]
+            yield place, functional.interpolate(grids[place], scale_factor=2.0**step, mode="bilinear")
 
     def sample(self, rows: int, length: int) -> Batch:
         generator = torch.Generator().manual_seed(0)
@@ -117,6 +168,23 @@ class ImageBackbone(Backbone):
         return states.float().mean(1) if states.dim() == 3 else states.float()
 
 
+def spatial(states: Any) -> bool:
+    """Whether a module's output has places of a picture: more than one, with more than one number each."""
+    known = isinstance(states, Tensor) and states.dim() in (3, 4) and states.shape[-1] > 1
+    return known and grid(states).shape[2] > 1
+
+
+def grid(states: Tensor) -> Tensor:
+    """A map (B, C, h, w), of one that is kept channels last, or of tokens (B, N, C) of a square, row by row: what is
+    more than a square number stands before them (class and register tokens; up to six of them are told from a grid of
+    3 x 3 or more)."""
+    if states.dim() == 3:
+        side = math.isqrt(states.shape[1])
+        turned = states[:, -side * side :].transpose(1, 2)
+        return turned.reshape(*turned.shape[:2], side, side)
+    return states.permute(0, 3, 1, 2) if states.shape[1] == states.shape[2] != states.shape[3] else states
+
+
 def _preprocessing(size: int, mean: Sequence[float], std: Sequence[float]) -> str:
     return f"image|{size}|{tuple(mean)}|{tuple(std)}|bicubic-whole"
 
@@ -129,15 +197,19 @@ def build(source: Source, folder: Path, random: bool) -> ImageBackbone:
     """
     torchvision_operators.ensure()
     if source.family == "transformers":
-        core, config = _transformers(folder, random)
-        size = source.image_size or int(getattr(config, "image_size", 224) or 224)
+        core, config = _transformers(source, folder, random)
+        own = getattr(config, "image_size", None) or 224
+        size = source.image_size or int(own if isinstance(own, int) else own[0])
     else:
         core = create(source)
         size = source.image_size or int(core.default_cfg.get("input_size", (3, 224, 224))[-1])
         if not random:
             weights.load(core, weights_file(folder), source.id)
     backbone = ImageBackbone(source, core.float().eval(), size, source.mean or MEAN, source.std or STD)
+    windows = [(m, m.shift_size, m.window_size) for m in core.modules() if hasattr(m, "shift_size")]
     backbone.find_stages()
+    for module, shift, window in windows:  # a Swin keeps the windows of the smallest picture that it ever saw
+        module.shift_size, module.window_size = shift, window
     return backbone
 
 
@@ -160,14 +232,12 @@ def _takes_size(architecture: str) -> bool:
     return module.rsplit(".", 1)[-1] in {"vision_transformer", "deit", "beit", "eva", "cait", "xcit"}
 
 
-def _transformers(folder: Path, random: bool) -> tuple[Any, Any]:
+def _transformers(source: Source, folder: Path, random: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if random:
-        core = AutoModel.from_config(config)
-    else:
-        core = AutoModel.from_pretrained(folder, config=config, local_files_only=True, use_safetensors=True)
+    apart = ("pooler", "mask_token")
+    core: Any = AutoModel.from_config(config) if random else weights.pretrained(folder, config, source.id, apart)
     if isinstance(getattr(core, "pooler", None), nn.Module) and any(True for _ in core.pooler.parameters()):
         core.pooler = None  # a learnt pooler belongs to another task; one without weights is plain averaging
     return core, config

@@ -14,15 +14,17 @@ import torch
 from torch import Tensor
 
 from tltools import datasets, sources, studies
-from tltools.engine import adapters, classical, contrast, dense, heads, layouts, loop, outcomes
+from tltools.engine import adapters, classical, contrast, dense, heads, layouts, loop, outcomes, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.fair_heads import fair_head
 from tltools.engine.features import BoundaryReader, FeatureStore
 from tltools.engine.feeds import Feed
+from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import Neighbours, neighbours
 from tltools.engine.prototypes import prototypes
+from tltools.engine.text_backbone import TextBackbone
 from tltools.judging import fairness
 from tltools.plans import Plan
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial, refuse
@@ -30,7 +32,6 @@ from tltools.strategies import HeadKind, Outcome, Recipe
 from tltools.tasks import Task, tasks
 from tltools.tickets import Ticket
 
-RARE_ROWS = 5000  # labelled texts below which the word table stays frozen: most of its words never occur in them
 LEAST_VALIDATION = 16  # rows below which there is no early stopping
 Init = Literal["source", "random"]
 
@@ -46,7 +47,8 @@ class EngineKit:
         self.keys = datasets.content_keys(self.home, dataset)
         self.test = np.sort(np.asarray(split.test, np.int64))
         self.labelled = np.sort(np.asarray([*split.train, *split.validation], np.int64))
-        self.kind: heads.Kind = "classes" if self.task.closed_form == "classes" else "number"
+        self.own: Any = written if self.task.written else dense if self.task.dense else None  # trials of such tasks
+        self.kind: heads.Kind = self.task.closed_form or "number"
         self.device = devices.best()
         self.store = FeatureStore(self.home, study.budget.cache_gb, memory=ticket.store)
         self._backbones: dict[tuple[str, Init], Backbone] = {}
@@ -74,8 +76,8 @@ class EngineKit:
         init: Init = "source",
         head: HeadKind = "ridge",
     ) -> Iterator[Outcome]:
-        if self.task.dense:
-            yield from (dense.probe(self, trial, init) for trial in trials)
+        if self.own:
+            yield from (self.own.probe(self, trial, init) for trial in trials)
             return
         by_source: dict[str, list[Trial]] = defaultdict(list)
         for trial in trials:
@@ -97,12 +99,13 @@ class EngineKit:
                 yield outcomes.of_probe(self, trial, backbone, one, outputs, rows, features, init, each)
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
-        if self.task.dense:
-            return dense.finetune(self, trial, recipe)
+        if self.own:
+            outcome: Outcome = self.own.finetune(self, trial, recipe)
+            return outcome
         started = time.monotonic()
         base = self.backbone(trial.source, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
         train, validation = self._parts(trial)
-        encoded, frozen = self.encoded(base), _frozen_bottom(base, recipe, len(train))
+        encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting = self.store.setting(base, encoded)
         place = loop.Place(self.device, setting.precision == "bfloat16", boundary, frozen)
@@ -116,9 +119,9 @@ class EngineKit:
             training = loop.Training(
                 model, feed, recipe, rows, place, self.task.loss, multiplier, _seed(trial) + k, self.ticket,
                 Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-{k}"), self.telling(trial),
-                honest=outcomes.honest if self.kind == "classes" else loop.as_said,
+                honest=loop.as_said if self.kind == "number" else outcomes.honest,
             )  # fmt: skip
-            tried.append((training.run().validation_loss, k, training))
+            tried.append((training.run().least, k, training))
         _, k, best = min(tried, key=lambda item: item[:2])
         outcome = outcomes.of_training(self, trial, best, base, scaling, _seed(trial))
         return replace(outcome, seconds=time.monotonic() - started)
@@ -127,11 +130,13 @@ class EngineKit:
         started, seed = time.monotonic(), _seed(trial)
         base = self.backbone(trial.source, "source")
         train, validation = self._parts(trial)
-        encoded, frozen = self.encoded(base), _frozen_bottom(base, recipe, len(train))
+        encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         setting = self.store.setting(base, encoded)
         rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
         with devices.seeded(seed):
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
+        assert isinstance(model.backbone, TextBackbone)
+        model.backbone.unit = True
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
             loop.Place(self.device, setting.precision == "bfloat16", 0, frozen), self.task.loss, 1.0, seed, self.ticket,
@@ -141,11 +146,14 @@ class EngineKit:
         training.run()
         head = training.solve_head(model.head.out_features)
         outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
-        card = {**outcome.card, "pairs": len(training.pairs), "strength": head.strength}
+        card = {**outcome.card, "pairs": len(training.pairs), "strength": head.strength, "unit": True}
         return replace(outcome, card=card, seconds=time.monotonic() - started)
 
+    def by_group(self, outcome: Outcome, worth: float) -> Outcome:
+        return outcomes.by_group(self, outcome, self._groups, worth)
+
     def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
-        if self.task.dense:
+        if self.own:
             yield from (dense.classical(self, trial) for trial in trials)
             return
         started = time.monotonic()
@@ -187,18 +195,18 @@ class EngineKit:
         )
 
     def source(self, source_id: str) -> Source:
-        return sources.get(self.home, source_id)
+        return sources.get(self.home, source_id, self.dataset)
 
     def backbone(self, source_id: str, init: Init, seed: int = 0) -> Backbone:
         """A source's backbone, never trained itself; random ones of other seeds are made anew each time."""
         key = (source_id, init)
         if seed or key not in self._backbones:
             made = load_backbone(self.home, self.source(source_id), init=init, seed=seed or self.study.seed)
-            if made.reads == "tabular":
+            if made.reads in ("tabular", "frames"):
                 with devices.seeded(seed or self.study.seed):
-                    made.fit_items(self.view("tabular"), self.labelled)
-            if self.task.dense:
-                made.read_at(self.task.dense.side)
+                    made.fit_items(self.view(made.reads), self.labelled)
+            if self.own:
+                self.own.prepare(made, self.task)
             made.to(self.device.name)
             if seed:
                 return made
@@ -277,7 +285,7 @@ class EngineKit:
 
     def _scaled_targets(self, rows: np.ndarray) -> tuple[Tensor, tuple[float, float]]:
         """Targets for the loss, and what they were scaled by: codes as they are, numbers by the training rows."""
-        if self.kind == "classes":
+        if self.kind != "number":
             return torch.from_numpy(self.targets), (0.0, 1.0)
         centre, spread = float(self.targets[rows].mean()), float(self.targets[rows].std()) or 1.0
         return torch.from_numpy(((self.targets - centre) / spread).astype(np.float32)), (centre, spread)
@@ -289,10 +297,13 @@ class EngineKit:
         width = self.task.width(self.dataset)
         with devices.seeded(seed):
             model = layouts.Tuned(base.twin(), width)
+            if isinstance(model.backbone, FrameBackbone):
+                model.backbone.entry.draw()  # by the draw, whatever the frozen weights are
             if recipe.adapter:
                 adapters.inject(model.backbone, **recipe.adapter)
         model.to(self.device.name)
-        if recipe.init == "random" or not base.source.pretrained:
+        from_nothing = recipe.init == "random" or not base.source.pretrained
+        if from_nothing and recipe.phases[0].part != "inputs":
             return model  # features of random weights say nothing about the features to come
         if recipe.head_start == "probe":
             features = self._features(base, "pooled")[np.searchsorted(self._read, rows.train)]
@@ -320,11 +331,6 @@ class EngineKit:
 
     def telling(self, trial: Trial) -> Callable[[Mapping[str, float]], None]:
         return lambda facts: self.ticket.event("epoch", trial=trial.id, note=trial.strategy, **facts)
-
-
-def _frozen_bottom(base: Backbone, recipe: Recipe, rows: int) -> int:
-    """Stages that are never trained: the word table, while there are few texts for it to learn from."""
-    return int(base.reads == "text" and rows < RARE_ROWS and recipe.init == "source")
 
 
 def _seed(trial: Trial) -> int:

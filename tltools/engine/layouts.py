@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.heads import Head
 from tltools.strategies import Layout, Recipe
 
+RARE_ROWS = 5000  # labelled texts below which the word table stays frozen: most of its words never occur in them
 SOUND_BATCH = 16  # rows from which on batch statistics are worth learning in stages that are trained
 
 
@@ -46,15 +48,22 @@ class Tuned(nn.Module):
         self.load_state_dict({name: torch.from_numpy(value) for name, value in start.items()}, strict=False)
 
 
+def frozen_bottom(base: Backbone, recipe: Recipe, rows: int) -> int:
+    """Stages that are never trained: the word table, while there are few texts for it to learn from."""
+    return int(base.reads == "text" and rows < RARE_ROWS and recipe.init == "source")
+
+
 def opened(model: Tuned, layout: Layout, frozen_bottom: int) -> set[str]:
     """Names of the tensors of `model` that a layout trains; statistics of a network trained whole are in `kept`."""
     found = {f"head.{name}" for name, _ in model.head.named_parameters()}
-    norms = model.backbone.norm_parameters() if layout.part == "norms" else set()
+    some = model.backbone.norm_parameters() if layout.part == "norms" else set()
+    if layout.part == "inputs" and isinstance(model.backbone, FrameBackbone):
+        some = model.backbone.input_parameters()
     for stage, rate in enumerate(layout.rates):
         if rate <= 0 or stage < frozen_bottom:
             continue
         for name in model.backbone.stage_parameters(stage):
-            if layout.part == "all" or name in norms or (layout.part == "adapters" and "lora_" in name):
+            if layout.part == "all" or name in some or (layout.part == "adapters" and "lora_" in name):
                 found.add(f"backbone.core.{name}")
     return found
 

@@ -67,7 +67,7 @@ class Place:
 class Fitted:
     """What training came to, and where it stands: all of it goes into the checkpoint."""
 
-    validation_loss: float = math.inf
+    least: float = math.inf  # of what epochs are chosen by, see `Training.choice`
     train_loss: float = math.nan
     curve: list[dict[str, float]] = field(default_factory=list)
     steps: int = 0
@@ -101,10 +101,10 @@ class Training:
     told: Callable[[Mapping[str, float]], None] = lambda facts: None
     honest: Callable[[Tensor, Tensor], Tensor] = as_said  # (n, K) raw outputs of held rows -> what their loss is of
     at: Fitted = field(default_factory=Fitted)
-    best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the best validation loss so far
+    best: dict[str, Tensor] = field(default_factory=dict)  # the weights of the best epoch so far
 
     def run(self) -> Fitted:
-        """Trains the model in place and leaves it with the weights of the best validation loss."""
+        """Trains the model in place and leaves it with the weights of the best epoch."""
         torch.manual_seed(self.seed)
         recipe, model, bottom = self.recipe, self.model, self.place.frozen_bottom
         per_epoch = max(1, math.ceil(len(self.visits()[0]) / recipe.batch_size))
@@ -195,15 +195,20 @@ class Training:
             raw, targets = self.predict(held), self.rows.targets[held]
             each = self.loss(self.honest(raw, targets), targets, {})
             found = float((each * self.rows.weights[held]).sum() / self.rows.weights[held].sum())
-            at.waited = 0 if found < at.validation_loss or not self.best else at.waited + 1
+            choice = self.choice(found, raw)
+            at.waited = 0 if choice < at.least or not self.best else at.waited + 1
             if not at.waited:
-                at.validation_loss = found
+                at.least = choice
                 state = self.model.state_dict()
                 self.best = {name: value.detach().clone() for name, value in state.items() if kept(name, self.moving)}
             facts["validation_loss"] = found
         if at.epoch:
             at.curve.append(facts)
             self.told(facts)
+
+    def choice(self, loss: float, raw: Tensor) -> float:
+        """What the best epoch has least of, by loss and raw outputs of the validation rows: the loss."""
+        return loss
 
     def predict(self, rows: np.ndarray, *, pooled: bool = False) -> Tensor:
         """`predict` by the model as it stands; a cancelled job stops within a batch."""

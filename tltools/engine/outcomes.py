@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import resource
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from tltools.engine import adapters, heads, loop
+from tltools import datasets
+from tltools.engine import adapters, heads, label_heads, loop
 from tltools.engine.backbone import Backbone
+from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import Neighbours
+from tltools.judging import fairness, thresholds
 from tltools.records import Trial
 from tltools.strategies import Outcome
 
@@ -77,7 +81,7 @@ def of_training(
     temperature = _temperature(kit, held, rows.validation)
 
     def outputs(values: np.ndarray) -> np.ndarray:
-        return kit.task.decode(values / temperature if kit.kind == "classes" else values * spread + centre)
+        return kit.task.decode(values * spread + centre if kit.kind == "number" else values / temperature)
 
     test = outputs(raw(kit.test))
     card = {
@@ -109,7 +113,33 @@ def of_training(
     }
     if base.reads == "tabular":
         card |= adapters.columns(base)
+    if isinstance(base, FrameBackbone):
+        card["frames"] = base.shape()
     return Outcome(trial, kit.test, test, weights, card, 0.0, peak_mb(), trainable, fitted.curve)
+
+
+def by_group(kit: EngineKit, outcome: Outcome, groups: np.ndarray, worth: float) -> Outcome:
+    """The outcome with thresholds of each of the groups (N,), chosen on its validation outputs; without such, as it is.
+
+    The same rows choose and are judged by: on new rows the gap is wider than on them.
+    """
+    held = outcome.card.get("validation_outputs")
+    if held is None:
+        return outcome
+    rows, said = np.asarray(held["rows"]), np.asarray(held["outputs"])
+    shifts = thresholds.chosen(said, kit.targets[rows], groups[rows], worth)
+    table = datasets.rows(kit.home, kit.dataset.id)
+    edges = {name: fairness.edges(table[name]) for name in kit.study.sensitive}
+    card = {
+        **outcome.card,
+        "validation_outputs": {"rows": rows, "outputs": thresholds.shifted(said, groups[rows], shifts)},
+        "thresholds": {
+            "columns": list(kit.study.sensitive),
+            "edges": {name: found for name, found in edges.items() if found is not None},
+            "shifts": {name: shift.tolist() for name, shift in shifts.items()},
+        },
+    }
+    return replace(outcome, card=card, outputs=thresholds.shifted(outcome.outputs, groups[outcome.rows], shifts))
 
 
 def _scores(kit: EngineKit, rows: loop.Rows, seen: np.ndarray, held: np.ndarray) -> dict[str, Any]:
@@ -129,20 +159,26 @@ def _scores(kit: EngineKit, rows: loop.Rows, seen: np.ndarray, held: np.ndarray)
 
 
 def honest(raw: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(n, K) raw outputs of held rows, divided by the temperature that makes them honest about (n,) class codes."""
-    return raw * heads.slope(raw.double().numpy(), targets.numpy(), np.ones(len(raw)))
+    """(n, K) raw outputs of held rows, divided by the temperature that makes them honest about (n,) class codes, or
+    (n, K) labels."""
+    return raw * _slope(raw.double().numpy(), targets.numpy())
 
 
 def _temperature(kit: EngineKit, held: np.ndarray, rows: np.ndarray) -> float:
     """The temperature that makes probabilities honest on the validation rows; 1 without them."""
-    if not len(rows) or kit.kind != "classes":
+    if not len(rows) or kit.kind == "number":
         return 1.0
-    return 1.0 / heads.slope(held.astype(np.float64), kit.targets[rows], np.ones(len(rows)))
+    return 1.0 / _slope(held.astype(np.float64), kit.targets[rows])
+
+
+def _slope(raw: np.ndarray, targets: np.ndarray) -> float:
+    return label_heads.slope(raw, targets) if targets.ndim > 1 else heads.slope(raw, targets, np.ones(len(raw)))
 
 
 def differing(backbone: Backbone, base: Backbone | None) -> dict[str, np.ndarray]:
     """The tensors of a backbone that differ from where it started, as `backbone.<name>`; all of them without a base."""
     before = {} if base is None else base.core.state_dict()
+    before = {name: value for name, value in before.items() if base and not name.startswith(base.fitted)}
     return {
         f"backbone.{name}": value.detach().cpu().float().numpy() if value.is_floating_point() else value.cpu().numpy()
         for name, value in backbone.core.state_dict().items()

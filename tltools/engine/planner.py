@@ -68,7 +68,7 @@ def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> Estimate:
     names = list(dict.fromkeys(trial.source for trial in trials if trial.source != "none"))
     for i, name in enumerate(names):
         ticket.progress("measuring this machine", i, len(names), note=name)
-        source = sources.get(home, name)
+        source = sources.get(home, name, datasets.get(home, study.dataset))
         own = [trial for trial in trials if trial.source == name]
         known = store.recall("rate", costs.rate_key(source)) or {}
         if "train" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
@@ -112,7 +112,7 @@ def measure(
         child.join()
     if "problem" in answer:
         raise refuse(source_id, answer["problem"], "Choose another source.")
-    store.remember("rate", costs.rate_key(sources.get(home, source_id)), answer)
+    store.remember("rate", costs.rate_key(sources.get(home, source_id, datasets.get(home, dataset_id))), answer)
     return dict(answer)
 
 
@@ -149,7 +149,8 @@ def _child(pipe: Connection, root: str, source_id: str, dataset_id: str, trials:
 
 def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
     """The rate record of a source on some rows of a dataset."""
-    dataset, source = datasets.get(home, dataset_id), sources.get(home, source_id)
+    dataset = datasets.get(home, dataset_id)
+    source = sources.get(home, source_id, dataset)
     device = torch.device(best().name)
     idle = peak_mb(device)
     started = time.perf_counter()
@@ -281,7 +282,7 @@ def _row_bytes(encoded: Encoded) -> float:
 def _rates(home: Home, store: Store, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     found = {}
     for name in dict.fromkeys(trial.source for trial in trials if trial.source != "none"):
-        source = sources.get(home, name)
+        source = sources.get(home, name, datasets.get(home, trials[0].dataset))
         found[name] = {**rates.guess(source), **(store.recall("rate", costs.rate_key(source)) or {})}
     return found
 

@@ -14,19 +14,22 @@ from tltools import datasets
 from tltools.engine import trial_model
 from tltools.engine.trial_model import TrialModel
 from tltools.home import Home, write_bytes
+from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.records import Dataset, Skipped, refuse
 from tltools.tickets import Ticket
 
 SHOWN = 100  # predictions in the answer; all of them are in the file
+FEW = 24  # of them where each is a mask or boxes
 KINDS = (".csv", ".parquet", ".jsonl")
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
-    """Predicts {"trial", "file" | "items", "out"} -> {"out", "rows", "predictions", "files", "skipped", "problems"}.
+    """Predicts {"trial", "file" | "items", "out"} -> {"out", "rows", "predictions", "files", "texts", "skipped",
+    "problems"}. Where words of a text are said, each prediction has them as "answer".
 
-    An item is a text, the path of a file, or the cells of a row by column name; `files` are the stored forms of those
-    that are files.
+    An item is a text, the path of a file, or the cells of a row by column name; `files` are the stored forms of the
+    first rows, where rows are files, and `texts` the first rows whose words are judged.
 
     Raises:
         Refusal: no such trial, no weights, a missing column, an unknown kind of output file.
@@ -40,29 +43,36 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         table, media, profile = datasets.read_like(ticket.home, model.dataset, payload["file"])
         skipped, problems = list(profile.skipped), list(profile.problems)
     elif payload.get("items"):
-        table, media, skipped = from_items(ticket.home, model.dataset, payload["items"])
+        also = thresholds.columns(model.card)
+        table, media, skipped = from_items(ticket.home, model.dataset, payload["items"], also)
         problems = []
     else:
         raise refuse("predict", "needs a file or items.", "Give one of them.")
-    outputs = model.outputs(datasets.view(model.dataset, table, media, model.reads), ticket)
+    items = datasets.view(model.dataset, table, media, model.reads)
+    outputs = thresholds.put(model.card, table, model.outputs(items, ticket))
     ticket.check()
     if out is not None:
-        write(out, joined(model, table, outputs))
-    files = payload.get("items") and modalities()[model.dataset.modality].files
+        write(out, joined(model, table, outputs, items))
+    files, shown = modalities()[model.dataset.modality].files, FEW if model.task.objects else SHOWN
+    said = predictions(model, outputs[:shown])
+    if model.task.dense and (told := model.task.dense.told):
+        said = [one | {"answer": told(text, found)} for one, text, found in zip(said, items, outputs, strict=False)]
     return {
         "out": None if out is None else str(out),
         "rows": len(table),
-        "predictions": predictions(model, outputs[:SHOWN]),
-        "files": [str(media / name) for name in table[model.dataset.inputs[0]][:SHOWN]] if files else [],
+        "predictions": said,
+        "files": [str(media / name) for name in table[model.dataset.inputs[0]][:shown]] if files else [],
+        "texts": [str(text) for text in items[:shown]] if model.task.objects and not files else [],
         "skipped": [one.model_dump() for one in skipped],
         "problems": [one.model_dump() for one in problems],
     }
 
 
 def from_items(
-    home: Home, dataset: Dataset, items: Sequence[str | Mapping[str, Any]]
+    home: Home, dataset: Dataset, items: Sequence[str | Mapping[str, Any]], also: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, Path, list[Skipped]]:
-    """(table, media folder, skipped) of single items, read as a file of them would be.
+    """(table, media folder, skipped) of single items, read as a file of them would be; `also`: columns that are needed
+    beside the inputs.
 
     Raises:
         Refusal: a column is missing, a number column holds no number, or an image cannot be read.
@@ -71,12 +81,13 @@ def from_items(
         return _files(home, dataset, [str(item) for item in items])
     rows = [item if isinstance(item, Mapping) else {dataset.inputs[0]: item} for item in items]
     own = datasets.rows(home, dataset.id).head(1)
-    missing = [name for name in dataset.inputs if any(name not in row for row in rows)]
+    wanted = dict.fromkeys([*dataset.inputs, *also])
+    missing = [name for name in wanted if any(name not in row for row in rows)]
     if missing:
-        what = f"the column(s) {', '.join(missing[:8])} are missing, which {dataset.name} has as inputs."
+        what = f"the column(s) {', '.join(missing[:8])} are missing, which the model needs."
         raise refuse("items", what, "Give a value for each of them; an empty one is read as missing.")
     columns: dict[str, Any] = {}
-    for name in dataset.inputs:
+    for name in wanted:
         cells = [None if row[name] is None or row[name] == "" else row[name] for row in rows]
         if own[name].dtype == float:
             columns[name] = [_number(name, cell) for cell in cells]
@@ -106,34 +117,40 @@ def _number(name: str, cell: Any) -> float:
 
 def predictions(model: TrialModel, outputs: np.ndarray) -> list[dict[str, Any]]:
     """Outputs (N, K) as rows for people: {"row", "prediction", "probabilities": {class: share}}."""
-    classes, dense = model.dataset.classes, model.task.dense
-    if dense:
-        return [{"row": row, "prediction": dense.cell(found, classes)} for row, found in enumerate(outputs)]
+    classes, objects, several = model.dataset.classes, model.task.objects, model.task.several
+    if objects:
+        return [{"row": row, "prediction": objects.cell(found, classes)} for row, found in enumerate(outputs)]
     if not classes:
         return [{"row": row, "prediction": float(value)} for row, value in enumerate(outputs[:, 0])]
+    said = several.cells(outputs, classes) if several else [classes[int(found.argmax())] for found in outputs]
     return [
         {
             "row": row,
-            "prediction": classes[int(found.argmax())],
+            "prediction": said[row],
             "probabilities": {name: float(share) for name, share in zip(classes, found, strict=True)},
         }
         for row, found in enumerate(outputs)
     ]
 
 
-def joined(model: TrialModel, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
-    """The rows with what is predicted of them: `prediction`, and `p_<class>` for classes."""
+def joined(model: TrialModel, table: pd.DataFrame, outputs: np.ndarray, items: Sequence[Any]) -> pd.DataFrame:
+    """The rows with what is predicted of them: `prediction`, `p_<class>` for classes, `answer` where words are said."""
     classes = model.dataset.classes
     own = table.drop(columns="_part", errors="ignore").rename(columns={"_where": "where"})
     if modalities()[model.dataset.modality].files:
         own = own[["where"]]
     found: dict[str, Any]
-    if dense := model.task.dense:
-        found = {"prediction": [dense.cell(one, classes) for one in outputs]}
+    if objects := model.task.objects:
+        found = {"prediction": [objects.cell(one, classes) for one in outputs]}
+        if model.task.dense and (told := model.task.dense.told):
+            found["answer"] = [told(text, one) for text, one in zip(items, outputs, strict=True)]
     else:
         found = {"prediction": outputs[:, 0].astype(np.float64)}
-    if classes and not dense:
-        found["prediction"] = [classes[code] for code in outputs.argmax(1)]
+    if classes and not objects:
+        several = model.task.several
+        found["prediction"] = (
+            several.cells(outputs, classes) if several else [classes[code] for code in outputs.argmax(1)]
+        )
         found |= {f"p_{name}": outputs[:, k].astype(np.float64).round(6) for k, name in enumerate(classes)}
     taken = set(map(str, own.columns))
     made = {f"{name} (tltools)" if name in taken else name: values for name, values in found.items()}

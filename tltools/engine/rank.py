@@ -20,6 +20,7 @@ from tltools.engine.backbone import Backbone, load_backbone
 from tltools.engine.features import FeatureStore
 from tltools.judging import ranking
 from tltools.records import Dataset, Refusal, Source, refuse
+from tltools.tasks import tasks
 from tltools.tickets import Ticket
 
 Array = NDArray[Any]
@@ -37,9 +38,13 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     on the mean of all stages (`*_layers`), the place by size (`static`) and the combined place (`rank`, 1 = best); a
     source that cannot be loaded has a `problem` instead. `depth` says per source how good each stage is.
 
-    Raises: Refusal when there is no source to rank.
+    Raises: Refusal when there is no source to rank, or no label or number a row to rank by.
     """
     dataset = datasets.get(ticket.home, payload["dataset"])
+    task = tasks()[dataset.task]
+    if task.objects:
+        what = f"are ranked by a label or a number a row, which rows of {task.title.lower()} have not."
+        raise refuse("sources", what, "Run a study with the sources that you would compare.")
     candidates = _candidates(ticket, dataset, payload.get("sources"))
     rows, targets = labelled_rows(ticket, dataset)
     store = FeatureStore(ticket.home, float(payload.get("cache_gb", 4.0)), memory=ticket.store)
@@ -74,6 +79,8 @@ def labelled_rows(ticket: Ticket, dataset: Dataset) -> tuple[Array, Array]:
             own = np.flatnonzero(kinds == kind)
             turn[own] = (random.permutation(len(own)) + random.random(len(own))) / len(own)
         pool = np.sort(pool[np.argsort(turn)[:ROWS]])
+    if every.ndim > 1:  # of several labels the rarest of a row: what a split keeps in shares, too
+        every = splits.strata(every)
     return pool, every[pool]
 
 
@@ -88,6 +95,9 @@ def examine(
     fit = sources.fit(ticket.home, source, dataset)
     if not fit.fits:
         raise refuse(source.id, fit.why, f"Use {fit.instead}." if fit.instead else "Choose another source model.")
+    if fit.new_input:
+        what = "has no features of these rows before its new input layer is trained, so it cannot be ranked."
+        raise refuse(source.id, what, "Run the frozen transformer beside its control.")
     backbone = load_backbone(ticket.home, source)
     items = some(datasets.items(ticket.home, dataset, source.reads), rows)
     backbone.fit_items(items, np.arange(len(rows)))
@@ -211,7 +221,7 @@ def _tables(good: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 def _candidates(ticket: Ticket, dataset: Dataset, named: Sequence[str] | None) -> list[Source]:
     if named:
         return [sources.get(ticket.home, name) for name in dict.fromkeys(named)]
-    fitting = {fit.source for fit in sources.fits(ticket.home, dataset) if fit.fits}
+    fitting = {fit.source for fit in sources.fits(ticket.home, dataset) if fit.fits and not fit.new_input}
     found = [source for source in sources.listing(ticket.home) if source.installed and source.id in fitting]
     if not found:
         raise refuse("sources", "no installed source model fits this dataset.", "Add or download one.")

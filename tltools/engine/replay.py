@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from tltools import datasets
-from tltools.engine import trial_model
-from tltools.engine.trial_model import ClassicalModel, NeuralModel
+from tltools.engine import export_places, export_words, trial_model
+from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel
 from tltools.modalities import modalities
 from tltools.tickets import Ticket
 
@@ -24,12 +24,16 @@ EXACT, ROUNDED = 2e-3, 0.15  # greatest difference of a probability: computed in
 ROUNDED_MEAN = 0.03  # and the mean difference in bf16; numbers: in standard deviations of the truth
 
 
-def check(ticket: Ticket, model: NeuralModel | ClassicalModel, folder: Path) -> dict[str, Any]:
+Model = NeuralModel | ClassicalModel | PlacesModel
+
+
+def check(ticket: Ticket, model: Model, folder: Path) -> dict[str, Any]:
     """Runs the exported script on test rows, where tltools cannot be imported, and compares with what was sealed.
 
     Returns {"rows", "max_difference", "mean_difference", "same_class", "tolerance", "agrees", "note"}. Differences are
-    of probabilities, or of numbers in standard deviations of the truth. A class may differ where the sealed
-    probabilities of two classes lie within the tolerance.
+    of probabilities; of numbers in standard deviations of the truth; of masks in shares of their pixels; of tags in the
+    share of all words; of boxes in score and in shares of the picture, where one that is missing counts with its
+    score. A class may differ where the sealed probabilities of two classes lie within the tolerance.
     """
     stored = model.stored()
     stored = stored.iloc[np.unique(np.linspace(0, len(stored) - 1, min(len(stored), REPLAYED)).astype(np.int64))]
@@ -38,44 +42,65 @@ def check(ticket: Ticket, model: NeuralModel | ClassicalModel, folder: Path) -> 
         said = _run_script(ticket, folder / "predict.py", given, out)
         if said:
             return {"rows": 0, "max_difference": 1.0, "agrees": False, "note": f"predict.py failed: {said}"}
+        if model.task.dense:
+            cells = list(stored["prediction"])
+            if model.task.dense.draws in export_words.STEPS:
+                apart = export_words.differences(model, cells, out)
+            else:
+                apart = export_places.differences(model, cells, sorted(given.iterdir()), out)
+            return _answer(model, len(stored), apart, float((apart <= _tolerance(model)).mean()), True)
         again = pd.read_csv(out, keep_default_na=False)
-    half = isinstance(model, NeuralModel) and _rounded(model)
-    tolerance = ROUNDED if half else EXACT
+    tolerance = _tolerance(model)
     if model.dataset.classes:
         columns = [f"p_{k}" for k in range(len(model.dataset.classes))]
         before = stored[columns].to_numpy(np.float64)
         after = again[[f"p_{name}" for name in model.dataset.classes]].to_numpy(np.float64)
         apart = np.abs(before - after).max(1)
-        pairs = np.sort(before, 1)[:, ::-1]
-        close = pairs[:, 0] - pairs[:, 1] <= 2 * tolerance if pairs.shape[1] > 1 else np.ones(len(pairs), bool)
-        same = before.argmax(1) == after.argmax(1)
+        same, close = _decided(before, after, tolerance, several=model.task.several is not None)
         classes = float(same.mean())
         sound = float((same | close).mean()) >= 0.99
     else:
         spread = float(stored["truth"].std()) or 1.0
         apart = np.abs(stored["prediction"].to_numpy() - again["prediction"].to_numpy()) / spread
         classes, sound = 1.0, True
-    greatest, mean = float(apart.max()), float(apart.mean())
-    agrees = sound and greatest <= tolerance and (not half or mean <= ROUNDED_MEAN)
+    return _answer(model, len(stored), apart, classes, sound)
+
+
+def _answer(model: Model, rows: int, apart: np.ndarray, same: float, sound: bool) -> dict[str, Any]:
+    greatest, mean = float(apart.max(initial=0.0)), float(apart.mean()) if len(apart) else 0.0
+    half = _tolerance(model) == ROUNDED
     how = "The sealed predictions were computed partly in bf16, the script computes in 32 bits." if half else ""
     return {
-        "rows": len(stored),
+        "rows": rows,
         "max_difference": greatest,
         "mean_difference": mean,
-        "same_class": classes,
-        "tolerance": tolerance,
-        "agrees": bool(agrees),
+        "same_class": same,
+        "tolerance": _tolerance(model),
+        "agrees": bool(sound and greatest <= _tolerance(model) and (not half or mean <= ROUNDED_MEAN)),
         "note": how,
     }
 
 
-def _rounded(model: NeuralModel) -> bool:
+def _tolerance(model: Model) -> float:
+    return ROUNDED if not isinstance(model, ClassicalModel) and _rounded(model) else EXACT
+
+
+def _decided(before: np.ndarray, after: np.ndarray, tolerance: float, several: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(rows whose class, or set of labels, is the same; rows that lie so near the border that it need not be)."""
+    if several:
+        return ((before >= 0.5) == (after >= 0.5)).all(1), np.abs(before - 0.5).min(1) <= tolerance
+    pairs = np.sort(before, 1)[:, ::-1]
+    close = pairs[:, 0] - pairs[:, 1] <= 2 * tolerance if pairs.shape[1] > 1 else np.ones(len(pairs), bool)
+    return before.argmax(1) == after.argmax(1), close
+
+
+def _rounded(model: NeuralModel | PlacesModel) -> bool:
     """Whether bf16 had a part in the sealed predictions: in the passes, or in the activations they went on from."""
     card = model.card
     return bool(card.get("bf16", model.device.bf16)) or bool(card.get("resumed_from_stage"))
 
 
-def _write_rows(model: NeuralModel | ClassicalModel, rows: np.ndarray, place: Path) -> Path:
+def _write_rows(model: Model, rows: np.ndarray, place: Path) -> Path:
     """The rows as a user would give them: a CSV file, or a folder of files whose names keep the order."""
     if modalities()[model.dataset.modality].files:
         paths = trial_model.picked(datasets.items(model.home, model.dataset, model.dataset.modality), rows)

@@ -48,14 +48,14 @@ class Reached(Exception):
 OPENED = 0.25  # a container is opened when it holds at least this share of all layers: stems and heads stay whole
 
 
-def units(core: nn.Module) -> list[Unit]:
+def units(core: nn.Module, shut: Sequence[nn.Module] = ()) -> list[Unit]:
     """The children of a backbone in order, with the containers that hold its blocks opened one level."""
-    return list(_units(core, "", _layers(core)))
+    return list(_units(core, "", _layers(core), {id(inner) for module in shut for inner in module.modules()}))
 
 
-def _units(module: nn.Module, prefix: str, whole: int) -> Iterator[Unit]:
+def _units(module: nn.Module, prefix: str, whole: int, shut: set[int]) -> Iterator[Unit]:
     def opens(child: nn.Module) -> bool:
-        return _is_container(child) and _layers(child) >= OPENED * whole
+        return id(child) not in shut and _is_container(child) and _layers(child) >= OPENED * whole
 
     children = list(module.named_children())
     several = sum(_is_container(child) for _, child in children) > 2  # as in ResNets, where each of four is a stage
@@ -65,7 +65,7 @@ def _units(module: nn.Module, prefix: str, whole: int) -> Iterator[Unit]:
             for key, element in child.named_children():
                 yield _unit(f"{full}.{key}", element, rank=2)
         elif not isinstance(child, nn.Sequential | nn.ModuleList) and any(opens(inner) for inner in child.modules()):
-            yield from _units(child, f"{full}.", whole)
+            yield from _units(child, f"{full}.", whole, shut)
         else:
             yield _unit(full, child, rank=1 if isinstance(child, nn.Sequential | nn.ModuleList) else 0)
 
@@ -89,15 +89,17 @@ def _layers(module: nn.Module) -> int:
     )
 
 
-def chain(core: nn.Module, run: Callable[[], Any]) -> tuple[list[Stage], list[list[Unit]]]:
-    """Finds the stages of a backbone: its units in the order in which `run` calls them.
+def chain(
+    core: nn.Module, run: Callable[[], Any], shut: Sequence[nn.Module] = ()
+) -> tuple[list[Stage], list[list[Unit]]]:
+    """Finds the stages of a backbone: its units in the order in which `run` calls them; `shut` modules stay whole.
 
     Returns the stages and, for each, its units. Units that `run` never calls (an unused pooler) are left out.
     """
     called: list[Unit] = []
     held: list[Any] = []  # keeps the tensors of the dry run alive, so that an identity means one tensor
     with ExitStack() as stack:
-        for unit in units(core):
+        for unit in units(core, shut):
 
             def before(_: nn.Module, args: Any, named: Any, unit: Unit = unit) -> None:
                 given = [value for value in (*args, *named.values()) if isinstance(value, Tensor)]
@@ -129,9 +131,12 @@ def group(called: Sequence[Unit]) -> list[list[Unit]]:
     return [list(called[a:b]) for a, b in zip(starts, [*starts[1:], len(called)], strict=True)]
 
 
-def whole(called: Sequence[Unit]) -> tuple[list[Stage], list[list[Unit]]]:
-    """One stage of everything: for a backbone whose activations between units cannot be pooled."""
-    return [_stage(called, bottom=True)], [list(called)]
+def joined(stages: Sequence[Stage], groups: Sequence[list[Unit]], count: int) -> tuple[list[Stage], list[list[Unit]]]:
+    """The same chain, whose first stage takes the next `count` in: 0 of them, or all, for example."""
+    if not count:
+        return list(stages), list(groups)
+    first = [unit for one in groups[: count + 1] for unit in one]
+    return [_stage(first, bottom=True), *stages[count + 1 :]], [first, *groups[count + 1 :]]
 
 
 def _exit_last(stage: list[Unit], following: Unit) -> None:
@@ -168,6 +173,22 @@ def like(template: Any, rows: int, length: int | None, old_length: int | None, d
     if isinstance(template, tuple | list):
         return type(template)(like(item, rows, length, old_length, device, dtype) for item in template)
     return template
+
+
+def outlined(value: Any) -> Any:
+    """A dry run's output reduced to its shape: one number expanded, so that it holds no memory."""
+    if isinstance(value, Tensor):
+        return torch.zeros((), dtype=value.dtype).expand(value.shape)
+    if isinstance(value, tuple | list):
+        return type(value)(outlined(item) for item in value)
+    return None if not isinstance(value, str | int | float | bool) else value
+
+
+def owned(value: Any) -> Any:
+    """A unit's output as a copy that may be written to."""
+    if isinstance(value, Tensor):
+        return value.clone(memory_format=torch.contiguous_format)
+    return type(value)(owned(item) for item in value) if isinstance(value, tuple | list) else value
 
 
 def with_states(template: Any, states: Tensor) -> Any:

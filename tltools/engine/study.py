@@ -94,11 +94,17 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int) -> int
     """
     groups = [list(group) for group in work.order]
     before = total - sum(map(len, groups))
+    early, looked = set[Any](), 0
     done, judged, took = before, -math.inf, defaultdict[tuple[Any, ...], float](float)
     end = timed.until
     timed.until = end - JUDGING
     for group in groups:
         card = strategies()[group[0].strategy]
+        if (draw := group[0].draw) > looked and len(group) == 1:  # gradient trials come draw by draw: one look each
+            early, looked = reports.decided_early(kit.home, kit.study), draw
+        if len(group) == 1 and reports.key_of(group[0]) in early:
+            timed.event("note", trial=group[0].id, note="not needed: its arm is decided, or cannot be the best control")
+            continue
         if took[_like(group[0])] > timed.left:
             timed.event("note", trial=group[0].id, note=f"left out: the time budget has {timed.left:.0f} s left")
             continue

@@ -85,7 +85,7 @@ class Sweep:
     ) -> None:
         """Queues a batch's rows that `want` lacks. lengths: of all rows of the sweep; part: those of the batch."""
         states = isinstance(want, int)
-        ragged = states and self._backbone.reads == "text"
+        ragged = states and self._backbone.reads in ("text", "audio")
         if states:
             stored = output.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().view(np.uint16)
         else:

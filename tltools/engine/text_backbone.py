@@ -15,18 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tltools import answers
 from tltools.engine import torchvision_operators
-from tltools.engine.backbone import Backbone, Batch, weights_file
-from tltools.records import Source, refuse
+from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.weights import pretrained
+from tltools.records import Source
 
 MAX_TOKENS = 128  # a longer text is cut: the memory of a batch grows with its longest text
 
 
-class Tokens:
-    """Texts as ragged token ids."""
+NEVER = -1e4  # score of every tag where there is no word
+UNSEEN = -4.0  # of every tag but the first, of a word that was not read
+CLOSED = -1e3  # of every class of a word that cannot be said
+CUT, NO_WORD = -1, -2  # in place of where a word begins: beyond the limit of tokens; there is none
+SHUT = -3  # it cannot be said: where one of the words of a context is asked for, it is none of them, or was not read
 
-    def __init__(self, ids: np.ndarray, offsets: np.ndarray, pad: int) -> None:
-        self._ids, self._offsets, self._pad = ids, offsets, pad
+
+class Tokens:
+    """Texts as ragged token ids; `starts` (N, W) says at which token each word begins, where words are asked for."""
+
+    def __init__(self, ids: np.ndarray, offsets: np.ndarray, pad: int, starts: np.ndarray | None = None) -> None:
+        self._ids, self._offsets, self._pad, self._starts = ids, offsets, pad, starts
         self.lengths: np.ndarray = np.diff(offsets)
 
     def __len__(self) -> int:
@@ -40,7 +49,12 @@ class Tokens:
         for place, row in enumerate(rows):
             ids[place, : lengths[place]] = self._ids[self._offsets[row] : self._offsets[row + 1]]
         mask = np.arange(width)[None, :] < lengths[:, None]
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        if self._starts is None:
+            return batch
+        starts = self._starts[rows]
+        most = max(1, int((starts != NO_WORD).sum(1).max()))
+        return {**batch, "starts": torch.from_numpy(starts[:, :most]).long(), "words": torch.tensor(starts.shape[1])}
 
 
 class TextBackbone(Backbone):
@@ -48,11 +62,13 @@ class TextBackbone(Backbone):
 
     reads = "text"
 
-    def __init__(self, source: Source, core: nn.Module, tokenizer: Any, limit: int) -> None:
+    def __init__(self, source: Source, core: nn.Module, tokenizer: Any, limit: int, longest: int) -> None:
         super().__init__(source, core, f"text|{limit}|{tokenizer.__class__.__name__}|{tokenizer.vocab_size}")
         self.tokenizer = tokenizer
-        self.limit = limit
+        self.limit, self.longest = limit, longest  # tokens of a text that are read, and that could be
         self.causal = False
+        self.by_words, self.asked = False, False
+        self.unit = False  # whether pooled features have length 1: of models tuned by the cosines of pairs
 
     def encode(self, items: Sequence[Any]) -> Tokens:
         texts = [str(item) for item in items]
@@ -64,7 +80,44 @@ class TextBackbone(Backbone):
             offsets[start + 1 : start + 1 + len(found)] = [len(ids) for ids in found]
             parts.append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in found]))
         ids = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
-        return Tokens(ids, offsets.cumsum(), self.pad)
+        return Tokens(ids, offsets.cumsum(), self.pad, self._starts(texts) if self.by_words else None)
+
+    def _starts(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, W) int16: the first token of each word that blanks divide, `CUT`, `NO_WORD` or `SHUT`."""
+        most = max((text.count(" ") + 1 for text in texts), default=1)
+        starts = np.full((len(texts), most), NO_WORD, np.int16)
+        for row, text in enumerate(texts):
+            spans = self.tokenizer(text, truncation=True, max_length=self.limit, return_offsets_mapping=True)
+            begins = {first: place for place, (first, end) in reversed(list(enumerate(spans["offset_mapping"]))) if end}
+            at = 0
+            for word, letters in enumerate(text.split(" ")):
+                starts[row, word] = next((begins[k] for k in range(at - 1, at + len(letters)) if k in begins), CUT)
+                at += len(letters) + 1
+            if self.asked:
+                starts[row, 1 : answers.begin(text)] = SHUT
+                starts[row, starts[row] == CUT] = SHUT
+        return starts
+
+    def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
+        self.by_words, self.asked = words, asked
+        self.limit = max(self.limit, min(tokens, self.longest))
+        self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}"
+
+    def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
+        """One (B, W, D) at the last stage: the state of the first token of each word, or (B, L, D) of all tokens."""
+        states: Tensor = self._run(batch)[0]
+        if not self.by_words:
+            return [(len(self.stages) - 1, states.float())]
+        places = batch["starts"].clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
+        return [(len(self.stages) - 1, states.gather(1, places).float())]
+
+    def settled(self, raw: Tensor, batch: Batch) -> Tensor:
+        """(B, words of the longest row, K) scores: words beyond the limit are of the first class; no word, no class."""
+        starts = batch["starts"].unsqueeze(-1)
+        first = torch.arange(raw.shape[-1], device=raw.device) == 0
+        raw = torch.where(starts == CUT, torch.where(first, 0.0, UNSEEN), raw)
+        raw = raw.masked_fill(starts == SHUT, CLOSED).masked_fill(starts == NO_WORD, NEVER)
+        return nn.functional.pad(raw, (0, 0, 0, int(batch["words"]) - raw.shape[1]), value=NEVER)
 
     @property
     def pad(self) -> int:
@@ -75,13 +128,17 @@ class TextBackbone(Backbone):
 
     def sample(self, rows: int, length: int) -> Batch:
         ids = torch.arange(rows * length).reshape(rows, length) % max(min(90, self.tokenizer.vocab_size - 5), 1) + 5
-        return {"input_ids": ids, "attention_mask": torch.ones(rows, length, dtype=torch.long)}
+        batch = {"input_ids": ids, "attention_mask": torch.ones(rows, length, dtype=torch.long)}
+        if self.by_words:
+            batch |= {"starts": torch.zeros(rows, 1, dtype=torch.long), "words": torch.tensor(1)}
+        return batch
 
     def _run(self, batch: Batch) -> Any:
         return self.core(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
 
     def _pool(self, output: Any, batch: Batch) -> Tensor:
-        return self._pool_stage(output[0], batch)
+        pooled = self._pool_stage(output[0], batch)
+        return nn.functional.normalize(pooled, dim=1) if self.unit else pooled
 
     def _pool_stage(self, states: Tensor, batch: Batch) -> Tensor:
         weights = batch["attention_mask"].to(states.device, torch.float32)
@@ -111,21 +168,15 @@ def build(source: Source, folder: Path, random: bool) -> TextBackbone:
     if random:
         core = AutoModel.from_config(config, attn_implementation="sdpa" if _sdpa(config) else "eager")
     else:
-        weights_file(folder)
-        core, report = AutoModel.from_pretrained(
-            folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        lacking = [key for key in report["missing_keys"] if "pooler" not in key and "position_ids" not in key]
-        if lacking:
-            what = f"lacks {len(lacking)} tensors of {config.model_type}, among them {', '.join(sorted(lacking)[:3])}."
-            raise refuse(source.id, what, "Save the model with `save_pretrained` and add it again.")
+        core = pretrained(folder, config, source.id, ("pooler", "position_ids"))
     if getattr(config, "is_encoder_decoder", False):
         core = core.get_encoder()
     if getattr(core, "pooler", None) is not None:
         core.pooler = None  # trained for another task; the mean over tokens is what is used
     positions = getattr(config, "max_position_embeddings", None) or 512
-    limit = min(int(source.options.get("max_tokens", MAX_TOKENS)), source.max_length or positions, positions)
-    backbone = TextBackbone(source, core.float().eval(), tokenizer, limit)
+    longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
+    limit = min(int(source.options.get("max_tokens", MAX_TOKENS)), longest)
+    backbone = TextBackbone(source, core.float().eval(), tokenizer, limit, longest)
     backbone.find_stages()
     return backbone
 

@@ -6,8 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from tltools.engine import image_backbone, text_backbone, weights
-from tltools.engine.backbone import weights_file
+from tltools.engine import weights
+from tltools.engine.backbone import builder
+from tltools.engine.weights import weights_file
 from tltools.records import Refusal, Source, refuse
 
 
@@ -22,8 +23,7 @@ def try_weights(folder: Path, source: Source) -> Source:
             weights.header(path)
     if source.family == "timm":
         _must_be_timm(source)
-    build = text_backbone.build if source.reads == "text" else image_backbone.build
-    backbone = build(source, folder, False)
+    backbone = builder(source)(source, folder, False)
     return source.model_copy(
         update={
             "parameters": sum(p.numel() for p in backbone.core.parameters()),

@@ -16,11 +16,15 @@ from torch import Tensor
 
 from tltools import datasets
 from tltools.artifacts import sealed
-from tltools.engine import classical, dense, kit, torchvision_operators
+from tltools.engine import classical, dense, kit, torchvision_operators, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
+from tltools.engine.decoder import decoder_of
+from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import of_tensors
+from tltools.engine.text_backbone import TextBackbone
 from tltools.home import Home
+from tltools.places import as_rows
 from tltools.records import Dataset, Source, Trial, refuse
 from tltools.tasks import Task, tasks
 from tltools.tickets import Ticket
@@ -74,14 +78,14 @@ class ClassicalModel(TrialModel):
         super().__init__(home, card)
         items = datasets.items(home, self.dataset, self.reads)
         rows, targets = self.rows(), datasets.target(home, self.dataset)
-        if self.task.dense:
+        if self.task.objects:
             self.fitted = items, targets, rows
             return
         seed = kit._seed(self.trial)
         self.control = classical.Control(self.dataset, self.task, classical.pick(items, rows), targets[rows], seed=seed)
 
     def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
-        if self.task.dense:
+        if self.task.objects:
             known, targets, rows = self.fitted
             found = dense.control(self.task)([known[i] for i in rows], targets[rows], items, self.trial.seed)[0]
         else:
@@ -132,9 +136,7 @@ class NeuralModel(TrialModel):
             tensors = {name: value.numpy() for name, value in self.head.items()}
             return of_tensors(tensors, self.task.width(self.dataset)).outputs(features)
         raw = self.standardised(features) @ self.head["head.weight"].numpy().T + self.head["head.bias"].numpy()
-        if self.task.closed_form == "classes":
-            raw = raw / self.head["head.temperature"].numpy()
-        return np.asarray(self.task.decode(raw), np.float32)
+        return np.asarray(self.task.decode(raw / self.head["head.temperature"].numpy()), np.float32)
 
     def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
         return self.decide(self.features(items, ticket, done, total))
@@ -145,7 +147,7 @@ class PlacesModel(TrialModel):
 
     def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
         super().__init__(home, card)
-        backbone.read_at(int(card["side"]))
+        dense.prepare(backbone, self.task)
         self.reads, self.device = backbone.reads, devices.best()
         self.model = dense.Places(backbone, self.task, self.task.width(self.dataset))
         self.model.head.load_state_dict({name.removeprefix("head."): value for name, value in head.items()})
@@ -162,7 +164,33 @@ class PlacesModel(TrialModel):
         return np.concatenate(found)
 
 
-def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel | PlacesModel:
+class WriterModel(TrialModel):
+    """An encoder and a decoder that writes a text from its states."""
+
+    def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
+        super().__init__(home, card)
+        written.prepare(backbone, self.task)
+        self.reads, self.device = backbone.reads, devices.best()
+        decoder = decoder_of(backbone, {name.removeprefix("head."): value for name, value in head.items()})
+        self.model = written.Writer(backbone, decoder)
+        self.model.to(self.device.name).eval()
+
+    def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
+        assert self.task.written is not None
+        encoded = self.model.backbone.encode(items)
+        order, texts = np.argsort(encoded.lengths, kind="stable"), [""] * len(encoded)
+        half = self.device.autocast(bool(self.card["bf16"]))  # as it wrote when it was sealed
+        with torch.inference_mode(), half:
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
+                batch = {k: v.to(self.device.name) for k, v in encoded.take(rows).items()}
+                for row, text in zip(rows, self.model.write(batch, self.task.written.once), strict=True):
+                    texts[row] = text
+                _tell(ticket, done + start + len(rows), total)
+        return self.task.decode(as_rows(texts))
+
+
+def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel | PlacesModel | WriterModel:
     """Rebuilds the model of a sealed trial.
 
     Raises:
@@ -180,11 +208,10 @@ def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel | PlacesMode
     needs_backbone = bool(card.get("backbone_trained")) or source.family == "tabular"
     if not head or (needs_backbone and str(card.get("weights", "")).startswith("not kept")):
         raise _not_kept(home, card)
-    if tasks()[card["task"]].dense and head:
-        starts = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
-        return PlacesModel(home, card, _backbone(home, card, trial, source, starts), head)
     changes = {name: value for name, value in tensors.items() if name.startswith("backbone.")}
-    return NeuralModel(home, card, _backbone(home, card, trial, source, changes), head)
+    task = tasks()[card["task"]]
+    kind = PlacesModel if task.dense else WriterModel if task.written else NeuralModel
+    return kind(home, card, _backbone(home, card, trial, source, changes), head)
 
 
 def start_of(model: NeuralModel) -> Backbone:
@@ -192,7 +219,9 @@ def start_of(model: NeuralModel) -> Backbone:
     home, card, trial = model.home, model.card, model.trial
     source = Source.model_validate(card["source"])
     if source.family != "tabular":
-        return _backbone(home, card, trial, source, {})
+        own = model.backbone.core.state_dict()
+        fitted = {f"backbone.{name}": own[name] for name in own if name.startswith(model.backbone.fitted)}
+        return _backbone(home, card, trial, source, fitted)
     split = datasets.stored_split(home, trial.split)
     backbone = load_backbone(home, source, seed=trial.seed)
     with devices.seeded(trial.seed):
@@ -211,6 +240,10 @@ def _backbone(home: Home, card: dict[str, Any], trial: Trial, source: Source, ch
         empty: dict[str, Any] = {name: np.zeros(0, np.float64) for name in known["numbers"]}
         empty |= {name: np.zeros(0, object) for name in known["categories"]}
         backbone.fit_items(pd.DataFrame(empty), np.zeros(0, np.int64))
+    if isinstance(backbone, FrameBackbone):
+        backbone.enter(**card["frames"])
+    if isinstance(backbone, TextBackbone):
+        backbone.unit = bool(card.get("unit"))
     load_changes(backbone, changes)
     return backbone.eval()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,34 @@ def load(network: nn.Module, path: Path, name: str) -> None:
         raise Refusal(*problems)
     tensors = {key: value for key, value in load_file(path).items() if key not in extra}
     network.load_state_dict(tensors, strict=not optional)
+
+
+def weights_file(folder: Path) -> Path:
+    """The one safetensors file of a source folder, or the index of a sharded one is refused by name."""
+    found = sorted(folder.glob("*.safetensors"))
+    named = found if len(found) == 1 else [path for path in found if path.name == "model.safetensors"]
+    if named:
+        return named[0]
+    raise refuse(str(folder), f"must hold one .safetensors file; found {len(found)}.", "Save the model as one file.")
+
+
+def pretrained(folder: Path, config: Any, source_id: str, apart: Sequence[str]) -> nn.Module:
+    """A transformers network with the weights of a local folder, float32; no code of the folder is run.
+
+    apart: words in the names of tensors that belong to another task, and may be missing.
+
+    Raises:
+        Refusal: other tensors are missing, which the library would draw at random.
+    """
+    from transformers import AutoModel
+
+    weights_file(folder)
+    core, report = AutoModel.from_pretrained(
+        folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    lacking = sorted(key for key in report["missing_keys"] if not any(word in key for word in apart))
+    if lacking:
+        what = f"lacks {len(lacking)} tensors of {config.model_type}, among them {', '.join(lacking[:3])}."
+        raise refuse(source_id, what, "Save the model with `save_pretrained` and add it again.")
+    network: nn.Module = core.float()
+    return network

@@ -6,20 +6,18 @@ own rows lack. So the rows of a study are counted together, and `TfIdf` lets go 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 MOST = 50_000  # terms of each kind: those that occur most often in the fitted rows
-WORDS: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-LETTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each term occurs in each row: one (N, terms) sparse matrix for words and one for letters."""
+    """How often each term occurs in each row: one (N, terms) sparse matrix a kind of term."""
 
     blocks: tuple[Any, ...]
 
@@ -31,11 +29,11 @@ class Counts:
         return Counts(tuple(block[rows] for block in self.blocks))
 
 
-def count(texts: Sequence[str]) -> Counts:
-    """Counts all texts; terms are in alphabetical order."""
+def count(texts: Sequence[str], kinds: Sequence[Mapping[str, Any]]) -> Counts:
+    """Counts all texts, for each kind of term (arguments of `CountVectorizer`); terms are in alphabetical order."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return Counts(tuple(CountVectorizer(**kind, dtype=np.int32).fit_transform(texts) for kind in (WORDS, LETTERS)))
+    return Counts(tuple(CountVectorizer(**kind, dtype=np.int32).fit_transform(texts) for kind in kinds))
 
 
 class TfIdf:

@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
 
-import numpy as np
-from numpy.typing import NDArray
+import yaml
 
 from tltools.formats import _paired
+from tltools.formats._collection import NotTaken
+from tltools.formats._layout import PARTS
+from tltools.formats._shapes import Box, Boxes, Points, corners, in_pairs, loaded, rooted
 from tltools.records import refuse
 
-Array = NDArray[Any]
-Box = tuple[str, float, float, float, float]  # class, x0, y0, x1, y1 in pixels, or in shares
-
-_LEAST = 1e-3  # of a side in shares: a smaller box is none
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-@dataclass
-class Boxes:
-    """Boxes by image name (None: their file could not be read), the classes, and the files that were read."""
-
-    in_pixels: bool
-    of: dict[str, list[Box] | None] = field(default_factory=dict)
-    sizes: dict[str, tuple[float, float]] = field(default_factory=dict)  # width and height that the file says
-    classes: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-
-    def shares(self, name: str, width: int, height: int, files: _paired.Files) -> Array:
-        """(n, 5) class and corners in shares of the image; what lies outside is cut off or left out, and named."""
-        across, down = self.sizes.get(name, (width, height)) if self.in_pixels else (1.0, 1.0)
-        kept, cut, gone = [], 0, 0
-        for label, *corners in self.of[name] or ():
-            box = np.array(corners, np.float64) / [across, down, across, down]
-            inside = np.clip(box, 0, 1)
-            if not np.isfinite(box).all() or inside[2] - inside[0] < _LEAST or inside[3] - inside[1] < _LEAST:
-                gone += 1
-                continue
-            cut += bool(np.abs(inside - box).max() > 0.01)
-            kept.append([self.classes.index(label), *inside])
-        if cut:
-            files.warn(name, f"{cut} box(es) pass the border of the image and were cut off.", "Correct the boxes.")
-        if gone:
-            files.warn(
-                name, f"{gone} box(es) lie outside the image or have no area and were left out.", "Correct them."
-            )
-        return np.array(kept, np.float64).reshape(len(kept), 5)
-
-
-def voc(files: _paired.Files, xmls: dict[str, str], images: list[str]) -> Boxes:
-    """Boxes of Pascal VOC files by stem."""
+def voc(files: _paired.Files, xmls: Mapping[str, str], images: list[str]) -> Boxes:
+    """Boxes of Pascal VOC files, by image."""
     found = Boxes(in_pixels=True)
-    for image in images:
-        name = xmls.get(_paired.stem(image))
-        if name is None:
-            continue
+    for image, name in xmls.items():
         found.used.add(name)
         found.of[image] = None
-        content = files.content(name)
-        if b"<!ENTITY" in content or b"<!DOCTYPE" in content:
-            files.skip(name, "it declares entities, which no file of boxes needs; save it without DOCTYPE")
-            continue
         try:
-            root = ElementTree.fromstring(content)
+            root = rooted(files.content(name))
             size = [root.findtext(f"size/{side}") for side in ("width", "height")]
             if all(size) and all(float(one or 0) > 0 for one in size):
                 found.sizes[image] = (float(size[0] or 0), float(size[1] or 0))
@@ -76,53 +33,35 @@ def voc(files: _paired.Files, xmls: dict[str, str], images: list[str]) -> Boxes:
                 label = (one.findtext("name") or "").strip()
                 if not label:
                     raise ValueError("an object has no name")
-                corners = [float(one.findtext(f"bndbox/{key}") or "nan") for key in ("xmin", "ymin", "xmax", "ymax")]
-                boxes.append((label, *corners))  # type: ignore[arg-type]
-        except (ElementTree.ParseError, ValueError) as error:
-            files.skip(name, f"it is no Pascal VOC file ({str(error)[:80]})")
+                x0, y0, x1, y1 = (float(one.findtext(f"bndbox/{key}") or "nan") for key in _CORNERS)
+                boxes.append((label, x0, y0, x1, y1))
+        except (NotTaken, ValueError) as error:
+            files.skip(name, str(error) if isinstance(error, NotTaken) else f"it is no Pascal VOC file ({error})")
             continue
         found.of[image] = boxes
-    found.classes = sorted({box[0] for boxes in found.of.values() for box in boxes or ()})
+    found.name_classes()
     return found
 
 
-def yolo(files: _paired.Files, texts: dict[str, str], lists: list[str], images: list[str]) -> Boxes:
-    """Boxes of YOLO texts by stem: class number, middle x, middle y, width, height in shares.
+def yolo(files: _paired.Files, texts: Mapping[str, str], lists: list[str], images: list[str]) -> Boxes:
+    """Boxes of YOLO texts, by image: class number, middle x, middle y, width, height in shares, or an outline.
 
     Raises:
         Refusal: no file names the classes, and the numbers are no small whole numbers.
     """
     found = Boxes(in_pixels=False, used=set(lists))
     names = _names(files, lists[0]) if lists else []
-    numbers: dict[str, list[tuple[int, Box]]] = {}
-    for image in images:
-        name = texts.get(_paired.stem(image))
-        if name is None:
-            continue
+    numbers: dict[str, list[tuple[int, Points, bool]]] = {}
+    for image, name in texts.items():
         found.used.add(name)
         found.of[image] = None
-        rows: list[tuple[int, Box]] = []
         try:
-            for number, line in enumerate(files.text(name).splitlines(), 1):
-                cells = line.split()
-                if not cells:
-                    continue
-                if len(cells) not in (5, 6):
-                    raise ValueError(f"line {number} must be: class x y width height; got {len(cells)} cells")
-                code, (x, y, w, h) = int(cells[0]), (float(cell) for cell in cells[1:5])
-                if code < 0 or (names and code >= len(names)):
-                    raise ValueError(f"line {number} has the class {code}, but {len(names)} classes are named")
-                if max(x, y, w, h) > 2:
-                    raise ValueError(
-                        f"line {number} must hold shares of the image from 0 to 1; got {max(x, y, w, h):g}"
-                    )
-                rows.append((code, ("", x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
-        except ValueError as error:
+            lines = enumerate(files.text(name).splitlines(), 1)
+            numbers[image] = [_line(number, line.split(), names) for number, line in lines if line.strip()]
+        except (ValueError, OverflowError) as error:
             files.skip(name, f"it is no YOLO file ({str(error)[:110]})")
-            continue
-        numbers[image] = rows
     if not names:
-        highest = max((code for rows in numbers.values() for code, _ in rows), default=-1)
+        highest = max((code for rows in numbers.values() for code, _, _ in rows), default=-1)
         if highest >= 1000:
             raise refuse(
                 files.shown, f"class numbers reach {highest} and no file names the classes.", "Add a classes.txt."
@@ -131,71 +70,141 @@ def yolo(files: _paired.Files, texts: dict[str, str], lists: list[str], images: 
         if names:
             files.warn("", "no file names the classes, so they are called by their numbers.", "Add a classes.txt.")
     for image, rows in numbers.items():
-        found.of[image] = [(names[code], *box[1:]) for code, box in rows]
-    found.classes = names if any(found.of.values()) else []
+        found.of[image] = []
+        for code, points, drawn in rows:
+            found.add(image, names[code], [points], drawn)
+    found.classes = list(dict.fromkeys(names)) if any(found.of.values()) else []
     return found
 
 
+def _line(number: int, cells: list[str], names: list[str]) -> tuple[int, Points, bool]:
+    """(class number, points, whether they are an outline) of a line.
+
+    Raises:
+        ValueError: other numbers than a box or an outline has, or a class that is not named.
+    """
+    outline = len(cells) >= 7 and len(cells) % 2 == 1
+    if len(cells) not in (5, 6) and not outline:
+        raise ValueError(f"line {number} must be: class x y width height; got {len(cells)} cells")
+    code, values = int(cells[0]), [float(cell) for cell in cells[1:]]
+    if code < 0 or (names and code >= len(names)):
+        raise ValueError(f"line {number} has the class {code}, but {len(names)} classes are named")
+    shares = values if outline else values[:4]
+    if max(shares) > 2:
+        raise ValueError(f"line {number} must hold shares of the image from 0 to 1; got {max(shares):g}")
+    if outline:
+        return code, in_pairs(values), True
+    x, y, w, h = shares
+    return code, corners(x - w / 2, y - h / 2, x + w / 2, y + h / 2), False
+
+
 def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
-    """Boxes of COCO files; an image is found by its name, with or without folders."""
-    found = Boxes(in_pixels=True)
-    known: dict[str, str] = {}
-    for image in images:
-        known |= {image: image, PurePosixPath(image).name: image}
+    """Boxes of COCO files; an image is found by its name, with or without folders, nearest to the file that names it.
+
+    The name of a file may say a part (instances_val2017.json); a category that only stands above others is no class.
+    """
+    found, known = Boxes(in_pixels=True), _paired.Named(images)
     for name in jsons:
         try:
-            read = json.loads(files.text(name))
-            pictures, kinds, boxes = read["images"], read["categories"], read["annotations"]
+            read = loaded(files.text(name))
+            pictures, kinds, objects = read["images"], read["categories"], read["annotations"]
             labels = {kind["id"]: str(kind["name"]).strip() for kind in kinds}
-            by_id = {one["id"]: str(one["file_name"]).replace("\\", "/") for one in pictures}
+            by_id = {one["id"]: str(one["file_name"]) for one in pictures}
             sizes = {one["id"]: (float(one["width"]), float(one["height"])) for one in pictures if "width" in one}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            files.skip(name, f"it is no COCO file ({type(error).__name__}: {str(error)[:60]})")
+            _judge_ids(pictures, "images")
+            _judge_ids(kinds, "categories")
+            above = {kind.get("supercategory") for kind in kinds} - {one.get("category_id") for one in objects}
+            bare = {kind["id"] for kind in kinds} - {one.get("category_id") for one in objects}
+        except (NotTaken, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            files.skip(name, f"it is no COCO file ({type(error).__name__}: {str(error)[:100]})")
             continue
         found.used.add(name)
-        found.classes += [label for label in labels.values() if label not in found.classes]
+        used = [label for key, label in labels.items() if not (key in bare and label in above)]
+        found.classes += [label for label in dict.fromkeys(used) if label not in found.classes]
+        part = next((PARTS[word] for word in re.findall(r"[a-z]+", _paired.stem(name).lower()) if word in PARTS), "")
         places: dict[Any, str] = {}
         for key, file in by_id.items():
-            there = known.get(file) or known.get(PurePosixPath(file).name)
+            there = known.find(file, name)
             if there is None:
                 files.skip(name, f"it names the image {file[:80]}, which is not there")
                 continue
             places[key] = there
             found.of.setdefault(there, [])
+            found.parts[there] = part
             if key in sizes:
                 found.sizes[there] = sizes[key]
-        wrong = 0
-        for one in boxes:
+        wrong, twice, seen = 0, 0, set[str]()
+        for one in objects:
             try:
                 if one["image_id"] not in by_id:
                     raise KeyError(one["image_id"])
-                label, (x, y, w, h) = labels[one["category_id"]], (float(value) for value in one["bbox"])
-            except (KeyError, TypeError, ValueError):
+                label, (rings, drawn) = labels[one["category_id"]], _rings(one)
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
                 wrong += 1
                 continue
-            if one["image_id"] in places:
-                held = found.of[places[one["image_id"]]]
-                assert held is not None
-                held.append((label, x, y, x + w, y + h))
+            own = repr(one.get("id"))
+            if "id" in one and own in seen:
+                twice += 1
+            elif one["image_id"] in places:
+                found.add(places[one["image_id"]], label, rings, drawn)
+            seen.add(own)
         if wrong:
             files.warn(name, f"{wrong} annotation(s) name no image or class of the file or have no bbox; left out.",
                        "Correct image_id, category_id and bbox.")  # fmt: skip
+        if twice:
+            files.warn(name, f"{twice} annotation(s) have the id of an earlier one and were left out.",
+                       "Give each annotation an id of its own.")  # fmt: skip
     if not any(found.of.values()):
         found.classes = []
     return found
 
 
+def _judge_ids(records: list[dict[str, Any]], what: str) -> None:
+    """Sees that no id stands twice, for then nobody knows which one is meant.
+
+    Raises:
+        ValueError: one does.
+    """
+    seen: set[Any] = set()
+    for one in records:
+        if one["id"] in seen:
+            raise ValueError(f"two {what} have the id {one['id']}, give each its own")
+        seen.add(one["id"])
+
+
+def _rings(one: Mapping[str, Any]) -> tuple[list[Points], bool]:
+    """(the points of an object ring by ring, whether they are an outline): polygons, else the bbox alone.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: no bbox and no polygon, or not of numbers.
+    """
+    drawn = one.get("segmentation")
+    rings = [in_pairs(ring) for ring in drawn] if isinstance(drawn, list) else []
+    if one.get("bbox"):
+        x, y, w, h = (float(value) for value in one["bbox"])
+        return (rings or [corners(x, y, x + w, y + h)]), bool(rings)
+    if not rings:
+        raise KeyError("bbox")
+    return rings, True
+
+
 def _names(files: _paired.Files, name: str) -> list[str]:
-    """Class names of a list: one a line, or `names:` of a YAML as a list or by number."""
+    """Class names of a list: one a line, or `names:` of a YAML as a list or by number.
+
+    Raises:
+        Refusal: the YAML is none, or has no names.
+    """
     text = files.text(name)
-    if not name.lower().endswith(".yaml"):
+    if not name.lower().endswith((".yaml", ".yml")):
         return [line.strip() for line in text.splitlines() if line.strip()]
-    inline = re.search(r"^names:\s*(\[.*?\])", text, re.MULTILINE | re.DOTALL)
-    if inline:
-        try:
-            return [str(one) for one in ast.literal_eval(inline.group(1))]
-        except (ValueError, SyntaxError):
-            return [one.strip(" '\"\n") for one in inline.group(1)[1:-1].split(",")]
-    below = re.search(r"^names:\s*\n((?:[ \t-].*\n?)+)", text, re.MULTILINE)
-    lines = below.group(1).splitlines() if below else []
-    return [re.sub(r"^\s*(-|\d+:)\s*", "", line).strip(" '\"") for line in lines if line.strip()]
+    try:
+        read = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        read = None
+    names = read.get("names") if isinstance(read, dict) else None
+    if isinstance(names, dict) and names and all(isinstance(key, int) and 0 <= key < 10_000 for key in names):
+        names = [names.get(key, f"class {key}") for key in range(max(names) + 1)]
+    if not isinstance(names, list) or not names or not all(isinstance(one, str | int | float) for one in names):
+        what = "must be YAML with the class names as a list or by number under names; it is not."
+        raise refuse(f"{files.shown}, {name}", what, "Write names: [cat, dog].")
+    return [str(one).strip() for one in names]

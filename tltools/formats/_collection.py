@@ -24,7 +24,7 @@ from tltools.formats._cells import listed, typed
 from tltools.formats._layout import PART_COLUMNS, PARTS, understand
 from tltools.records import Problem, Refusal, Skipped, refuse
 
-_LABEL_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl")
+_LABEL_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".json")
 
 
 class NotTaken(ValueError):
@@ -104,12 +104,12 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
         skipped = list(collection.refused)
         labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
         layout = understand(files, word)
-        described, label_file, label_notes = _label_table(collection, labels, files)
+        described, label_files, label_notes = _label_table(collection, labels, files, skipped)
         if described is None and labelled and not any(layout.classes.values()):
             what = f"the {word}s lie in no class folders, and no table names their labels."
             raise refuse(collection.shown, what, kind.how)
         done, reasons, remarks = decode_all(collection, files, scratch, kind)
-    others = set(collection.names) - set(files) - {label_file}
+    others = set(collection.names) - set(files) - label_files
     skipped += [Skipped(where=n, reason=f"it is no {word}") for n in sorted(others) if not _is_read_me(n)]
     skipped += [Skipped(where=archives.readable(name), reason=reason) for name, reason in reasons.items()]
     taken = [n for n in files if n in done]
@@ -207,9 +207,17 @@ def decode_all(
 
 
 def _label_table(
-    collection: Collection, labels: list[str], files: list[str]
-) -> tuple[pd.DataFrame | None, str, list[Problem]]:
-    """The table whose column names the files, with the full name in "_file"; None where there is none."""
+    collection: Collection, labels: list[str], files: list[str], skipped: list[Skipped]
+) -> tuple[pd.DataFrame | None, set[str], list[Problem]]:
+    """The table whose column names the files, with the full name in "_file", and its own; None for none."""
+    from tltools.formats import _roboflow
+    from tltools.formats._label_studio import names_in
+
+    if ours := [name for name in labels if _roboflow.is_one(name)]:
+        made, left_out = _roboflow.labels(ours, collection.content, files)
+        if made is not None:
+            skipped += left_out
+            return made, set(ours), []
     known: dict[str, str | None] = {}
     for name in files:  # full name, file name, and file name without ending; None where two share it
         path = PurePosixPath(name)
@@ -224,25 +232,35 @@ def _label_table(
             if not len(values) or str(column).startswith("_"):
                 continue
             texts = values.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
-            matched = texts.str.replace("\\", "/").str.removeprefix("./").map(known)
+            plain = texts.str.replace("\\", "/").str.removeprefix("./")
+            matched = plain.map(
+                lambda text: next((known[one] for one in (text, *names_in(text)) if one in known), None)
+            )
             if matched.notna().mean() >= 0.5:
                 matched = matched.reindex(table.index)
                 note = f'"{label_file}" holds the labels: its column "{column}" names the files.'
                 rest = table.drop(columns=column).assign(_file=matched, _named=texts.reindex(table.index))
                 where = f"{collection.shown}/{label_file}"
                 notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
-                return rest, label_file, [*problems, *notes]
-    return None, "", []
+                return rest, {label_file}, [*problems, *notes]
+    return None, set(), []
 
 
 def _read_labels(collection: Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:
-    from tltools.formats import _csv_text, _excel, _json_lines, _parquet
+    from tltools.formats import _choices, _csv_text, _excel, _json_lines, _label_studio, _parquet
 
-    suffix = PurePosixPath(name).suffix.lower()
-    reader = {".xlsx": _excel.read, ".parquet": _parquet.read, ".jsonl": _json_lines.read}.get(suffix, _csv_text.read)
+    suffix, content = PurePosixPath(name).suffix.lower(), collection.content(name)
+    if suffix == ".json" and _label_studio.recognised(content[:65_536].decode("utf-8-sig", "replace")):
+        try:
+            return typed(chosen := _choices.raw(content, archives.readable(name))[0], name), chosen.problems
+        except Refusal:
+            return None, []
+    reader = {
+        ".xlsx": _excel.read, ".parquet": _parquet.read, ".jsonl": _json_lines.read, ".json": _json_lines.read,
+    }.get(suffix, _csv_text.read)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         unpacked = Path(folder) / f"labels{suffix}"
-        unpacked.write_bytes(collection.content(name))
+        unpacked.write_bytes(content)
         try:
             raw = reader(unpacked, archives.readable(name))
             return typed(raw, archives.readable(name)), raw.problems

@@ -90,6 +90,25 @@ def nearest(name: str, others: Sequence[str]) -> str:
     return max(others, key=lambda other: (len(set(folders(other)) & set(folders(name))), other))
 
 
+class Named:
+    """Images by the names that files of truth call them: with or without folders, and with or without ending."""
+
+    def __init__(self, images: Sequence[str]) -> None:
+        self._by_name: dict[str, list[str]] = {}
+        for image in images:
+            for key in {PurePosixPath(image).name.lower(), stem(image).lower()}:
+                self._by_name.setdefault(key, []).append(image)
+
+    def find(self, called: str, beside: str) -> str | None:
+        """The image that is called so in the file `beside`; of several the one whose folders are most like."""
+        path = PurePosixPath(called.replace("\\", "/"))
+        some = self._by_name.get(path.name.lower(), [])
+        if not some:
+            return None
+        ends = [one for one in some if one == str(path) or one.endswith(f"/{str(path).lstrip('./')}")]
+        return nearest((PurePosixPath(beside).parent / path).as_posix(), ends or some)
+
+
 def read(files: Files, images: list[str], scratch: Path, column: str, cell: Callable[[str, int, int], str]) -> Read:
     """Decodes the images and asks for the cell of each by (name, width, height); NotTaken leaves a row out.
 

@@ -1,25 +1,34 @@
-"""Pictures with boxes become rows: COCO JSON, Pascal VOC XML, or YOLO texts beside the images."""
+"""Pictures with boxes become rows: COCO, Pascal VOC, YOLO, CVAT, LabelMe or Label Studio beside the images."""
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from tltools import places
-from tltools.formats import Format, Read, _paired
-from tltools.formats._boxes import Boxes, coco, voc, yolo
+from tltools.formats import Format, Read, _label_studio, _paired
+from tltools.formats import _archive as archives
+from tltools.formats._boxes import coco, voc, yolo
 from tltools.formats._collection import NotTaken
+from tltools.formats._cvat import cvat
+from tltools.formats._labelme import labelme
 from tltools.formats._layout import PARTS
-from tltools.records import refuse
+from tltools.formats._shapes import MOST_CLASSES, Boxes
+from tltools.records import Problem, refuse
 
 _HOW = "Put an XML (Pascal VOC) or text (YOLO, with classes.txt) beside each image, or one COCO JSON for all."
-_CLASS_LISTS = ("classes.txt", "obj.names", "labels.txt", "names.txt", "data.yaml", "dataset.yaml")
+_CLASS_LISTS = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels.txt", "names.txt")
+_BY_THE_WAY = ("readme", "licen", "source", "labelmap", "obj.data")  # files that exports add, and nobody misses
+_READERS = {"coco": coco, "labelme": labelme, "label_studio": _label_studio.label_studio}
+START = 65_536  # bytes that tell what a file is
 
 
 def recognise(path: Path) -> float:
-    """How sure, 0..1, that a path holds pictures with boxes, by the names of its files and the start of a JSON."""
+    """How sure, 0..1, that a path holds pictures with boxes, by the names of its files and how some of them start."""
     names = _paired.names_of(path)
     images = {_paired.stem(name) for name in names if _paired.KIND.has(name)}
     if not images:
@@ -28,40 +37,31 @@ def recognise(path: Path) -> float:
         beside = {_paired.stem(name) for name in names if name.lower().endswith(ending)}
         if len(images & beside) >= 0.5 * len(images):
             return 0.98
-    return 0.98 if any(_is_coco(path, name) for name in names if name.lower().endswith(".json")) else 0.0
+    told = [name for name in names if name.lower().endswith((".json", ".xml"))]
+    return 0.98 if any(_tool(_start(path, name)) for name in told) else 0.0
 
 
 def read(path: Path, scratch: Path) -> Read:
-    """Reads a folder or zip; pictures are written below `scratch`, boxes become cells.
+    """Reads a folder or zip; pictures are written below `scratch`, boxes become cells, outlines masks beside them.
 
     Raises:
         Refusal: an archive that could do harm, no class names, or no picture with a readable file of boxes.
     """
     with _paired.files_of(path) as files:
         images = sorted(name for name in files.names if _paired.KIND.has(name))
-        beside = [name for name in files.names if name not in set(images)]
-        jsons = [name for name in beside if name.lower().endswith(".json")]
-        by_stem = {
-            ending: {_paired.stem(n): n for n in beside if n.lower().endswith(ending)} for ending in (".xml", ".txt")
-        }
-        lists = [name for name in beside if PurePosixPath(name).name.lower() in _CLASS_LISTS]
-        parts = _parts(files, beside)
-        found: Boxes
-        if jsons:
-            found = coco(files, jsons, images)
-        elif len(set(by_stem[".xml"]) & {_paired.stem(name) for name in images}):
-            found = voc(files, by_stem[".xml"], images)
-        else:
-            found = yolo(files, {s: n for s, n in by_stem[".txt"].items() if n not in lists}, lists, images)
+        beside = sorted(set(files.names) - set(images))
+        lists = _part_lists(files, beside)
+        found = _found(files, images, [name for name in beside if name not in lists])
         for name in beside:
             end = PurePosixPath(name).name.lower()
-            if name not in found.used and name not in parts.lists and not end.startswith(("readme", "licen", "source")):
+            if name not in found.used and name not in lists and not end.startswith(_BY_THE_WAY):
                 files.skip(name, "it is neither an image nor a file of boxes of one")
         for name in images:
             if name not in found.of:
                 files.skip(name, "no file says which boxes it has")
         if not found.classes:
-            raise refuse(files.shown, "there is no box in it.", _HOW)
+            first = f" The first: {files.skipped[0].where}: {files.skipped[0].reason}." if files.skipped else ""
+            raise refuse(files.shown, f"there is no box in it.{first}", _HOW)
 
         def cell(name: str, width: int, height: int) -> str:
             if found.of[name] is None:
@@ -69,51 +69,104 @@ def read(path: Path, scratch: Path) -> Read:
             return places.boxes_cell(found.shares(name, width, height, files), found.classes)
 
         made = _paired.read(files, [name for name in images if name in found.of], scratch, "boxes", cell)
-    if parts.of:
-        where = made.table["_where"].map(lambda name: parts.of.get(_paired.stem(name), ""))
-        made.table["_part"] = np.where(where != "", where, made.table["_part"])
-    return made
+    said = {archives.readable(name): part for name, part in found.parts.items() if part}
+    listed = {stem: part for part, stems in lists.values() for stem in stems}
+    where = made.table["_where"].map(lambda name: listed.get(_paired.stem(name), said.get(name, "")))
+    made.table["_part"] = np.where(where != "", where, made.table["_part"])
+    return _with_masks(made, found, files.shown)
 
 
-class _Parts:
-    """Which part each stem belongs to by lists such as ImageSets/Main/train.txt, and these lists."""
+def _found(files: _paired.Files, images: list[str], beside: list[str]) -> Boxes:
+    """What the files beside the images say, read as the tool writes that most of them are of."""
+    jsons = [name for name in beside if name.lower().endswith(".json")]
+    if jsons:
+        tools = Counter(filter(None, (_tool(files.content(name)[:START]) for name in jsons)))
+        return _READERS[max(tools, key=lambda one: tools[one], default="coco")](files, jsons, images)
+    xmls = [name for name in beside if name.lower().endswith(".xml")]
+    drawn = [name for name in xmls if _tool(files.content(name)[:START]) == "cvat"]
+    if drawn:
+        return cvat(files, drawn, images)
+    if pairs := _pairs(images, xmls):
+        return voc(files, pairs, images)
+    lists = [name for one in _CLASS_LISTS for name in beside if PurePosixPath(name).name.lower() == one]
+    return yolo(files, _pairs(images, [n for n in beside if n.lower().endswith(".txt") and n not in lists]), lists,
+                images)  # fmt: skip
 
-    def __init__(self) -> None:
-        self.of: dict[str, str] = {}
-        self.lists: set[str] = set()
+
+def _pairs(images: list[str], others: list[str]) -> dict[str, str]:
+    """The file of each image that is named like it; of several the one whose folders are most like."""
+    by_stem: dict[str, list[str]] = {}
+    for name in others:
+        by_stem.setdefault(_paired.stem(name), []).append(name)
+    return {one: _paired.nearest(one, by_stem[_paired.stem(one)]) for one in images if _paired.stem(one) in by_stem}
 
 
-def _parts(files: _paired.Files, names: list[str]) -> _Parts:
-    found = _Parts()
+def _with_masks(made: Read, found: Boxes, shown: str) -> Read:
+    """Adds a column of masks where every object has an outline, and says what became of outlines."""
+    if not found.outlines:
+        return made
+    what, remedy = "outlines became the boxes around them", "Nothing needs to be done."
+    if found.outlined and len(found.classes) <= MOST_CLASSES:
+        names = {archives.readable(name): name for name in found.of}
+        rows = zip(made.table["_where"], made.table["width"], made.table["height"], strict=True)
+        background = "background" if "background" not in found.classes else "no object"
+        made.table["mask"] = [
+            places.mask_cell(found.mask(names[where], int(width), int(height)), [background, *found.classes])
+            for where, width, height in rows
+        ]
+        what += ", and masks where the target is the column mask"
+        remedy = "Name mask as the target for segmentation."
+    note = Problem(severity="note", where=shown, what=f"{what}.", remedy=remedy)
+    return Read(made.table, made.media, made.target, (*made.problems, note), made.skipped, made.inference, made.column)
+
+
+def _part_lists(files: _paired.Files, names: list[str]) -> dict[str, tuple[str, list[str]]]:
+    """(part, stems of its images) of lists of images: ImageSets/Main/train.txt, or a train.txt of image paths."""
+    found: dict[str, tuple[str, list[str]]] = {}
     for name in names:
-        stem = _paired.stem(name).lower()
-        if not name.lower().endswith(".txt") or "imagesets" not in _paired.folders(name):
+        if not name.lower().endswith(".txt"):
             continue
-        found.lists.add(name)
-        if stem in PARTS:
-            lines = [line.split() for line in files.text(name).splitlines()]
-            found.of |= {_paired.stem(line[0]): PARTS[stem] for line in lines if line and line[-1] != "-1"}
-    if found.of:
-        files.inference.append("The lists in ImageSets say which part each image belongs to; they are kept to.")
+        stem, sets = _paired.stem(name).lower(), "imagesets" in _paired.folders(name)
+        part = PARTS.get(stem, "")
+        if not part and not sets:
+            continue
+        lines = [line.split() for line in files.text(name).splitlines() if line.strip()]
+        if sets:
+            held = [_paired.stem(line[0]) for line in lines if line[-1] != "-1"] if part else []
+            found[name] = (part, held)
+        elif lines and all(_paired.KIND.has(line[-1]) for line in lines):
+            found[name] = (part, [_paired.stem(line[-1].replace("\\", "/")) for line in lines])
+    if any(held for _, held in found.values()):
+        files.inference.append("Lists of images say which part each image belongs to; they are kept to.")
     return found
 
 
-def _is_coco(path: Path, name: str) -> bool:
+def _start(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
             with (path / name).open("rb") as file:
-                start = file.read(65_536)
-        else:
-            with zipfile.ZipFile(path) as archive, archive.open(name) as file:
-                start = file.read(65_536)
+                return file.read(START)
+        with zipfile.ZipFile(path) as archive, archive.open(name) as entry:
+            return entry.read(START)
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError):
-        return False
-    return any(word in start for word in (b'"images"', b'"annotations"', b'"categories"'))
+        return b""
+
+
+def _tool(start: bytes) -> str:
+    """Which tool wrote a JSON or XML file of shapes, by its first bytes; "" for none that is known."""
+    text = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if text.startswith("<"):
+        return "cvat" if re.search(r"<annotations[\s>]", text) else ""
+    if re.search(r'"(rectangle|polygon)labels"\s*:', text) and _label_studio.recognised(text):
+        return "label_studio"
+    if re.search(r'"shapes"\s*:\s*\[', text):
+        return "labelme"
+    return "coco" if re.search(r'"(images|annotations|categories)"\s*:', text) and text.startswith("{") else ""
 
 
 BOXES = Format(
     key="boxes",
-    title="Images with boxes (COCO, Pascal VOC, YOLO)",
+    title="Images with boxes (COCO, Pascal VOC, YOLO, CVAT, LabelMe, Label Studio)",
     extensions=(".zip",),
     recognise=recognise,
     read=read,

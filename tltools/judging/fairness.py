@@ -44,15 +44,27 @@ class Gap:
     verdict: VerdictWord | None = None  # of a difference between arms: positive = the gap is wider
 
 
-def as_groups(column: pd.Series) -> Array:
-    """(N,) group names: numbers with many values in quarters, missing values as a group of their own."""
+def edges(column: pd.Series) -> list[float] | None:
+    """Where a sensitive column is cut: ascending edges of the quarters of many numbers, None for names."""
     numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.notna().sum() >= column.notna().sum() > 0 and numbers.nunique() > MANY:
-        cut = pd.qcut(numbers, QUANTILES, duplicates="drop")
-        names = cut.map(lambda part: f"{part.left:g} to {part.right:g}", na_action="ignore")
+    if not (numbers.notna().sum() >= column.notna().sum() > 0 and numbers.nunique() > MANY):
+        return None
+    return [float(edge) for edge in np.unique(np.nanquantile(numbers, np.linspace(0, 1, QUANTILES + 1)))]
+
+
+def as_groups(column: pd.Series, cut: Sequence[float] | None = None) -> Array:
+    """(N,) group names: numbers with many values in quarters, missing values as a group of their own.
+
+    cut: `edges` of another column, to name these rows as those; numbers beyond them are of the outer groups.
+    """
+    found = edges(column) if cut is None else list(cut)
+    if found is not None:
+        numbers = pd.to_numeric(column, errors="coerce").clip(found[0], found[-1])
+        parts = pd.cut(numbers, found, include_lowest=True)
+        names = parts.map(lambda part: f"{part.left:g} to {part.right:g}", na_action="ignore")
     else:
         names = column
-    return np.asarray(names.astype(object).where(column.notna(), "missing").astype(str), dtype=str)
+    return np.asarray(names.astype(object).where(names.notna(), "missing").astype(str), dtype=str)
 
 
 def intersections(columns: Mapping[str, Array]) -> Array:
@@ -64,9 +76,12 @@ def intersections(columns: Mapping[str, Array]) -> Array:
     ])  # fmt: skip
 
 
-def groups_of(table: pd.DataFrame, columns: Sequence[str]) -> Array:
-    """(N,) names of the groups that `columns` of the table make: their intersections where there are several."""
-    found = {name: as_groups(table[name]) for name in columns}
+def groups_of(table: pd.DataFrame, columns: Sequence[str], cuts: Mapping[str, Sequence[float]] | None = None) -> Array:
+    """(N,) names of the groups that `columns` of the table make: their intersections where there are several.
+
+    cuts: `edges` of the columns of another table that are cut, by name; without, each column's own.
+    """
+    found = {name: as_groups(table[name], (cuts or {}).get(name)) for name in columns}
     return intersections(found) if len(found) > 1 else found[columns[0]]
 
 

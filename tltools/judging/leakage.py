@@ -47,7 +47,10 @@ def suspects(
 
 
 def telling_words(words: Sequence[frozenset[str]], target: np.ndarray, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns (word, class name) where a word stands in nearly all rows of one class and nearly nowhere else."""
+    """Returns (word, class name) where a word stands in nearly all rows of one class and nearly nowhere else.
+
+    The most frequent come first, words of one count by their letters: sets have no order that lasts.
+    """
     everywhere: Counter[str] = Counter()
     by_class: dict[int, Counter[str]] = {}
     for found, code in zip(words, target.tolist(), strict=True):
@@ -58,7 +61,7 @@ def telling_words(words: Sequence[frozenset[str]], target: np.ndarray, names: Se
     for code, counts in by_class.items():
         if sizes[code] < 20 or len(sizes) < 2:
             continue
-        for word, count in counts.most_common(50):
+        for word, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:50]:
             if count >= 0.8 * sizes[code] and count >= 0.98 * everywhere[word]:
                 telling.append((word, names[code]))
     return telling

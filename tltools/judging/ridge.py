@@ -1,11 +1,11 @@
 """Ridge regression in its eigenbasis: one eigendecomposition, then every strength and every left-out row is a rescale.
 
-Rows are standardised with the training rows' weighted mean and deviation; the intercept is not penalised. With the
+Rows are standardised with the training rows' weighted mean and scale; the intercept is not penalised. With the
 rows times sqrt(w), `Q diag(s) Q'` is the Gram matrix, and for a strength l
 
     g = s / (s + l)      h_i = w_i / sum(w) + sum_j Q_ij^2 g_j      f_-i = (f_i - h_i y_i) / (1 - h_i)
 
-is the prediction of row i by the fit that never saw row i: exact, without a refit. Weights and deviations are those
+is the prediction of row i by the fit that never saw row i: exact, without a refit. Weights and scales are those
 of all training rows and are not computed again for the row left out; the mean is.
 """
 
@@ -56,11 +56,12 @@ class Problem:
 
 
 def standardise(features: Array, weights: Array) -> tuple[Array, Array]:
-    """Weighted mean and deviation (D,) of the rows, in float64.
+    """Weighted mean and scale (D,) of the rows, in float64: the scale is the root of each column's deviation times the
+    median deviation (Pareto scaling, van den Berg et al. 2006).
 
-    A column that is constant, or nearly so beside the others (below a hundredth of the median deviation), gets the
-    median instead: divided by its own deviation its rounding noise would count as much as any feature, and would
-    explode once a fine-tuned backbone lets the column vary.
+    Between a scale of its own for each column, which makes noise of columns that hardly vary, and one scale for all,
+    which lets a few columns of large values decide, as some language models have them. A deviation below a hundredth of
+    the median counts as the median: it is rounding noise, and would explode once a fine-tuned backbone lets it vary.
 
     Raises: ValueError when there is no row or a value is not finite.
     """
@@ -71,10 +72,10 @@ def standardise(features: Array, weights: Array) -> tuple[Array, Array]:
     if not np.isfinite(mean).all():
         raise ValueError("features must be finite numbers; got NaN or infinity")
     variance = sum(weights[p] @ (np.asarray(features[p], np.float64) - mean) ** 2 for p in parts) / total
-    scale = np.sqrt(variance)
-    varies = scale > 1e-6 * np.abs(mean) + 1e-30
-    median = float(np.median(scale[varies])) if varies.any() else 1.0
-    return mean, np.where(varies & (scale > 0.01 * median), scale, median)
+    deviation = np.sqrt(variance)
+    varies = deviation > 1e-6 * np.abs(mean) + 1e-30
+    median = float(np.median(deviation[varies])) if varies.any() else 1.0
+    return mean, np.sqrt(np.where(varies & (deviation > 0.01 * median), deviation, median) * median)
 
 
 def _parts(n: int) -> list[slice]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Reading = Mapping[str, float]  # how the rows of one dataset are read, where that is chosen from its data
+Reader = Literal["picture", "describe", "samples"]  # the function by which an exported script reads files
 # (rows, input columns, media folder, reading) -> one item per row; what an item is, the key of `views` says
 View = Callable[["pd.DataFrame", Sequence[str], Path, Reading], Sequence[Any]]
 
@@ -29,6 +30,29 @@ class Drawn(Protocol):
         ...
 
 
+@runtime_checkable
+class Framed(Protocol):
+    """An item of the view "frames": as many for every row of a dataset."""
+
+    def frames(self) -> np.ndarray:
+        """Returns (T, F) uint8: frames in their order, each of F numbers."""
+        ...
+
+
+@runtime_checkable
+class Heard(Protocol):
+    """An item of the view "audio"."""
+
+    @property
+    def seconds(self) -> float:
+        """At most so long is any clip of the dataset."""
+        ...
+
+    def samples(self, rate: int) -> np.ndarray:
+        """Returns (N,) float32 from -1 to 1: the clip at so many samples a second."""
+        ...
+
+
 @dataclass(frozen=True)
 class Exported:
     """What an exported script needs to turn a user's file into what the model reads, without tltools."""
@@ -36,7 +60,7 @@ class Exported:
     imports: tuple[str, ...]  # lines beside the standard library's, numpy and pandas
     packages: tuple[str, ...]  # that its requirements name
     endings: tuple[str, ...]  # of the files that it takes from a folder
-    code: str  # defines `picture(path)`, an RGB picture, or `describe(paths)`, (N, D) numbers
+    code: str  # defines `picture(path)`, an RGB picture, `describe(paths)`, (N, D) numbers, or `samples(path)`, a wave
 
 
 @dataclass(frozen=True)
@@ -51,8 +75,19 @@ class Files:
     draw: Callable[[Path, Reading], Image.Image]  # a stored file as the RGB picture that people and models see
     describe: Callable[[Sequence[Any]], np.ndarray]  # items -> (N, D) float32: what the classical control reads
     described: str  # in words
-    exported: Callable[[Literal["picture", "describe"]], Exported]
+    exported: Callable[[Reader], Exported]
     plays: bool = False  # the browser can play a stored file
+
+
+@dataclass(frozen=True)
+class Strings:
+    """What the other floors must know of rows that are strings: texts, sequences."""
+
+    terms: tuple[Mapping[str, Any], ...]  # what the classical control counts: arguments of scikit-learn's vectoriser
+    strengths: tuple[float, ...]  # of its logistic regression (C); of several the best by cross-validation
+    described: str  # in words
+    words: Callable[[pd.DataFrame, Sequence[str]], list[list[str]]]  # near-duplicates share most; none tells a class
+    exported: Callable[[str], str]  # what the model reads -> lines of a script that turn joined cells into it
 
 
 def as_read(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Reading:
@@ -74,10 +109,13 @@ class Modality:
     clusters: Callable[
         [pd.DataFrame, Sequence[str], Path], Any
     ]  # (N,) int64: rows that are (near) duplicates share one
-    views: Mapping[str, View]  # what a source reads ("text", "image", "tabular") -> the items; its own key is one
+    views: Mapping[
+        str, View
+    ]  # what a source reads ("text", "image", "tabular", "frames") -> the items; its own key is one
     said: Mapping[str, str] = field(default_factory=dict)  # for other views than its own: a sentence on what is read
     reading: Callable[[pd.DataFrame, Sequence[str], Path], Reading] = as_read  # chosen once, when a dataset is added
     files: Files | None = None  # where a row is a file
+    strings: Strings | None = None  # where a row is a string
     order: int = 0
 
 

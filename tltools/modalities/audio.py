@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tltools import sound
-from tltools.modalities import Exported, Files, Modality, Reading
+from tltools.modalities import Exported, Files, Modality, Reader, Reading
 from tltools.modalities._near import SIDE
 from tltools.records import Column, Problem
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEAR_LIMIT = 30_000  # clips up to which each is compared with each
 SILENT = -75.0  # decibels of full scale: below it nothing can be heard
 _ALIKE = 0.995  # correlation of two small spectrograms: the same word said again stays below it
-_SHARED = ("mono", "resampled", "plain", "fitted", "filters", "log_mel")
+_SHARED = ("mono", "resampled", "plain", "fitted", "heard", "filters", "log_mel")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,19 @@ class Clip:
     def picture(self) -> Image.Image:
         """Returns the log-mel spectrogram as an RGB picture, (seconds x 100) pixels wide, one pixel a band high."""
         return draw(self.path, self.reading)
+
+    def frames(self) -> np.ndarray:
+        """Returns (T, bands) uint8: the log-mel spectrogram, first moments first, low tones first."""
+        return sound.spectrogram(*sound.load(self.path), self.reading)[::-1].T
+
+    @property
+    def seconds(self) -> float:
+        """At most so much of a clip is read."""
+        return float(self.reading["seconds"])
+
+    def samples(self, rate: int) -> np.ndarray:
+        """Returns (N,) float32: the waveform at so many samples a second, cut to the reading's length."""
+        return sound.heard(*sound.load(self.path), rate, self.seconds)
 
     def statistics(self) -> np.ndarray:
         """Returns (4 * bands,) float32: mean and deviation of each band and of its change."""
@@ -157,12 +170,16 @@ def describe(items: Sequence[Clip]) -> np.ndarray:
     return np.stack([item.statistics() for item in items])
 
 
-def exported(what: Literal["picture", "describe"]) -> Exported:
+def exported(what: Reader) -> Exported:
     """The front end as code: the functions of `tltools.sound`, and a line that reads any sound file."""
-    names = (*_SHARED, "spectrogram" if what == "picture" else "statistics")
+    names = _SHARED[:5] if what == "samples" else (*_SHARED, "spectrogram" if what == "picture" else "statistics")
     functions = [inspect.getsource(getattr(sound, name)).replace(": Reading", ": dict[str, float]") for name in names]
     last = (
-        "def picture(path):  # a sound file as its log-mel spectrogram\n"
+        "def samples(path):  # a sound file as a wave at the model's rate\n"
+        '    wave, rate = plain(*soundfile.read(path, dtype="float32"))\n'
+        '    return heard(wave, rate, facts["rate"], facts["reading"]["seconds"])\n'
+        if what == "samples"
+        else "def picture(path):  # a sound file as its log-mel spectrogram\n"
         '    samples, rate = plain(*soundfile.read(path, dtype="float32"))\n'
         '    return Image.fromarray(spectrogram(samples, rate, facts["reading"])).convert("RGB")\n'
         if what == "picture"
@@ -185,8 +202,11 @@ AUDIO = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
-    views={"audio": clips, "image": clips},
-    said={"image": "Each clip reaches it as a picture: read as spectrogram (log-mel)."},
+    views={"audio": clips, "image": clips, "frames": clips},
+    said={
+        "image": "Each clip reaches it as a picture: read as spectrogram (log-mel).",
+        "frames": "Fits as a frozen language model; new input layer for the columns of the spectrogram (log-mel).",
+    },
     reading=reading,
     files=Files(
         one="a sound",

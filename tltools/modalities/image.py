@@ -6,11 +6,12 @@ import hashlib
 import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from tltools.modalities import Exported, Files, Modality, Reading
+from tltools.modalities import Exported, Files, Modality, Reader, Reading
 from tltools.modalities._near import SIDE
 from tltools.records import Column, Problem
 
@@ -20,6 +21,28 @@ if TYPE_CHECKING:
     from PIL import Image
 
 NEAR_LIMIT = 30_000  # images up to which each is compared with each
+_PATCH, _PATCHES = 8, 8  # pixels of a patch's side, patches beside each other: 64 in all, as a short text has words
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A picture as patches, opened where they are needed."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    def frames(self) -> np.ndarray:
+        """Returns (64, 192) uint8: RGB pixels of 8 x 8 patches, row by row, of the whole picture at 64 x 64 pixels."""
+        import numpy as np
+        from PIL import Image
+
+        side = _PATCH * _PATCHES
+        with Image.open(self.path) as image:
+            small = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
+        split = small.reshape(_PATCHES, _PATCH, _PATCHES, _PATCH * 3)
+        return split.transpose(0, 2, 1, 3).reshape(_PATCHES**2, -1)
 
 
 def recognise(columns: Sequence[Column]) -> float:
@@ -149,7 +172,12 @@ def draw(path: Path, reading: Reading) -> Image.Image:
         return image.convert("RGB")
 
 
-def exported(what: Literal["picture", "describe"]) -> Exported:
+def patches(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[Patched]:
+    """Returns each row's picture, to be cut into patches when it is needed."""
+    return [Patched(path) for path in paths(rows, names, media, reading)]
+
+
+def exported(what: Reader) -> Exported:
     """Code that opens any picture as one of the dataset's, or describes pictures as the classical control does."""
     if what == "picture":
         return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, _OPEN)
@@ -175,7 +203,8 @@ IMAGE = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
-    views={"image": paths},
+    views={"image": paths, "frames": patches},
+    said={"frames": "Fits as a frozen language model; new input layer for patches of the picture."},
     files=Files(
         one="an image",
         many="images",

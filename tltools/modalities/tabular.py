@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def recognise(columns: Sequence[Column]) -> float:
     """How sure, 0..1: the weight of numbers and categories against text columns."""
-    texts = sum(column.kind == "text" for column in columns)
+    texts = sum(column.kind in ("text", "sequence") for column in columns)
     others = sum(column.kind in ("number", "category") for column in columns)
     return 0.95 * others / (others + 4 * texts) if others else 0.05
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tltools.modalities import Modality, Reading
+from tltools.modalities import Modality, Reading, Strings
 from tltools.records import Column, Problem
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEAR_LIMIT = 200_000  # rows up to which near-duplicates are searched; beyond, only equal texts are found
+WORDS = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
+LETTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _ALIKE = 0.7  # Jaccard similarity of words and word pairs
 _TOO_LONG = 100_000  # characters
 _WORD = re.compile(r"[぀-ヿ一-鿿가-힯]|[^\W぀-ヿ一-鿿가-힯]+")
@@ -103,11 +105,20 @@ def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[b
 
 def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarray:
     """(N,) int64: rows share one where the words and word pairs of their texts agree to 70 %, case and signs aside."""
+    return alike(words(rows, names))
+
+
+def words(rows: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
+    """Returns the lower-case words of each row."""
+    return [_WORD.findall(text.lower()) for text in joined(rows, names)]
+
+
+def alike(words: Sequence[Sequence[str]]) -> np.ndarray:
+    """(N,) int64: rows share one where 70 % of their words and word pairs agree; a row without a word has its own."""
     import numpy as np
 
     from tltools.modalities._near import Links, equal, similar_sets
 
-    words = [_WORD.findall(text.lower()) for text in joined(rows, names)]
     # a row without a word is like no other
     same = equal([" ".join(found) if found else f"\0{row}" for row, found in enumerate(words)])
     if len(words) > NEAR_LIMIT:
@@ -138,5 +149,8 @@ TEXT = Modality(
     content=content,
     clusters=clusters,
     views={"text": joined},
+    strings=Strings(
+        terms=(WORDS, LETTERS), strengths=(10.0,), described="TF-IDF", words=words, exported=lambda reads: ""
+    ),
     order=10,
 )

@@ -12,6 +12,11 @@ from tltools.providers import Provider, Told
 from tltools.providers import _curated as curated
 from tltools.records import Source, refuse
 
+EXTRACTOR = "preprocessor_config.json"
+# fields that only configurations of sound models have: convolutions over waveforms, bands of spectra; and of detectors
+HEARS = ("feat_extract_norm", "num_mel_bins")
+ASKS = ("num_queries", "num_detection_tokens")
+
 
 def repository(source_id: str) -> str:
     return source_id.removeprefix("hf/")
@@ -21,15 +26,16 @@ def card(home: Home, source_id: str) -> Source:
     known = hub.installed(home, source_id) or curated.cards().get(source_id)
     if known:
         return known
-    commit, config, _ = hub.look(home, repository(source_id))
-    return from_config(source_id, "hf", config).model_copy(update={"revision": commit})
+    commit, config, names = hub.look(home, repository(source_id))
+    extractor = hub.read_json(home, repository(source_id), commit, EXTRACTOR) if EXTRACTOR in names else {}
+    return from_config(source_id, "hf", config, extractor).model_copy(update={"revision": commit})
 
 
-def from_config(source_id: str, provider: str, config: dict[str, Any]) -> Source:
-    """A card from a transformers config.json.
+def from_config(source_id: str, provider: str, config: dict[str, Any], extractor: dict[str, Any]) -> Source:
+    """A card from a transformers config.json, and from what its folder says on how sounds or pictures are read.
 
     Raises:
-        Refusal: it asks for code of its own, or names no model type.
+        Refusal: it asks for code of its own, names no model type, or is a detector.
     """
     if "auto_map" in config:
         raise refuse(
@@ -39,17 +45,51 @@ def from_config(source_id: str, provider: str, config: dict[str, Any]) -> Source
         raise refuse(
             source_id, "is not a transformers model: its config.json names no model_type.", "Try it as timm/..."
         )
-    sees = "image_size" in config or "num_channels" in config
+    if any(key in config for key in ASKS):
+        what = "is a detector, whose learnt queries are no features of a picture."
+        raise refuse(source_id, what, "Choose a ViT, Swin, SegFormer, ConvNeXt or ResNet; detection is learnt from it.")
+    hears = any(key in config for key in HEARS)
+    sees = not hears and ("image_size" in config or "num_channels" in config)
     return Source(
         id=source_id,
         name=source_id.split("/")[-1],
         provider=provider,
-        reads="image" if sees else "text",
+        reads="audio" if hears else "image" if sees else "text",
         family="transformers",
         architecture=str(config["model_type"]),
-        image_size=config["image_size"] if isinstance(config.get("image_size"), int) else None,
+        image_size=_side(config, extractor) if sees else None,
+        mean=_channels(extractor, "image_mean", 0.0) if sees else None,
+        std=_channels(extractor, "image_std", 1.0) if sees else None,
         max_length=config.get("max_position_embeddings"),
+        sampling_rate=int(extractor.get("sampling_rate") or 16_000) if hears else None,
+        seconds=_seconds(config, extractor) if hears else None,
     )
+
+
+def _side(config: dict[str, Any], extractor: dict[str, Any]) -> int | None:
+    """Pixels of a side, as the network was made for, or as its pictures were prepared."""
+    for said in (config.get("image_size"), extractor.get("crop_size"), extractor.get("size")):
+        if isinstance(said, dict):
+            said = said.get("height") or said.get("shortest_edge")
+        said = said[0] if isinstance(said, list) and said else said
+        if isinstance(said, int):
+            return said
+    return None
+
+
+def _channels(extractor: dict[str, Any], key: str, unchanged: float) -> tuple[float, float, float] | None:
+    """Mean or deviation of each channel, of pixels scaled to 0..1, where the folder says them."""
+    if extractor.get("do_normalize") is False:
+        return (unchanged,) * 3
+    said = extractor.get(key)
+    return tuple(said) if isinstance(said, list) and len(said) == 3 else None
+
+
+def _seconds(config: dict[str, Any], extractor: dict[str, Any]) -> float | None:
+    """How much of a sound is read: what the table of positions is long enough for; None without one."""
+    if "max_source_positions" in config:
+        return float(extractor.get("chunk_length") or 30)
+    return config["max_length"] / 100 if "frequency_stride" in config else None  # a column of a spectrum lasts 10 ms
 
 
 def search(home: Home, query: str) -> Sequence[Source]:
@@ -70,7 +110,7 @@ def fetch(home: Home, source: Source, told: Told) -> Path:
 
 huggingface = Provider(
     key="hf",
-    title="Hugging Face (texts, images)",
+    title="Hugging Face (texts, images, sounds)",
     sources=lambda home: curated.of_provider(home, "hf"),
     search=search,
     card=card,

@@ -38,6 +38,8 @@ def _card(folder: Path) -> Source | None:
     if not facts.get("source") or facts.get("weights") != "kept" or not facts.get("backbone_trained"):
         return None
     base, trial = Source.model_validate(facts["source"]), facts["trial"]
+    if base.reads == "frames":  # its new input layer fits no other dataset, and its blocks are as they were
+        return None
     what = f"{trial['strategy']} on {facts['dataset']['name']}"
     return base.model_copy(
         update={

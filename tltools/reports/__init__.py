@@ -15,8 +15,10 @@ from tltools.records import Dataset, Problem, Report, Split, Study, refuse
 from tltools.reports import figures, groups, labels, words
 from tltools.reports.cards import export_card as export_card
 from tltools.reports.cards import trial_card as trial_card
+from tltools.reports.early import Stopped, stopped
 from tltools.reports.page import html as html
 from tltools.reports.readings import Cell, Readings, Share, read, titles
+from tltools.reports.readings import key_of as key_of
 from tltools.store import Store
 from tltools.tasks import Metric, row_classes, tasks
 
@@ -36,7 +38,7 @@ def judge(home: Home, store: Store, study_id: str) -> Report:
     report = _report(home, store, study_id, study, dataset, split, found)
     folder = home.studies / study_id
     write_json(folder / "report.json", report.model_dump(mode="json"))
-    write_bytes(folder / "report.html", html(report).encode())
+    write_bytes(folder / "report.html", html(report, home).encode())
     return report
 
 
@@ -50,6 +52,15 @@ def load(home: Home, study_id: str) -> Report:
     if not re.fullmatch(r"[0-9a-f]{16}", study_id) or not path.is_file():
         raise refuse(f"study {study_id[:40]!r}", "has no report yet.", "Run it to the end, or judge what is there.")
     return Report.model_validate_json(path.read_text())
+
+
+def decided_early(home: Home, study: Study) -> Stopped:
+    """The arms, and shares of the labels, that need no further draw by the trials sealed so far; none where the study
+    does not ask for it."""
+    if not study.adaptive:
+        return set()
+    dataset = datasets.get(home, study.dataset)
+    return stopped(read(home, dataset, metric_of(study, dataset), studies.expand(home, study)), study.margin)
 
 
 def metric_of(study: Study, dataset: Dataset) -> Metric:
@@ -165,10 +176,14 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
     def say(severity: Any, where: str, what: str, remedy: str) -> None:
         made.append(Problem(severity=severity, where=where, what=what, remedy=remedy))
 
+    early = stopped(found, study.margin) if study.adaptive else set()
     cells = list(found.cells.values())
-    missing = sum(cell.asked - len(cell.values) for cell in cells)
-    if missing:
-        named = "; ".join(map(_lacking, [cell for cell in cells if len(cell.values) < cell.asked][:5]))
+    if spared := sum(cell.asked - len(cell.values) for key, cell in found.cells.items() if key in early):
+        what = f"{spared} trials were not needed: their arms were decided at the strict level of adaptive studies."
+        say("note", "study", what, "Set adaptive: false to run them all.")
+    lacking = [cell for key, cell in found.cells.items() if len(cell.values) < cell.asked and key not in early]
+    if missing := sum(cell.asked - len(cell.values) for cell in lacking):
+        named = "; ".join(map(_lacking, lacking[:5]))
         budget = f" within the time budget of {study.budget.minutes:g} min" if study.budget.minutes else ""
         say("warning", "study", f"{missing} of {sum(cell.asked for cell in cells)} trials are not there yet{budget}: "
             f"{named}.", "Run the study on; until then every verdict is provisional.")  # fmt: skip
@@ -185,8 +200,10 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
         )
     if len(split.test) < 200:
         say("warning", "test part", f"has {len(split.test)} rows: only large gains can be decided.", "Add test rows.")
-    if row_classes(dataset) and len(found.truth):
-        counts = np.bincount(found.truth, minlength=len(dataset.classes))
+    several = found.truth.ndim > 1
+    if (row_classes(dataset) or several) and len(found.truth):
+        truth = found.truth
+        counts = truth.sum(0, dtype=np.int64) if several else np.bincount(truth, minlength=len(dataset.classes))
         thin = [f"{name} ({n})" for name, n in zip(dataset.classes, counts, strict=True) if n < 5]
         if thin:
             say(

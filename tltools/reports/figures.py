@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, ways, without_luck
+from tltools.judging.sequential import beaten
 from tltools.judging.verdict import conclude, measure
 from tltools.records import Verdict
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
@@ -48,6 +49,9 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     pending: list[tuple[Cell, AgainstBest, ArmKey]] = []
     for share in found.shares():
         controls = found.of_kind("control", share)
+        most = max((len(cell.draws) for cell in controls.values()), default=0)
+        gone = {arm for arm in out_of_reach(controls, found.scale) if len(controls[arm].draws) < most}
+        controls = {arm: cell for arm, cell in controls.items() if arm not in gone}
         for cell in found.of_kind("transfer", share).values():
             usable, draws = _together(cell, controls)
             if not draws:
@@ -61,6 +65,19 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
         Judged(cell, verdict, one, arm, conclude(one.found, margin))
         for (cell, one, arm), verdict in zip(pending, verdicts, strict=True)
     ]
+
+
+def out_of_reach(controls: Mapping[ArmKey, Cell], scale: float | None) -> set[ArmKey]:
+    """The controls of a share that are surely below the best one; where draws are missing they need not be paired."""
+    if not controls:
+        return set()
+    best = max(controls.values(), key=lambda cell: (len(cell.draws), float(cell.scores().mean())))
+    rivals, found = {arm: cell for arm, cell in controls.items() if cell is not best}, set()
+    for arm, cell in rivals.items():
+        draws = paired({arm: cell, best.arm: best})
+        if draws and beaten(best.scores(draws), cell.scores(draws), len(rivals), scale=scale):
+            found.add(arm)
+    return found
 
 
 def _together(cell: Cell, controls: Mapping[ArmKey, Cell]) -> tuple[list[ArmKey], list[int]]:

@@ -27,6 +27,10 @@ def group_rows(
     shares = found.shares()
     if not sensitive or not shares:
         return [], []
+    if not any(cell.said for cell in found.cells.values()):
+        what = "rows of this task have no class or number of their own, so groups are not compared."
+        remedy = "Compare groups by a study of one class a row."
+        return [], [Problem(severity="note", where=", ".join(sensitive), what=what, remedy=remedy)]
     columns = {name: fairness.as_groups(table[name]) for name in sensitive if name in table}
     if len(columns) > 1:
         columns[" and ".join(columns)] = fairness.intersections(columns)

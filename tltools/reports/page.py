@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from tltools.home import Home
 from tltools.records import Report
-from tltools.reports import charts, words
+from tltools.reports import charts, words, worst
 from tltools.reports.style import STYLE
 from tltools.tasks import Metric, tasks
 
 Row = dict[str, Any]
 
 
-def html(report: Report) -> str:
-    """The whole report as one page."""
+def html(report: Report, home: Home | None = None) -> str:
+    """The whole report as one page; with the home that it was judged in also the worst pictures, where it has some."""
     metric = next(m for m in tasks()[report.task].metrics if m.key == report.metric)
     title = escape(f"{report.name or report.study}: does transfer learning help?")
     sections = [
@@ -23,6 +24,7 @@ def html(report: Report) -> str:
         _verdicts(report, metric),
         _labels(report, metric),
         _arms(report, metric),
+        worst.section(home, report) if home else "",
         _cost(report, metric),
         _groups(report),
         _ranking(report),

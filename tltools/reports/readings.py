@@ -78,7 +78,7 @@ class Readings:
 
     metric: Metric
     rows: Array  # (M,) row numbers of the test part
-    truth: Array  # (M,) codes or numbers
+    truth: Array  # (M,) codes or numbers; of several labels (M, C)
     scale: float | None  # how far one unseen row could move a score
     cells: dict[tuple[ArmKey, Share], Cell]
     problems: list[Problem]
@@ -95,13 +95,18 @@ def read(home: Home, dataset: Dataset, metric: Metric, trials: Iterable[Trial]) 
     """Reads all sealed trials; those that are not sealed are only counted, those that do not fit are named."""
     found = Readings(metric, np.empty(0, np.int64), np.empty(0), None, {}, [])
     for trial in sorted(trials, key=lambda t: (t.draw, t.id)):
-        key, share = arm_of(trial), share_of(trial)
+        key, share = key_of(trial)
         cell = found.cells.setdefault((key, share), Cell(key, share))
         cell.asked += 1
         folder = home.trials / trial.id
         if sealed(folder):
             _add(found, cell, trial, folder, dataset)
     return found
+
+
+def key_of(trial: Trial) -> tuple[ArmKey, Share]:
+    """Where a trial stands in `Readings.cells`."""
+    return arm_of(trial), share_of(trial)
 
 
 def arm_of(trial: Trial) -> ArmKey:
@@ -115,15 +120,15 @@ def share_of(trial: Trial) -> Share:
 
 
 def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Dataset) -> None:
-    classes, dense = row_classes(dataset), tasks()[dataset.task].dense
-    if dense:
+    classes, objects, several = row_classes(dataset), tasks()[dataset.task].objects, tasks()[dataset.task].several
+    if own := objects or several:
         table = pd.read_parquet(folder / "predictions.parquet")
-        rows, (truth, outputs) = table["row"].to_numpy(np.int64), dense.read_frame(table, dataset.classes)
+        rows, (truth, outputs) = table["row"].to_numpy(np.int64), own.read_frame(table, dataset.classes)
     else:
         rows, truth, outputs = predictions(folder / "predictions.parquet", classes)
     if not len(found.rows):
         found.rows, found.truth, found.scale = rows, truth, _scale(found.metric, truth, len(classes))
-    if not np.array_equal(rows, found.rows) or not (dense or np.isfinite(outputs).all()):
+    if not np.array_equal(rows, found.rows) or not (objects or np.isfinite(outputs).all()):
         what = "its predictions are not finite." if np.array_equal(rows, found.rows) else "it was scored on other rows."
         where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
         remedy = "It is left out; lower its learning rate or run the study again."
@@ -135,7 +140,7 @@ def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Datas
     cell.trials[trial.draw] = trial
     cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())
     cell.values[trial.draw] = values(truth, outputs)
-    if not dense:
+    if not own:
         cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
     if classes:
         cell.ece[trial.draw] = ece(outputs, truth)

@@ -31,6 +31,10 @@ svg .line{fill:none;stroke-width:2}svg circle.line{stroke-width:2}svg .thin{stro
 svg .control{stroke-dasharray:5 4}svg circle.control{stroke-dasharray:none}
 svg .s0{stroke:#0072b2}svg .s1{stroke:#009e73}svg .s2{stroke:#d55e00}
 svg .s3{stroke:#cc79a7}svg .s4{stroke:#b58900}svg .s5{stroke:#6c71c4}
+.pair figure{margin:0}.pair{display:flex;flex-wrap:wrap;gap:12px;margin:14px 0}
+.pair img{max-width:100%;display:block;border-radius:6px}
+.key{margin-right:14px;white-space:nowrap}.key i{display:inline-block;width:12px;height:12px;border-radius:3px;
+margin-right:6px}
 pre{background:var(--card);padding:12px 16px;overflow-x:auto;border-radius:8px;font-size:.85rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:20px 0}
 .facts div{border:1px solid var(--line);border-radius:8px;padding:12px 14px}.facts b{display:block;font-size:1.35rem}

@@ -14,12 +14,14 @@ from tltools.judging import calibration
 from tltools.records import Report, refuse
 from tltools.reports.cards import trial_card
 from tltools.reports.readings import predictions
+from tltools.tasks import Several, tasks
 
 Array = NDArray[Any]
 
 
 def scored(home: Home, trial_id: str, part: str = "test") -> tuple[list[str], Array, Array, Array]:
-    """(classes, rows (M,), truth (M,), outputs (M, K)) of a sealed trial's "test" or "validation" rows.
+    """(classes, rows (M,), truth (M,) or (M, K) of several labels, outputs (M, K)) of a sealed trial's "test" or
+    "validation" rows.
 
     Raises:
         Refusal: the trial is not sealed.
@@ -32,7 +34,28 @@ def scored(home: Home, trial_id: str, part: str = "test") -> tuple[list[str], Ar
     if not path.is_file():
         width = max(len(classes), 1)
         return classes, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, width))
+    if several := _several(home, trial_id):
+        table = pd.read_parquet(path)
+        return classes, table["row"].to_numpy(np.int64), *several.read_frame(table, classes)
     return classes, *predictions(path, classes)
+
+
+def per_label(home: Home, trial_id: str) -> pd.DataFrame:
+    """label, rows, said, average precision, F1: how well each of several labels is found in the test rows.
+
+    Raises:
+        Refusal: the trial is not sealed, or its rows have no several labels.
+    """
+    classes, _, truth, outputs = scored(home, trial_id)
+    several = _several(home, trial_id)
+    if several is None:
+        raise refuse(f"trial {trial_id}", "has no rows of several labels.", "Choose a multi-label study.")
+    return several.per_label(truth, outputs, classes)
+
+
+def _several(home: Home, trial_id: str) -> Several | None:
+    task = tasks().get(str((trial_card(home, trial_id) or {}).get("task")))
+    return task.several if task else None
 
 
 def confusion(home: Home, trial_id: str) -> pd.DataFrame:
@@ -52,8 +75,11 @@ def worst_mistakes(home: Home, trial_id: str, limit: int = 20) -> pd.DataFrame:
     """The rows a model was most wrong on, worst first.
 
     Classes: row, truth, prediction, confidence (of the prediction), p_truth. Numbers: row, truth, prediction, error.
+    Several labels: row, truth, prediction, surprise (how far all probabilities are from the truth, mean over labels).
     """
     classes, rows, truth, outputs = scored(home, trial_id)
+    if truth.ndim > 1:
+        return _worst_sets(home, trial_id, limit)
     if not classes:
         error = outputs[:, 0] - truth
         order = np.argsort(-np.abs(error), kind="stable")[:limit]
@@ -67,6 +93,16 @@ def worst_mistakes(home: Home, trial_id: str, limit: int = 20) -> pd.DataFrame:
         {"row": rows[order], "truth": names[truth[order]], "prediction": names[said[order]]}
         | {"confidence": outputs[at, said][order], "p_truth": outputs[at, truth][order]}
     )
+
+
+def _worst_sets(home: Home, trial_id: str, limit: int) -> pd.DataFrame:
+    classes, rows, truth, outputs = scored(home, trial_id)
+    several = _several(home, trial_id)
+    assert several is not None
+    table = pd.DataFrame({"row": rows, "truth": several.cells(truth, classes)})
+    table = table.assign(prediction=several.cells(outputs, classes), surprise=np.abs(truth - outputs).mean(1))
+    wrong = table[table["truth"] != table["prediction"]]
+    return wrong.sort_values("surprise", ascending=False, kind="stable", ignore_index=True).head(limit)
 
 
 def trust(home: Home, trial_id: str, level: float = 0.9) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Layout:
 
     rates: tuple[float, ...]  # learning rate per stage, bottom (input side) first; 0.0 = frozen
     head: float  # learning rate of the head; 0.0 = closed form, no gradient steps
-    part: Literal["all", "norms", "adapters"] = "all"  # which parameters of a stage whose rate is above 0
+    part: Literal["all", "norms", "adapters", "inputs"] = "all"  # which parameters of a stage whose rate is above 0
 
     @property
     def boundary(self) -> int:
@@ -90,6 +90,10 @@ class Kit(Protocol):
     def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
         """Gradient steps on at most `pairs` pairs of rows, of one class and of two, then a closed-form head."""
 
+    def by_group(self, outcome: Outcome, worth: float) -> Outcome:
+        """The outcome with thresholds per group of the study's sensitive columns, chosen on its held-out rows: a point
+        less between groups is worth so many points of balanced accuracy."""
+
     def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         """The modality's classical baseline for the trials' task, fitted anew for each; rows are read once."""
 
@@ -114,7 +118,11 @@ class Strategy:
     knobs: tuple[Knob, ...] = ()
     reads: tuple[str, ...] = ("text", "image", "tabular", "audio")  # sources it can work with
     families: tuple[str, ...] = ("transformers", "timm", "tabular")
-    targets: tuple[Literal["classes", "number", "places"], ...] = ("classes", "number")  # kinds of target it can serve
+    targets: tuple[Literal["classes", "number", "labels", "places"], ...] = (
+        "classes",
+        "number",
+        "labels",
+    )  # it can serve
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     needs_source: bool = True  # False: the classical control
     order: int = 0  # place in lists: cheap ones first

@@ -75,11 +75,14 @@ AUGMENTATION: tuple[Knob, ...] = (
 TRAINING: tuple[Knob, ...] = (EPOCHS, MIN_STEPS, BATCH_SIZE, PATIENCE, WEIGHT_DECAY, SMOOTHING, RATES_TRIED)
 
 
-def rate(default: float, help: str = "Learning rate of the top of the backbone.") -> Number:
-    """The knob for the main learning rate."""
+def rate(
+    default: float, help: str = "Learning rate of the top of the backbone.", *, convolutional: float | None = None
+) -> Number:
+    """The knob for the main learning rate; `convolutional` is the default for image networks with batch norms."""
     return Number(
-        key="learning_rate", title="Learning rate", default=default, low=1e-6, high=1.0, logarithmic=True, help=help
-    )
+        key="learning_rate", title="Learning rate", default=default, convolutional=convolutional, low=1e-6, high=1.0,
+        logarithmic=True, help=help,
+    )  # fmt: skip
 
 
 def head_rate(default: float) -> Number:

@@ -25,6 +25,6 @@ classical = Strategy(
     run=run,
     layout=layout,
     needs_source=False,
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=20,
 )

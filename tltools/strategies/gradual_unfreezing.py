@@ -45,11 +45,11 @@ gradual_unfreezing = Strategy(
             integer=True,
             help="In how many steps the backbone is opened.",
         ),
-        rate(2e-4),
+        rate(2e-4, convolutional=1e-3),
         head_rate(5e-4),
         decay(0.7),
         *TRAINING,
     ),
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=7,
 )

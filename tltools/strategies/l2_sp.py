@@ -36,11 +36,11 @@ l2_sp = Strategy(
             high=10.0,
             help="Strength of the pull towards the source's weights.",
         ),
-        rate(1e-4),
+        rate(1e-4, convolutional=1e-3),
         head_rate(1e-3),
         *TRAINING,
         *AUGMENTATION,
     ),
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=8,
 )

@@ -39,10 +39,10 @@ last_block = Strategy(
             integer=True,
             help="How many blocks from the top are trained.",
         ),
-        rate(2e-4),
+        rate(2e-4, convolutional=1e-3),
         head_rate(1e-3),
         *TRAINING,
     ),
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=2,
 )

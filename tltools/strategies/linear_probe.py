@@ -24,6 +24,6 @@ linear_probe = Strategy(
     when="Pays with few labels, and shows within seconds what the source knows about your task.",
     run=run,
     layout=layout,
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=0,
 )

@@ -44,5 +44,6 @@ lora = Strategy(
         *TRAINING,
     ),
     families=("transformers",),
+    targets=("classes", "number", "labels", "places"),
     order=4,
 )

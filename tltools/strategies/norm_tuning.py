@@ -28,6 +28,6 @@ norm_tuning = Strategy(
     run=run,
     layout=layout,
     knobs=(rate(1e-3, "Learning rate of norms and biases."), head_rate(1e-3), *TRAINING),
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=3,
 )

@@ -24,6 +24,6 @@ random_frozen = Strategy(
     when="Shows what the architecture alone is worth, without any knowledge from a source.",
     run=run,
     layout=layout,
-    targets=("classes", "number", "places"),
+    targets=("classes", "number", "labels", "places"),
     order=21,
 )

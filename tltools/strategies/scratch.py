@@ -27,7 +27,7 @@ scratch = Strategy(
     when="Shows what the labels alone teach: a gain over it is owed to the source.",
     run=run,
     layout=layout,
-    knobs=(rate(5e-4), head_rate(1e-3), *TRAINING, *AUGMENTATION),
-    targets=("classes", "number", "places"),
+    knobs=(rate(5e-4, convolutional=1e-3), head_rate(1e-3), *TRAINING, *AUGMENTATION),
+    targets=("classes", "number", "labels", "places"),
     order=22,
 )

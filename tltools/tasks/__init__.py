@@ -35,21 +35,55 @@ class Metric:
 
 @dataclass(frozen=True)
 class Dense:
-    """What a task adds whose rows have more than one code or number: places of a picture are judged.
+    """What a task adds whose rows have more than one code or number: places of a picture, words of a text are judged.
 
     Truth and outputs are object arrays (M,), one element a row, whose content only the task's own file reads.
     """
 
     head: str  # class in `tltools.engine.heads_dense`
-    side: int  # pixels to which a picture is squeezed, where the source can read that size
     tensors: Callable[
-        [np.ndarray, tuple[int, int]], np.ndarray
+        [np.ndarray, tuple[int, ...]], np.ndarray
     ]  # (truth, (h, w) of the head's maps) -> what loss reads
-    mirrored: Callable[[Any], Any]  # torch: such targets for pictures turned left to right
     read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
     classical: str  # function in `tltools.engine.classical_dense`
-    draws: Literal["mask", "boxes"]  # how a prediction is drawn over its picture
-    cell: Callable[[np.ndarray, Sequence[str]], str]  # one output as text
+    draws: Literal["mask", "boxes", "words", "answer"]  # how a prediction is drawn over its row
+    cell: Callable[[Any, Sequence[str]], str]  # one output as text
+    side: int = 0  # pixels to which a picture is squeezed, where the source can read that size
+    levels: int = 2  # maps that the head needs at least
+    batch: int = 8  # rows of a step at most: a picture has thousands of places to learn from
+    tokens: int = 0  # of a text that are read, where the source can; 0: as many as for other tasks
+    asked: bool = False  # True: texts are questions and contexts; no word but of the context, or the first, is said
+    told: Callable[[str, Any], str] | None = None  # (text of a row, output) -> the words that the output says of it
+    moved: Callable[[Any, Any], Any] | None = None  # torch: such targets for pictures that are changed in training,
+    # (targets (B, ..), (B, 2, 3) matrices as `tltools.augmentation.Changes` has them, without turns) -> targets
+
+    @property
+    def texts(self) -> bool:
+        """Whether what is judged are words of texts; otherwise it is places of pictures."""
+        return self.draws in ("words", "answer")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a task adds whose rows are answered by a new text: truth and outputs are object arrays (M,) of texts."""
+
+    read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
+    cell: Callable[[Any, Sequence[str]], str]  # one output as text
+    numbers: Callable[[np.ndarray], Mapping[str, float]]  # truth (N,) -> facts of the references for the profile
+    classical: str  # function in `tltools.engine.classical_written`
+    tokens: int = 0  # of a text that are read, where the source can; 0: as many as for other tasks
+    batch: int = 32  # rows of a step at most
+    once: int = 0  # a run of that many pieces is never written twice; 0: it may be
+
+
+@dataclass(frozen=True)
+class Several:
+    """What a task adds whose rows have any number of classes: truth (M, C) of 0 and 1, outputs a probability each."""
+
+    stored: Callable[[pd.Series], pd.Series]  # target column as read -> as stored; missing stays missing
+    read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
+    cells: Callable[[np.ndarray, Sequence[str]], list[str]]  # truth or outputs (M, C) as texts
+    per_label: Callable[[np.ndarray, np.ndarray, Sequence[str]], pd.DataFrame]  # (truth, outputs, classes) -> scores
 
 
 @dataclass(frozen=True)
@@ -63,7 +97,7 @@ class Task:
     encode: Callable[[pd.Series, Sequence[str]], np.ndarray]  # -> (N,) int64 codes or float32 numbers
     problems: Callable[[pd.Series, Dataset], Sequence[Problem]]
     width: Callable[[Dataset], int]  # K of the head
-    closed_form: Literal["classes", "number"] | None  # which closed-form head applies; None: none
+    closed_form: Literal["classes", "number", "labels"] | None  # which closed-form head applies; None: none
     loss: Callable[[Any, Any, Mapping[str, float]], Any]  # torch: (raw (B, ..), target (B, ..), {"smoothing"}) -> (B,)
     decode: Callable[[np.ndarray], np.ndarray]  # raw head outputs (M, K) -> outputs (M, K)
     frame: Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], pd.DataFrame]
@@ -71,10 +105,17 @@ class Task:
     metrics: tuple[Metric, ...]  # the first is the default
     order: int = 0
     dense: Dense | None = None
+    several: Several | None = None
+    written: Written | None = None
+
+    @property
+    def objects(self) -> Dense | Written | None:
+        """The card of a task whose truth and outputs are object arrays, one element a row, that its own file reads."""
+        return self.dense or self.written
 
 
 def row_classes(dataset: Dataset) -> tuple[str, ...]:
-    """Class names where every row has one class; () for numbers and where places of a row are judged."""
+    """Class names where every row has one class; () for numbers, for several labels, and for places of a row."""
     return dataset.classes if tasks()[dataset.task].closed_form == "classes" else ()
 
 

@@ -25,13 +25,19 @@ def padded(rows: Sequence[Array]) -> Array:
     return found
 
 
-def flipped(target: Any) -> Any:
-    """Padded boxes, as a tensor, of pictures turned left to right."""
-    turned = target.clone()
-    there = target[..., 0] >= 0
-    turned[..., 1] = (1 - target[..., 3]).where(there, target[..., 1])
-    turned[..., 3] = (1 - target[..., 1]).where(there, target[..., 3])
-    return turned
+def moved(target: Any, matrix: Any) -> Any:
+    """Padded boxes, as a tensor, of pictures whose places (x, y) from -1 to 1 show what `matrix` (B, 2, 3) takes them
+    to; cut where they reach beyond the edge, and none where their middle does."""
+    import torch
+
+    corners = 2 * target[..., 1:].unflatten(-1, (2, 2)) - 1  # (B, m, first and last, x and y)
+    zoom, shift = torch.stack([matrix[:, 0, 0], matrix[:, 1, 1]], -1), matrix[:, :, 2]
+    corners = ((corners - shift[:, None, None]) / zoom[:, None, None] + 1) / 2
+    first, last = corners.amin(2), corners.amax(2)
+    middle = (first + last) / 2
+    there = (target[..., 0] >= 0) & (middle > 0).all(-1) & (middle < 1).all(-1)
+    boxes = torch.cat([target[..., :1], first.clamp(0, 1), last.clamp(0, 1)], -1)
+    return boxes.where(there[..., None], torch.full_like(boxes, -1.0))
 
 
 def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:

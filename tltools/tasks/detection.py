@@ -52,7 +52,7 @@ def width(dataset: Dataset) -> int:
     return len(dataset.classes) + 4
 
 
-def tensors(truth: Array, shape: tuple[int, int]) -> Array:
+def tensors(truth: Array, shape: tuple[int, ...]) -> Array:
     """(N, m, 5) float32: the boxes of each row; `shape` does not matter to them."""
     return code.padded(list(truth))
 
@@ -88,7 +88,7 @@ DETECTION = Task(
         head="CentreHead",
         side=192,
         tensors=tensors,
-        mirrored=code.flipped,
+        moved=code.moved,
         read_frame=read_frame,
         classical="mean_boxes",
         draws="boxes",

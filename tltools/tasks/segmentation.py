@@ -54,9 +54,9 @@ def width(dataset: Dataset) -> int:
     return len(dataset.classes)
 
 
-def tensors(truth: Array, shape: tuple[int, int]) -> Array:
+def tensors(truth: Array, shape: tuple[int, ...]) -> Array:
     """(N, h, w) uint8: masks (N,) at the size of the head's maps."""
-    return np.stack([scores.fitted(mask, shape) for mask in truth])
+    return np.stack([scores.fitted(mask, (shape[0], shape[1])) for mask in truth])
 
 
 def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
@@ -72,6 +72,17 @@ def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
         raw, codes, weights, ignore_index=places.IGNORED, label_smoothing=smoothing, reduction="none"
     )
     return each.mean((1, 2))
+
+
+def moved(target: Any, matrix: Any) -> Any:
+    """Codes (B, h, w) of pictures whose places (x, y) from -1 to 1 show what `matrix` (B, 2, 3) takes them to; nothing
+    is judged where a picture ends."""
+    import torch
+
+    shown = 1.0 + target.unsqueeze(1)  # 0 is beyond the edge
+    grid = torch.nn.functional.affine_grid(matrix, list(shown.shape), align_corners=False)
+    codes = torch.nn.functional.grid_sample(shown, grid, mode="nearest", align_corners=False).squeeze(1).long() - 1
+    return codes.where(codes >= 0, places.IGNORED)
 
 
 def decode(raw: Array) -> Array:
@@ -112,7 +123,7 @@ SEGMENTATION = Task(
         head="MaskHead",
         side=288,
         tensors=tensors,
-        mirrored=lambda target: target.flip(-1),
+        moved=moved,
         read_frame=read_frame,
         classical="pixel_colours",
         draws="mask",

@@ -15,16 +15,25 @@ from tltools.home import Home
 from tltools.modalities import kinds_of_files
 from tltools.records import Dataset, Problem, Profile, Refusal
 from tltools.tasks import tasks
-from tltools.ui import charts, widgets
+from tltools.ui import charts, place_views, widgets
 from tltools.ui.words import esc, short
 
-MODALITY_WORDS = {"text": "texts", "image": "images", "tabular": "table rows", "audio": "sounds"}
+MODALITY_WORDS = {
+    "text": "texts",
+    "image": "images",
+    "tabular": "table rows",
+    "audio": "sounds",
+    "sequence": "sequences",
+}
 _NUMBER_WORDS = {
     "words_median": "words a text, median", "words_max": "words, longest",
     "characters_median": "characters, median", "characters_max": "characters, longest",
+    "reference_words_median": "words a reference, median", "reference_words_max": "words, longest reference",
     "number_columns": "number columns", "category_columns": "category columns", "near_duplicates": "near duplicates",
     "width_median": "pixels wide, median", "height_median": "pixels high, median",
     "seconds_median": "seconds, median", "seconds_max": "seconds, longest", "rate_median": "Hz, median",
+    "letters_median": "letters a sequence, median", "letters_max": "letters, longest",
+    "alphabet": "letters of the alphabet",
     "silent": "silent", "duplicates": "exact duplicates",
 }  # fmt: skip
 
@@ -33,8 +42,9 @@ def facts(name: str, rows: int, modality: str | None, task: str | None, target: 
     """One line: what this is."""
     said = [f"**{esc(name)}**", f"{rows:,} {MODALITY_WORDS.get(modality or '', 'rows')}"]
     if task:
-        what = f"{classes} classes" if classes else "a number"
-        said.append(f"{tasks()[task].title.lower()} of **{esc(short(target or '', 40))}** ({what})")
+        what = f" ({classes} {'labels' if tasks()[task].several else 'classes'})" if classes else " (a number)"
+        what = "" if tasks()[task].objects and not classes else what
+        said.append(f"{tasks()[task].title.lower()} of **{esc(short(target or '', 40))}**{what}")
     return " · ".join(said)
 
 
@@ -61,6 +71,8 @@ def balance(profile: Profile, target: str | None) -> None:
     if profile.classes:
         shown = dict(list(profile.classes.items())[:30])
         st.subheader("Balance", anchor=False)
+        if sum(profile.classes.values()) != profile.rows:
+            st.caption("A row counts for every label that it has.")
         chart = charts.figure(colours, 60 + 30 * len(shown))
         names = charts.axis_titles([short(name, 40) for name in shown])
         chart.add_trace(
@@ -72,7 +84,7 @@ def balance(profile: Profile, target: str | None) -> None:
         )  # fmt: skip
         chart.update_layout(bargap=0.35, margin_r=50)
         chart.update_xaxes(visible=False)
-        chart.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
+        chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
         alt = "Rows of each class: " + ", ".join(f"{name} {count}" for name, count in list(shown.items())[:8])
         table = pd.DataFrame({"class": list(profile.classes), "rows": list(profile.classes.values())})
         charts.show(chart, alt, "balance", table if len(profile.classes) > 30 else None)
@@ -121,14 +133,24 @@ def preview(
     target: str | None,
     modality: str | None,
     reading: Mapping[str, float],
+    task: str | None,
+    classes: Sequence[str],
 ) -> None:
-    """A gallery for files, a sample table for everything else."""
+    """A gallery for files, with masks and boxes drawn where they are the target; a sample table for everything else."""
     files = kinds_of_files().get(modality or "")
     if files is not None and media is not None and inputs and inputs[0] in frame:
         said = frame[target].astype(str) if target in frame else pd.Series([""] * len(frame))
         some = _spread(said, 12)
         paths = [media / str(frame[inputs[0]].iloc[i]) for i in some]
-        widgets.gallery(files, reading, paths, [str(said.iloc[i]) for i in some])
+        cells = [str(said.iloc[i]) for i in some]
+        if place_views.drawn(task):
+            place_views.truths(files, reading, paths, cells, classes)
+        else:
+            widgets.gallery(files, reading, paths, cells)
+        return
+    if place_views.drawn(task) and inputs and inputs[0] in frame and target in frame:
+        some = frame.iloc[:: max(1, len(frame) // 12)].head(12)
+        place_views.sentences(some[inputs[0]].astype(str).tolist(), some[target].astype(str).tolist(), classes)
         return
     first = [name for name in (target, *inputs) if name in frame.columns]
     rest = [name for name in frame.columns if name not in first and not str(name).startswith("_")]

@@ -128,7 +128,7 @@ def _columns(result: Mapping[str, Any]) -> None:
             },
         )
     )
-    chart.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
+    chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
     alt = "Importance of columns: " + ", ".join(map(str, top["column"].head(6)))
     charts.show(chart, alt, "importance", frame)
 

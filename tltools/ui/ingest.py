@@ -25,7 +25,7 @@ LIMITS = (
 )
 _ICONS = {
     "text": ":material/notes:", "image": ":material/image:", "tabular": ":material/table_rows:",
-    "audio": ":material/graphic_eq:",
+    "audio": ":material/graphic_eq:", "sequence": ":material/genetics:",
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def drop_zone(home: Home, store: Store) -> None:
     extensions = sorted({one.lstrip(".") for form in formats().values() for one in form.extensions})
     table = [one for one in extensions if "." not in one]
     main = st.file_uploader(
-        "Drop a table, or a zip of class folders with images or sounds",
+        "Drop a table, or a zip of images or sounds",
         type=table,
         key=f"upload_{turn}",
         max_upload_size=200,
@@ -119,7 +119,10 @@ def _draft(store: Store, job: Job, found: dict[str, Any]) -> None:
     views.findings(profile, found["rows"])
     st.subheader("First rows", anchor=False)
     media = Path(found["media"]) if found["media"] else None
-    views.preview(views.frame_of(found), media, found["inputs"], found["target"], found["modality"], found["reading"])
+    views.preview(
+        views.frame_of(found), media, found["inputs"], found["target"], found["modality"], found["reading"],
+        found["task"], found["classes"],
+    )  # fmt: skip
     views.sizes(profile)
     views.balance(profile, found["target"])
     views.columns_table(profile)
@@ -136,8 +139,17 @@ def _choices(job: Job, found: dict[str, Any], profile: Profile) -> dict[str, Any
         known = list(tasks())
         at = known.index(found["task"]) if found["task"] in known else None
         task = st.selectbox("Task", known, index=at, key=f"task_{job.id}", format_func=lambda key: tasks()[key].title)
+        chosen = [target] if target else []
+        pairs = [column.name for column in profile.columns if column.distinct <= 2 and column.kind != "text"]
+        if task and tasks()[task].several and target in pairs:
+            more = st.multiselect(
+                "With these columns of 0 and 1", [name for name in pairs if name != target], key=f"more_{job.id}",
+                format_func=_plain, help="Each column is a label: a row has those whose cell is 1, true, yes or x.",
+            )  # fmt: skip
+            chosen += more
+            target = ",".join(chosen)
     with right:
-        free = [name for name in names if name != target]
+        free = [name for name in names if name not in chosen]
         usual = [name for name in found["inputs"] if name in free]
         if len(found["inputs"]) > 12:  # a field with hundreds of chips helps nobody
             st.caption(f"{len(found['inputs']):,} columns are read. Choose fewer by path: `--inputs A,B`.")

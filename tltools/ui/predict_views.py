@@ -11,32 +11,42 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from tltools import datasets
+from tltools import datasets, reports
 from tltools.home import Home
+from tltools.judging import thresholds
 from tltools.modalities import Files, modalities
 from tltools.records import Dataset, Job
 from tltools.store import Store
 from tltools.tasks import tasks
-from tltools.ui import charts, live, state, uploads, widgets
+from tltools.ui import charts, live, place_views, state, uploads, widgets
 from tltools.ui.words import esc, short
 
 _FIELDS = 16  # of a row that is typed in; the others keep their usual value
 
 
-def one(home: Home, dataset: Dataset) -> Any | None:
-    """The item to predict, as the job takes it: a text, the path of a file, or a row; None before there is one."""
-    if dataset.modality == "text":
-        return _text(dataset)
+def one(home: Home, dataset: Dataset, trial: str) -> Any | None:
+    """The item to predict, as the job takes it: a text, the path of a file, or a row; None before there is one.
+
+    A trial with thresholds per group is told the group, too.
+    """
+    minds = [name for name in thresholds.columns(reports.trial_card(home, trial) or {}) if name not in dataset.inputs]
+    if modalities()[dataset.modality].strings:
+        return _text(home, dataset, minds)
     if files := modalities()[dataset.modality].files:
+        if minds:
+            st.caption(f"This arm has thresholds by {', '.join(map(esc, minds))}: predict a file that names them.")
+            return None
         return _file(home, files)
-    return _row(home, dataset)
+    return _row(home, dataset, minds)
 
 
-def _text(dataset: Dataset) -> Any | None:
+def _text(home: Home, dataset: Dataset, minds: Sequence[str]) -> Any | None:
+    usual = _usual(str(home.root), dataset.id, tuple(minds), home)
     with st.form("one_text", border=False):
         parts = {name: st.text_area(esc(name), key=f"one_{name}", max_chars=20_000) for name in dataset.inputs[:6]}
+        groups = {name: _field(name, usual[name], home, dataset) for name in minds}
         sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
-    return parts if sent and any(text.strip() for text in parts.values()) else None
+    return parts | groups if sent and any(text.strip() for text in parts.values()) else None
 
 
 def _file(home: Home, files: Files) -> Any | None:
@@ -49,16 +59,17 @@ def _file(home: Home, files: Files) -> Any | None:
     return str(path)
 
 
-def _row(home: Home, dataset: Dataset) -> Any | None:
-    usual = _usual(str(home.root), dataset.id, home, dataset)
+def _row(home: Home, dataset: Dataset, minds: Sequence[str]) -> Any | None:
+    names = [*minds, *dataset.inputs]
+    usual = _usual(str(home.root), dataset.id, tuple(names), home)
     with st.form("one_row", border=False):
         values: dict[str, Any] = dict(usual)
         columns = st.columns(3)
-        for k, name in enumerate(dataset.inputs[:_FIELDS]):
+        for k, name in enumerate(names[:_FIELDS]):
             with columns[k % 3]:
                 values[name] = _field(name, usual[name], home, dataset)
-        if len(dataset.inputs) > _FIELDS:
-            st.caption(f"{len(dataset.inputs) - _FIELDS} more columns keep their usual value; a file sets them all.")
+        if len(names) > _FIELDS:
+            st.caption(f"{len(names) - _FIELDS} more columns keep their usual value; a file sets them all.")
         sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
     return values if sent else None
 
@@ -72,11 +83,11 @@ def _field(name: str, value: Any, home: Home, dataset: Dataset) -> Any:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _usual(root: str, id: str, _home: Home, _dataset: Dataset) -> dict[str, Any]:
-    """The median or the most frequent value of each input column."""
+def _usual(root: str, id: str, names: tuple[str, ...], _home: Home) -> dict[str, Any]:
+    """The median or the most frequent value of each of these columns."""
     table = datasets.rows(_home, id)
     found: dict[str, Any] = {}
-    for name in _dataset.inputs:
+    for name in names:
         column = table[name]
         if column.dtype == float:
             found[name] = float(column.median()) if column.notna().any() else 0.0
@@ -137,29 +148,31 @@ def follow(job: Job, kinds: Sequence[str]) -> bool:
 def answer(row: Mapping[str, Any], dataset: Dataset) -> None:
     """One prediction: the word, how sure, and all classes as bars."""
     said = row.get("prediction")
-    if tasks()[dataset.task].dense:
-        st.code(short(str(said), 2000), language="json", wrap_lines=True)
-        return
     if not dataset.classes:
         st.metric(esc(dataset.target), f"{float(str(said)):.4g}", border=True)
         return
-    shares = probabilities(row, dataset)
+    shares, several = probabilities(row, dataset), tasks()[dataset.task].several
     sure = max(shares.values(), default=0.0)
     left, right = st.columns([1, 2], vertical_alignment="center")
-    left.metric(esc(dataset.target), esc(said), f"{100 * sure:.0f} % sure", delta_color="off", delta_arrow="off",
-                border=True)  # fmt: skip
+    if several:
+        left.markdown(f"**{esc(short(dataset.target, 40))}**  \n{esc(str(said).replace('|', ', ') or 'no label')}")
+    else:
+        left.metric(esc(dataset.target), esc(said), f"{100 * sure:.0f} % sure", delta_color="off", delta_arrow="off",
+                    border=True)  # fmt: skip
     top = sorted(shares.items(), key=lambda pair: -pair[1])[:10]
     colours = charts.palette()
     chart = charts.figure(colours, 50 + 32 * len(top))
     chart.add_trace(
         go.Bar(
             x=[100 * share for _, share in top], y=charts.axis_titles([short(name, 40) for name, _ in top]),
-            orientation="h", marker_color=[colours.accent] + [colours.gray] * (len(top) - 1), cliponaxis=False,
+            orientation="h", cliponaxis=False,
+            marker_color=[colours.accent if (share >= 0.5 if several else not k) else colours.gray
+                          for k, (_, share) in enumerate(top)],
             text=[f"{100 * share:.1f} %" for _, share in top], textposition="outside", hoverinfo="skip",
         )
     )  # fmt: skip
     chart.update_xaxes(visible=False, range=[0, 112])
-    chart.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
+    chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
     chart.update_layout(bargap=0.35)
     with right:
         alt = "Probabilities: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in top)
@@ -187,13 +200,16 @@ def probabilities(row: Mapping[str, Any], dataset: Dataset) -> dict[str, float]:
     return found
 
 
-def whole(job: Job) -> None:
+def whole(job: Job, dataset: Dataset) -> None:
     """The predictions of a file: the first rows, and all of them to download."""
     result = job.result or {}
     out = Path(str(result.get("out", "")))
     st.markdown(f":green[:material/check_circle:] **{result.get('rows', 0):,} rows** predicted.")
     frame = pd.DataFrame(result.get("predictions") or [])
-    st.dataframe(frame, hide_index=True, alt="The first predicted rows")
+    if tasks()[dataset.task].objects:
+        place_views.predicted(job, dataset, "file")
+    else:
+        st.dataframe(frame, hide_index=True, alt="The first predicted rows")
     if out.is_file():
         st.download_button("Download all", out.read_bytes, out.name, icon=":material/download:",
                            on_click="ignore", key="predicted_all", type="primary")  # fmt: skip

@@ -56,6 +56,13 @@ def confusion(home: Home, dataset: Dataset, trial: str) -> None:
         show(home, dataset, rows[:MOST])
 
 
+def per_label(home: Home, trial: str) -> None:
+    """How well each label is found: the table that stands for a confusion matrix where rows have several labels."""
+    table = tables.per_label(home, trial).round(3)
+    st.caption("Rows of the test part that have the label, rows of which it is said, and how well it is found.")
+    widgets.table(table, "Each label: rows, average precision and F1", "labels")
+
+
 def mistakes(home: Home, dataset: Dataset, trial: str, most: int = 12) -> pd.DataFrame:
     """The worst mistakes with the rows themselves; returns the table."""
     table = tables.worst_mistakes(home, trial, most)
@@ -70,7 +77,13 @@ def mistakes(home: Home, dataset: Dataset, trial: str, most: int = 12) -> pd.Dat
 def _note(row: Mapping[str, Any]) -> str:
     if "confidence" in row:
         return f"{row['truth']}, taken for {row['prediction']} ({100 * row['confidence']:.0f} % sure)"
+    if "surprise" in row:
+        return f"{_labels(row['truth'])}; predicted: {_labels(row['prediction'])}"
     return f"{row['truth']:.4g}, predicted {row['prediction']:.4g}"
+
+
+def _labels(cell: str) -> str:
+    return cell.replace("|", ", ") or "no label"
 
 
 def show(
@@ -84,7 +97,7 @@ def show(
         media = datasets.media(home, dataset.id)
         widgets.gallery(files, dataset.reading, [media / str(name) for name in some[dataset.inputs[0]]], said)
         return
-    if dataset.modality == "text":
+    if modalities()[dataset.modality].strings:
         columns = st.columns(2 if wide else 1)
         for k, ((_, row), note) in enumerate(zip(some.iterrows(), said, strict=True)):
             text = " ".join(str(row[name]) for name in dataset.inputs)

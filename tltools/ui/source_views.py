@@ -50,7 +50,16 @@ def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source],
         card, rank = cards[cell.source], ranks.get(cell.source, {}).get("rank")
         # a network that was trained on these very rows is the last thing to transfer from
         known, own = card.trained_on == dataset.id, card.provider != "own"
-        return (known, rank is None, rank or 0, not card.installed, not card.pretrained, own, card.parameters or 0)
+        return (
+            known,
+            cell.new_input,
+            rank is None,
+            rank or 0,
+            not card.installed,
+            not card.pretrained,
+            own,
+            card.parameters or 0,
+        )
 
     return sorted((cell for cell in cells if cell.fits), key=place)
 
@@ -87,6 +96,8 @@ def _facts(source: Source) -> list[str]:
         said.append(f"{source.image_size} px")
     if source.max_length:
         said.append(f"{source.max_length} tokens")
+    if source.sampling_rate:
+        said.append(f"{source.sampling_rate / 1000:g} kHz" + (f", {source.seconds:g} s" if source.seconds else ""))
     said.append(esc(source.licence))
     return said
 

@@ -12,7 +12,7 @@ from tltools import augmentation, costs, plans
 from tltools.records import Dataset, Source, Study
 from tltools.store import Store
 from tltools.strategies import Strategy, strategies
-from tltools.study_files import arm
+from tltools.study_files import arm, defaults
 from tltools.tasks import tasks
 from tltools.trials import unserved, usable
 from tltools.ui import strips, widgets
@@ -70,11 +70,12 @@ def _card(
         if strategy.needs_groups and fits:
             st.caption("Needs a column under “Groups to report on”.")
         known = [knob for knob in strategy.knobs if dataset.modality == "image" or knob.key not in augmentation.KEYS]
+        usual = defaults(strategy, chosen_sources[0] if chosen_sources else None)
         knobs = dict(start.get(strategy.key, {}))
         if known and fits:
             with st.popover("Knobs", icon=":material/tune:", type="tertiary"):
-                knobs = widgets.knobs(strategy.key, known, knobs)
-        complete = {knob.key: knob.default for knob in strategy.knobs} | knobs
+                knobs = widgets.knobs(strategy.key, known, knobs, usual)
+        complete = usual | knobs
         with drawn:
             strips.draw(strategy.layout(count, complete))
     return knobs if on and fits else None
@@ -82,7 +83,7 @@ def _card(
 
 def controls(start: Chosen) -> Chosen:
     """Controls always run; their knobs may be turned. Returns all of the usual ones that the study keeps."""
-    known = [one for one in strategies().values() if one.kind == "control"]
+    known = [one for one in strategies().values() if one.kind == "control" and (one.key in start or not start)]
     st.markdown(
         ":material/lock: **Controls always run**, so that a gain means something: "
         + "; ".join(f"**{one.title.lower()}**" for one in known)
@@ -116,6 +117,10 @@ def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | N
                     "Draws", 2, 20, min(max(proposed.draws, 2), 20), key="draws",
                     help="How often each share is drawn anew, with another seed: luck is measured, not guessed.",
                 )
+            )  # fmt: skip
+            fields["adaptive"] = st.toggle(
+                "Stop arms early once they are decided", proposed.adaptive, key="adaptive",
+                help="From 3 draws on, an arm whose verdict holds at 0.1 % over the whole study needs no more draws.",
             )  # fmt: skip
     with st.expander("Metric, margin, groups"):
         fields |= _rarer(dataset, proposed)

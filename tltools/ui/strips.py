@@ -30,7 +30,11 @@ def thinned(rates: tuple[float, ...]) -> tuple[float, ...]:
 def described(layout: Layout) -> str:
     """The same in words, for who cannot see it."""
     frozen, count = layout.boundary, len(layout.rates)
-    part = {"norms": ", only their normalisation", "adapters": ", only small adapters beside them"}.get(layout.part, "")
+    part = {
+        "norms": ", only their normalisation",
+        "adapters": ", only small adapters beside them",
+        "inputs": ", only the input layer, norms and positions",
+    }.get(layout.part, "")
     trained = sum(rate > 0 for rate in layout.rates)
     if not count:
         return "No network."

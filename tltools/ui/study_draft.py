@@ -12,13 +12,13 @@ from tltools.ui import widgets
 from tltools.ui.words import about, esc, size
 
 
-def chosen(home: Home, ids: list[str]) -> tuple[list[Source], list[Problem]]:
+def chosen(home: Home, ids: list[str], dataset: Dataset) -> tuple[list[Source], list[Problem]]:
     """The cards of the chosen sources, and what is wrong with ids that are not known."""
     found: list[Source] = []
     problems: list[Problem] = []
     for id in ids:
         try:
-            found.append(sources.get(home, id))
+            found.append(sources.get(home, id, dataset))
         except Refusal as refusal:
             problems += refusal.problems
     return found, problems

@@ -162,8 +162,8 @@ def confusion(table: pd.DataFrame, classes: Sequence[str], colours: Palette) -> 
             hovertemplate="true %{y}<br>predicted %{x}<br>%{text} rows<extra></extra>",
         )
     )  # fmt: skip
-    chart.update_xaxes(categoryorder="array", categoryarray=names, side="bottom")
-    chart.update_yaxes(categoryorder="array", categoryarray=names[::-1], showgrid=False)
+    chart.update_xaxes(type="category", categoryorder="array", categoryarray=names, side="bottom")
+    chart.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], showgrid=False)
     return chart
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from tltools import reports
+from tltools.home import Home
 from tltools.records import Report
 from tltools.reports import views as tables
 from tltools.tasks import Metric, tasks
@@ -186,11 +187,11 @@ def curves(report: Report) -> None:
     worth_views.asked(report)
 
 
-def downloads(report: Report) -> None:
+def downloads(home: Home, report: Report) -> None:
     """The whole report as one file, and the study file in it."""
     with st.container(horizontal=True):
         st.download_button(
-            "Report (HTML)", lambda: reports.html(report), f"report-{report.study}.html", "text/html",
+            "Report (HTML)", lambda: reports.html(report, home), f"report-{report.study}.html", "text/html",
             icon=":material/download:", on_click="ignore", key="report_html",
         )  # fmt: skip
         st.download_button(
@@ -211,5 +212,5 @@ def under(report: Report) -> str:
     named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3]) or "none"
     return minus(
         f"{esc(report.name)} · {pool:,} labelled rows · {rows.get('test', 0):,} test rows, read once a trial · source "
-        f"{named} · {metric.title.lower()}"
+        f"{named} · {metric.title}"
     )

@@ -110,10 +110,12 @@ def gallery(
                 st.caption(esc(short(caption, 24)))
 
 
-def knobs(owner: str, entries: Sequence[Knob], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A form made of typed knobs; returns only what differs from the defaults."""
-    values = {knob.key: _knob(f"knob_{owner}_{knob.key}", knob, given.get(knob.key, knob.default)) for knob in entries}
-    return {knob.key: values[knob.key] for knob in entries if values[knob.key] != knob.default}
+def knobs(owner: str, entries: Sequence[Knob], given: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """A form made of typed knobs; returns only what differs from the usual values."""
+    values = {
+        knob.key: _knob(f"knob_{owner}_{knob.key}", knob, given.get(knob.key, usual[knob.key])) for knob in entries
+    }
+    return {key: value for key, value in values.items() if value != usual[key]}
 
 
 def _knob(key: str, knob: Knob, value: Any) -> Any:

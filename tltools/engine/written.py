@@ -1,0 +1,190 @@
+"""Trials of tasks whose target is a text: a decoder over the states of an encoder, trained by the usual loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tltools.engine import adapters, dense, layouts, loop
+from tltools.engine import device as devices
+from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.checkpoints import Checkpoint
+from tltools.engine.decoder import Decoder, decoder_for
+from tltools.engine.dense import EVALUATED, KEPT
+from tltools.engine.feeds import Feed
+from tltools.engine.pieces import learned
+from tltools.engine.text_backbone import TextBackbone
+from tltools.places import as_rows
+from tltools.records import Trial, refuse
+from tltools.strategies import Layout, Outcome, Recipe
+from tltools.tasks import Task, Written
+
+if TYPE_CHECKING:
+    from tltools.engine.kit import EngineKit, Init
+
+FROZEN = Recipe(phases=(), epochs=15, min_steps=200)  # of a decoder on a frozen encoder
+FROZEN_RATE = 1e-3
+SMOOTHING = 0.1  # of the pieces, where the recipe says nothing else
+JUDGED = 200  # validation rows that are written after an epoch, and training rows at the end
+
+
+class Writer(layouts.Tuned):
+    """An encoder and a decoder, which is its head."""
+
+    def __init__(self, backbone: Backbone, decoder: Decoder) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.head = backbone, decoder  # type: ignore[assignment]
+
+    def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
+        """(B, T, V) scores of the piece after each of `batch["pieces"]`."""
+        found: Tensor = self.head(self.maps(batch)[0], batch["attention_mask"], batch["pieces"])
+        return found
+
+    def maps(self, batch: Batch) -> list[Tensor]:
+        """The states of the tokens (B, S, D), alone in a list."""
+        return [batch[KEPT]] if KEPT in batch else [one for _, one in self.backbone.maps(batch)]
+
+    def write(self, batch: Batch, once: int) -> list[str]:
+        """A text for each row of a batch."""
+        decoder: Decoder = self.head  # type: ignore[assignment]
+        written = decoder.write(self.maps(batch)[0], batch["attention_mask"], once)
+        return [decoder.pieces.text(ids) for ids in written]
+
+
+@dataclass
+class Training(dense.Training):
+    """As the loop trains everything, by the next piece of the reference.
+
+    The best epoch is that of the best score of what is written of some validation rows: their loss rises while what is
+    written still gets better. Writing is slow, so that more rows would cost more than they tell.
+    """
+
+    def losses(self, rows: np.ndarray) -> Tensor:
+        """(B,) losses of a batch."""
+        batch, _ = self.feed.take(rows, training=True)
+        return self._teach(batch, rows, {"smoothing": self.recipe.smoothing or SMOOTHING})
+
+    def predict(self, rows: np.ndarray, *, pooled: bool = False) -> Tensor:
+        """(len(rows), 1) losses of the references: all that the loop asks for. Texts come from `outputs`."""
+        found = torch.empty(len(rows), 1)
+        for some, batch in self._looked(rows):
+            found[torch.from_numpy(some), 0] = self._teach(batch, rows[some], {}).cpu()
+        return found
+
+    def outputs(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows),) object array of the texts that the model as it stands writes."""
+        found = [""] * len(rows)
+        for some, batch in self._looked(rows):
+            with self.place.device.autocast(self.place.half):
+                for place, text in zip(some, self.model.write(batch, self.card.once), strict=True):  # type: ignore[operator]
+                    found[place] = text
+        assert self.task is not None
+        return self.task.decode(as_rows(found))
+
+    def choice(self, loss: float, raw: Tensor) -> float:
+        """The score, negated where more is better, of some validation rows; the loss decides between equal ones."""
+        rows = spread(self.rows.validation)
+        assert self.task is not None
+        metric = self.task.metrics[0]
+        score = metric.score(self.truth[rows], self.outputs(rows))
+        return (-score if metric.higher_is_better else score) + dense.TIE * loss
+
+    @property
+    def card(self) -> Written:
+        assert self.task is not None and self.task.written is not None
+        return self.task.written
+
+    def _teach(self, batch: Batch, rows: np.ndarray, options: dict[str, float]) -> Tensor:
+        assert self.task is not None
+        pieces = self.rows.targets[rows]
+        pieces = pieces[:, : int((pieces > 0).sum(1).max())].to(self.place.device.name)
+        with self.place.device.autocast(self.place.half):
+            raw = self.model({**batch, "pieces": pieces[:, :-1]})
+        found: Tensor = self.task.loss(raw.float(), pieces[:, 1:], options)
+        return found
+
+    def _looked(self, rows: np.ndarray) -> Any:
+        """Batches of rows of similar length that are only looked at: (places in `rows`, batch)."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        order = np.argsort(self.feed.lengths[rows], kind="stable")
+        with torch.no_grad():
+            for start in range(0, len(order), EVALUATED):
+                self._check_cancelled()
+                some = order[start : start + EVALUATED]
+                yield some, self.feed.take(rows[some], training=False)[0]
+        for module, mode in modes:
+            module.training = mode
+
+
+def spread(rows: np.ndarray) -> np.ndarray:
+    """At most `JUDGED` of some rows, from everywhere among them."""
+    return rows[np.linspace(0, len(rows) - 1, min(JUDGED, len(rows))).astype(np.int64)]
+
+
+def prepare(backbone: Backbone, task: Task) -> None:
+    """Lets a new backbone read rows as the task needs them; called once.
+
+    Raises:
+        Refusal: it gives no states of tokens.
+    """
+    assert task.written is not None
+    if not isinstance(backbone, TextBackbone):
+        what = "reads no texts, so that there is nothing to write from."
+        raise refuse(backbone.source.id, what, "Choose a text source model.")
+    backbone.read_at(0, task.written.tokens, words=False)
+
+
+def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
+    """As `EngineKit.finetune`; the layouts say what of the encoder is trained beside the decoder."""
+    started, seed, card = time.monotonic(), 1 + trial.seed * 1009 + trial.draw, kit.task.written
+    assert card is not None
+    recipe = replace(recipe, batch_size=min(card.batch, recipe.batch_size), head_start="random")
+    base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
+    train, validation = kit.draw(trial)
+    encoded = kit.encoded(base)
+    setting = kit.store.setting(base, encoded)
+    frozen = layouts.frozen_bottom(base, recipe, len(train))
+    place = loop.Place(kit.device, setting.precision == "bfloat16", frozen_bottom=frozen)
+    pieces = learned([kit.targets[row] for row in train])
+    targets = torch.from_numpy(pieces.rows(kit.targets, np.concatenate([train, validation])))
+    rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
+    tried: list[tuple[float, int, Training]] = []
+    for k, multiplier in enumerate(recipe.rates_tried):
+        with devices.seeded(seed + k):
+            twin = base.twin()
+            assert isinstance(twin, TextBackbone), "`prepare` refuses others"
+            decoder = decoder_for(twin, pieces, targets.shape[1])
+            knows = recipe.init == "source" and base.source.pretrained and decoder.start_from(twin)
+            if recipe.adapter:
+                adapters.inject(twin, **recipe.adapter)
+            model = Writer(twin, decoder)
+        model.to(kit.device.name)
+        feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
+        training = Training(
+            model, dense.read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, _as_measured,
+            multiplier, seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"),
+            kit.telling(trial), task=kit.task, truth=kit.targets,
+        )  # fmt: skip
+        tried.append((training.run().least, k, training))
+    *_, best = min(tried, key=lambda item: item[:2])
+    outcome = dense.outcome(kit, trial, best, base, seed, spread(train))
+    said = {"features": "states", "pieces": len(pieces), "longest": targets.shape[1],
+            "decoder_from": "the last layers of the source" if knows else "nothing"}  # fmt: skip
+    return replace(outcome, card={**outcome.card, **said}, seconds=time.monotonic() - started)
+
+
+def _as_measured(raw: Tensor, targets: Tensor, options: Any) -> Tensor:
+    """(B,) losses as `Training.predict` gives them (B, 1)."""
+    return raw[:, 0]
+
+
+def probe(kit: EngineKit, trial: Trial, init: Init) -> Outcome:
+    """A decoder on a frozen encoder: there is no closed form for it, so it takes gradient steps."""
+    layout = Layout(rates=(0.0,) * kit.stages(trial), head=FROZEN_RATE)
+    return finetune(kit, trial, replace(FROZEN, phases=(layout,), init=init))
