@@ -40,7 +40,7 @@ def test_a_model_found_on_the_hub_is_downloaded_by_the_run_that_needs_it(
         page.get_by_role("button", name="Take it").wait_for(timeout=30_000)
         assert not page.get_by_text("lab/resnet").count(), "the search is by name"
         button(page, "Take it")
-        assert "hf/lab/tiny-bert" in page.url.replace("%2F", "/")
+        page.wait_for_url(lambda address: "hf/lab/tiny-bert" in address.replace("%2F", "/"), wait_until="commit")
         says(page, "to download")
         page.goto(f"{server.url}/strategy?dataset={notes.id}&source=hf/lab/tiny-bert&strategies=linear_probe")
         settled(page)
@@ -80,5 +80,5 @@ def test_own_weights_are_tried_on_the_architecture_before_they_are_taken(
         settled(page)
         send("resnet10t", "mine", weights)
         page.get_by_text("local/mine").or_(page.get_by_text("mine", exact=True)).first.wait_for(timeout=90_000)
-        assert "local/mine" in page.url.replace("%2F", "/"), "it is chosen at once"
+        page.wait_for_url(lambda address: "local/mine" in address.replace("%2F", "/"), wait_until="commit")
         page.close()

@@ -1,8 +1,8 @@
 """Contrastive tuning: rows of one class are drawn together and rows of two apart, then a head is solved for (SetFit).
 
 The loop is the usual one; what it goes through are pairs of rows, and their loss is the squared difference between the
-cosine of the two features and 1 (one class) or 0 (two classes), as in SetFit (arXiv 2209.11055). The head reads what
-the pairs have tuned: features of length 1.
+cosine of the two features and 1 (one class) or 0 (two classes), as in SetFit (arXiv 2209.11055). The head reads the
+features as the backbone gives them; a text backbone can give them at length 1, as the pairs see them (`unit`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from tltools.engine import heads, loop
 
 @dataclass
 class Contrast(loop.Training):
-    """The loop over pairs: (P, 2) row numbers. The head takes no part in it; `solve_head` gives it afterwards.
-
-    The model's backbone gives features of length 1 (`TextBackbone.unit`).
-    """
+    """The loop over pairs: (P, 2) row numbers. The head takes no part in it; `solve_head` gives it afterwards."""
 
     pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
@@ -41,7 +38,8 @@ class Contrast(loop.Training):
         batch, states = self.feed.take(distinct, training=True)
         with self.place.device.autocast(self.place.half):
             pooled = self.model.pooled(batch, states, self.place.boundary)
-        unit = pooled.float()[torch.from_numpy(place.reshape(-1, 2)).to(pooled.device)]
+        unit = torch.nn.functional.normalize(pooled.float(), dim=-1)
+        unit = unit[torch.from_numpy(place.reshape(-1, 2)).to(pooled.device)]
         targets = self.rows.targets[pairs]
         same = (targets[:, 0] == targets[:, 1]).float().to(pooled.device)
         return (unit.prod(1).sum(1) - same).square()
