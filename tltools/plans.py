@@ -108,6 +108,11 @@ def depth(trial: Trial, stages: int) -> int:
 
 def labelled(trial: Trial, counts: Counts) -> tuple[int, int]:
     """Rows a trial trains on and validates on."""
+    train, validation = _drawn(trial, counts)
+    return (train, validation) if trial.knobs.get("hold_out", True) else (train + validation, 0)
+
+
+def _drawn(trial: Trial, counts: Counts) -> tuple[int, int]:
     if trial.per_class is not None:
         pool = min(trial.per_class * max(counts.classes, 1), counts.train + counts.validation)
         validation = round(pool * 0.2) if trial.per_class >= 5 else 0
@@ -131,7 +136,8 @@ def epochs(trial: Trial, rows: int) -> float:
     if "epochs" not in trial.knobs:
         return 1.0
     steps = float(trial.knobs.get("min_steps", 0)) * float(trial.knobs.get("batch_size", 16))
-    return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * float(trial.knobs.get("rates_tried", 1))
+    tried = float(trial.knobs.get("rates_tried", 1)) if trial.knobs.get("hold_out", True) else 1.0
+    return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * tried
 
 
 def prefixes(trials: Iterable[Trial], stages: Mapping[str, int], counts: Counts) -> list[Prefix]:

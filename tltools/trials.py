@@ -12,7 +12,7 @@ from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy
 from tltools.tasks import tasks
 
-RECIPE_VERSION = 9  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 10  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dict[str, Any]]]:
@@ -38,12 +38,16 @@ def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dic
 
 
 def _equal_effort(found: list[tuple[Strategy, dict[str, Any]]]) -> list[tuple[Strategy, dict[str, Any]]]:
-    """Controls try at least as many learning rates as the transfer arm that tries most: an honest control is tuned."""
-    most = max(
-        (int(knobs.get("rates_tried", 1)) for strategy, knobs in found if strategy.kind == "transfer"), default=1
-    )
+    """An honest control is tuned: it tries at least as many learning rates as the transfer arm that tries most, and
+    trains on its validation rows, too, where every transfer arm that takes steps does."""
+    tuned = [knobs for strategy, knobs in found if strategy.kind == "transfer" and "rates_tried" in knobs]
+    most = max((int(knobs["rates_tried"]) for knobs in tuned), default=1)
+    apart = any(knobs["hold_out"] for knobs in tuned) or not tuned
     return [
-        (strategy, {**knobs, "rates_tried": max(most, int(knobs["rates_tried"]))})
+        (
+            strategy,
+            {**knobs, "rates_tried": max(most, int(knobs["rates_tried"])), "hold_out": knobs["hold_out"] and apart},
+        )
         if strategy.kind == "control" and "rates_tried" in knobs
         else (strategy, knobs)
         for strategy, knobs in found

@@ -173,7 +173,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     changed = recipe.augmentation
     recipe = replace(recipe, batch_size=min(dense.batch, recipe.batch_size), head_start="random", augmentation={})
     base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
-    train, validation = kit.draw(trial)
+    train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
     place = loop.Place(kit.device, setting.precision == "bfloat16")

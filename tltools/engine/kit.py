@@ -104,7 +104,7 @@ class EngineKit:
             return outcome
         started = time.monotonic()
         base = self.backbone(trial.source, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
-        train, validation = self._parts(trial)
+        train, validation = self.parts(trial, recipe)
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting = self.store.setting(base, encoded)
@@ -129,7 +129,7 @@ class EngineKit:
     def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
         started, seed = time.monotonic(), _seed(trial)
         base = self.backbone(trial.source, "source")
-        train, validation = self._parts(trial)
+        train, validation = self.parts(trial, recipe)
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         setting = self.store.setting(base, encoded)
         rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
@@ -176,10 +176,10 @@ class EngineKit:
 
     # --- shared parts -----------------------------------------------------------------------------------------------
 
-    def _parts(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    def parts(self, trial: Trial, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         """(train rows, validation rows) for gradient steps: a handful of rows would choose by chance, so they train."""
         train, validation = self.draw(trial)
-        if len(validation) < LEAST_VALIDATION:
+        if len(validation) < LEAST_VALIDATION or not recipe.hold_out:
             train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
         return train, validation
 

@@ -146,7 +146,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     assert card is not None
     recipe = replace(recipe, batch_size=min(card.batch, recipe.batch_size), head_start="random")
     base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
-    train, validation = kit.draw(trial)
+    train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))

@@ -42,6 +42,7 @@ class Recipe:
     weight_decay: float = 0.01
     warmup: float = 0.1  # share of the steps
     patience: int = 5  # epochs without a better validation loss before stopping; 0 = never
+    hold_out: bool = True  # validation rows choose; else they are trained on, too, and the last epoch is kept
     smoothing: float = 0.0  # label smoothing
     init: Literal["source", "random"] = "source"  # where the backbone's weights come from
     head_start: Literal["probe", "random"] = "random"  # "probe": the head starts at the closed-form solution

@@ -34,6 +34,11 @@ PATIENCE = Number(
     key="patience", title="Patience", default=4, low=0, high=100, integer=True,
     help="Evaluations without a better validation loss before stopping; 0 never stops early.",
 )  # fmt: skip
+HOLD_OUT = Switch(
+    key="hold_out", title="Validation rows apart", default=True,
+    help="On: they choose the epoch, the rate and the temperature. Off: they are trained on, too, at one rate to the "
+    "last epoch; pays where labels are few and the settings are known to be good.",
+)  # fmt: skip
 WEIGHT_DECAY = Number(
     key="weight_decay",
     title="Weight decay",
@@ -72,7 +77,9 @@ AUGMENTATION: tuple[Knob, ...] = (
         help="Images: change brightness and contrast by up to this share.",
     ),
 )
-TRAINING: tuple[Knob, ...] = (EPOCHS, MIN_STEPS, BATCH_SIZE, PATIENCE, WEIGHT_DECAY, SMOOTHING, RATES_TRIED)
+TRAINING: tuple[Knob, ...] = (
+    EPOCHS, MIN_STEPS, BATCH_SIZE, PATIENCE, HOLD_OUT, WEIGHT_DECAY, SMOOTHING, RATES_TRIED
+)  # fmt: skip
 
 
 def rate(
@@ -109,9 +116,10 @@ def training(knobs: Mapping[str, Any]) -> dict[str, Any]:
         "min_steps": int(knobs["min_steps"]),
         "batch_size": int(knobs["batch_size"]),
         "patience": int(knobs["patience"]),
+        "hold_out": bool(knobs["hold_out"]),
         "weight_decay": float(knobs["weight_decay"]),
         "smoothing": float(knobs["smoothing"]),
-        "rates_tried": tried,
+        "rates_tried": tried if knobs["hold_out"] else tried[:1],
     }
     names = [knob.key for knob in AUGMENTATION if knob.key in knobs]
     if names:

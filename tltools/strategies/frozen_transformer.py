@@ -10,6 +10,7 @@ from tltools.strategies import Kit, Knobs, Layout, Outcome, Recipe, Strategy
 from tltools.strategies._knobs import (
     BATCH_SIZE,
     EPOCHS,
+    HOLD_OUT,
     MIN_STEPS,
     PATIENCE,
     RATES_TRIED,
@@ -22,7 +23,7 @@ from tltools.strategies._knobs import (
 
 KNOBS = (
     rate(1e-3, help="Learning rate of the input layer, norms and positions."), head_rate(1e-3),
-    EPOCHS.model_copy(update={"default": 12}), MIN_STEPS, BATCH_SIZE, PATIENCE, WEIGHT_DECAY, SMOOTHING,
+    EPOCHS.model_copy(update={"default": 12}), MIN_STEPS, BATCH_SIZE, PATIENCE, HOLD_OUT, WEIGHT_DECAY, SMOOTHING,
     RATES_TRIED.model_copy(update={"default": 3}),
 )  # fmt: skip
 
