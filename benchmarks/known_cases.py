@@ -23,12 +23,13 @@ IMAGENET = "local/mobilenetv2-035"
 MINILM = "bundled/minilm-l6"
 NET = "bundled/table-net"
 
-MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 30, "batch_size": 4, "patience": 0, "rates_tried": 1}
+MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 30, "batch_size": 4, "patience": 0, "rates_tried": 1,
+         "hold_out": False}  # fmt: skip
 BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 30, "min_steps": 800, "batch_size": 8, "patience": 0,
-         "rates_tried": 1, "scale": 0.3, "colour": 0.2}  # fmt: skip
-ANSWERS = {"learning_rate": 3e-4, "epochs": 5, "batch_size": 16, "rates_tried": 1}
-WORDS = {"learning_rate": 4e-4, "epochs": 8, "rates_tried": 1}
-
+         "rates_tried": 1, "hold_out": False, "scale": 0.3, "colour": 0.2}  # fmt: skip
+ANSWERS = {"learning_rate": 3e-4, "epochs": 5, "batch_size": 16, "patience": 0, "rates_tried": 1, "hold_out": False}
+WORDS = {"learning_rate": 4e-4, "epochs": 8, "patience": 0, "rates_tried": 1, "hold_out": False}
+SOUNDS = {"epochs": 12, "patience": 0, "hold_out": False}
 WRITING = {"learning_rate": 5e-4, "head_rate": 2e-3, "epochs": 10, "batch_size": 32, "rates_tried": 1}
 
 CASES: dict[str, dict[str, Any]] = {
@@ -119,8 +120,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "fsdd": {
         "dataset": "fsdd/fsdd_train.zip", "test": "fsdd/fsdd_test.zip", "sources": [IMAGENET],
-        "strategies": ["linear_probe", {"full_finetune": {"epochs": 12}}],
-        "controls": [{"scratch": {"epochs": 12}}, "random_frozen", "classical"],
+        "strategies": ["linear_probe", {"full_finetune": SOUNDS}],
+        "controls": [{"scratch": SOUNDS}, "random_frozen", "classical"],
         "fractions": [1.0], "draws": 2,
     },
     "fsdd-language": {
