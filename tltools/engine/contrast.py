@@ -16,6 +16,8 @@ from torch import Tensor
 from tltools import plans
 from tltools.engine import heads, loop
 
+PARTS = 4  # of a batch, by length: its pairs are of any lengths, and the longest row would pad them all
+
 
 @dataclass
 class Contrast(loop.Training):
@@ -35,14 +37,19 @@ class Contrast(loop.Training):
         """(B,) squared errors of the cosines of the pairs with these numbers; a row is computed once a batch."""
         pairs = self.pairs[rows]
         distinct, place = np.unique(pairs, return_inverse=True)
-        batch, states = self.feed.take(distinct, training=True)
+        order = np.argsort(self.feed.lengths[distinct], kind="stable")
         with self.place.device.autocast(self.place.half):
-            pooled = self.model.pooled(batch, states, self.place.boundary)
+            pooled = torch.cat([self._pooled(some) for some in np.array_split(distinct[order], PARTS) if len(some)])
         unit = torch.nn.functional.normalize(pooled.float(), dim=-1)
-        unit = unit[torch.from_numpy(place.reshape(-1, 2)).to(pooled.device)]
+        unit = unit[torch.from_numpy(order.argsort()[place.reshape(-1, 2)]).to(pooled.device)]
         targets = self.rows.targets[pairs]
         same = (targets[:, 0] == targets[:, 1]).float().to(pooled.device)
         return (unit.prod(1).sum(1) - same).square()
+
+    def _pooled(self, rows: np.ndarray) -> Tensor:
+        """(len(rows), D) features."""
+        batch, states = self.feed.take(rows, training=True)
+        return self.model.pooled(batch, states, self.place.boundary)
 
     def evaluate(self) -> None:
         """Notes the loss of the pairs; there is no head yet that validation rows could judge."""
