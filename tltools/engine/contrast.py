@@ -16,7 +16,7 @@ from torch import Tensor
 from tltools import plans
 from tltools.engine import heads, loop
 
-PARTS = 4  # of a batch, by length: its pairs are of any lengths, and the longest row would pad them all
+PARTS = 2  # of a batch, by length: its pairs are of any lengths, and the longest row would pad them all
 
 
 @dataclass
