@@ -79,6 +79,12 @@ def test_labels_per_class_are_counted() -> None:
     assert plans.labelled(trial("linear_probe", fraction=0.25), COUNTS) == (250, 50)
 
 
+def test_rows_that_are_not_held_out_are_trained_on_at_one_rate() -> None:
+    apart, together = (trial("full_finetune", knobs={"hold_out": on, "rates_tried": 3}) for on in (True, False))
+    assert plans.labelled(apart, COUNTS) == (1000, 200) and plans.labelled(together, COUNTS) == (1200, 0)
+    assert plans.epochs(apart, 1000) == 3 * plans.epochs(together, 1200)
+
+
 def test_activations_are_kept_where_reading_is_cheaper() -> None:
     prefixes = plans.prefixes(study("last_block"), {"local/a": 7}, COUNTS)
     slow, fast = {"rows_per_second": 50.0}, {"rows_per_second": 1e6}
@@ -184,3 +190,25 @@ def test_the_last_block_resumes_from_the_disk_on_a_machine_that_never_saw_its_so
     assert [card["resumed_from_stage"] for card in cards if card["backbone_trained"]] == [6]
     rows = sum(card["n_train"] for card in cards[:1]) + len(studies.split_of(home, study)[1].test)
     assert result["prefix_rows_computed"] == rows, "one pass wrote the pooled vectors and the boundary"
+
+
+def test_rows_that_are_not_held_out_are_trained_on_by_every_arm(home: Home) -> None:
+    from tltools import reports, samples, studies
+    from tltools.engine import study as engine
+    from tltools.records import Study
+    from tltools.store import open_store
+    from tltools.tickets import QuietTicket
+
+    wine = samples.add(home, "wine")
+    short = {"epochs": 2, "min_steps": 0, "patience": 0}
+    study = Study(
+        dataset=wine.id, sources=("bundled/table-net",), fractions=(1.0,), draws=1,
+        strategies=({"full_finetune": {**short, "hold_out": False}},), controls=({"scratch": short},),
+    )  # fmt: skip
+    engine.run(QuietTicket(home, open_store(home)), {"study": studies.save(home, study)})
+    split = studies.split_of(home, study)[1]
+    cards = [reports.trial_card(home, trial.id) or {} for trial in studies.expand(home, study)]
+    assert [card["n_validation"] for card in cards] == [0, 0]
+    assert [card["n_train"] for card in cards] == [len(split.train) + len(split.validation)] * 2
+    steps = -(-(len(split.train) + len(split.validation)) // 16) * 2
+    assert [card["steps"] for card in cards] == [steps] * 2 and not any(card["stopped_early"] for card in cards)

@@ -110,6 +110,14 @@ def test_what_is_trained_last_is_what_the_card_draws(strategy: Strategy, stages:
 
 
 @each
+def test_without_rows_held_out_one_rate_is_tried(strategy: Strategy) -> None:
+    if any(knob.key == "hold_out" for knob in strategy.knobs):
+        for on in (True, False):
+            (recipe,) = recipes(strategy, hold_out=on, rates_tried=3)
+            assert recipe.hold_out is on and len(recipe.rates_tried) == (3 if on else 1)
+
+
+@each
 def test_a_strategy_without_gradients_takes_no_training_knobs(strategy: Strategy) -> None:
     trained = bool(recipes(strategy))
     layout = strategy.layout(8, defaults(strategy))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -281,6 +282,16 @@ def test_controls_try_as_many_rates_as_the_arm_that_tries_most(home: Home, film_
     arms = trials.arms(study(film_notes, strategies=({"lp_ft": {"rates_tried": 3}}, "l2_sp")))
     tried = {s.key: knobs.get("rates_tried") for s, knobs in arms}
     assert tried == {"lp_ft": 3, "l2_sp": 1, "scratch": 3, "random_frozen": None, "classical": None}
+
+
+def test_controls_train_on_the_validation_rows_where_all_arms_do(home: Home, film_notes: Dataset) -> None:
+    def apart(*strategies: Any) -> Any:
+        return {s.key: knobs["hold_out"] for s, knobs in trials.arms(study(film_notes, strategies=strategies))
+                if "hold_out" in knobs}  # fmt: skip
+
+    assert apart({"l2_sp": {"hold_out": False}}, "linear_probe") == {"l2_sp": False, "scratch": False}
+    assert apart({"l2_sp": {"hold_out": False}}, "lp_ft") == {"l2_sp": False, "lp_ft": True, "scratch": True}
+    assert apart("linear_probe") == {"scratch": True}
 
 
 # --- keeping, submitting, estimating ----------------------------------------------------------------------------------
