@@ -86,7 +86,7 @@ DETECTION = Task(
     ),
     dense=Dense(
         head="CentreHead",
-        side=192,
+        side=256,
         tensors=tensors,
         moved=code.moved,
         read_frame=read_frame,
