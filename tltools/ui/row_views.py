@@ -76,7 +76,7 @@ def mistakes(home: Home, dataset: Dataset, trial: str, most: int = 12) -> pd.Dat
 
 def _note(row: Mapping[str, Any]) -> str:
     if "confidence" in row:
-        return f"{row['truth']}, taken for {row['prediction']} ({100 * row['confidence']:.0f} % sure)"
+        return f"{row['truth']}, taken for {row['prediction']}, {100 * row['confidence']:.0f} % sure"
     if "surprise" in row:
         return f"{_labels(row['truth'])}; predicted: {_labels(row['prediction'])}"
     return f"{row['truth']:.4g}, predicted {row['prediction']:.4g}"

@@ -27,9 +27,9 @@ def ranking(store: Store, dataset: Dataset) -> dict[str, Row]:
 
 
 def thinned(found: Sequence[Source], chosen: Sequence[str]) -> list[Source]:
-    """One card for all draws and shares of one's own arm: the one that saw the most labels, and any that is chosen."""
+    """One card for all draws and shares of one's own arm: of those that saw the most labels the chosen one, if any."""
     best: dict[str, Source] = {}
-    for source in found:
+    for source in sorted(found, key=lambda source: source.id not in chosen):
         arm = re.sub(r", [\d,]+ labels$", "", f"{source.name} {source.pretraining}")
         known = best.get(arm)
         if known is None or _labels(source) > _labels(known):

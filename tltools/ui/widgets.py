@@ -22,6 +22,7 @@ _SEVERITY = {
     "note": ("gray", ":material/info:", "good to know"),
 }
 SHOWN_ROWS = 1000
+CAPTION = 44  # letters below a picture: three lines
 
 
 def title(text: str, under: str = "") -> None:
@@ -102,12 +103,12 @@ def gallery(
             if not path.is_file():
                 continue
             if not files.plays:
-                st.image(str(path), caption=esc(short(caption, 24)), width=width, alt=caption)
+                st.image(str(path), caption=esc(short(caption, CAPTION)), width=width, alt=caption)
                 continue
             with st.container(width=max(width, 200), gap="xxsmall"):
                 st.image(files.draw(path, reading), width="stretch", alt=f"Spectrogram: {caption}")
                 st.audio(str(path))
-                st.caption(esc(short(caption, 24)))
+                st.caption(esc(short(caption, CAPTION)))
 
 
 def knobs(owner: str, entries: Sequence[Knob], given: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
