@@ -85,7 +85,7 @@ def test_numbers_that_nearly_all_differ_are_read_and_identifiers_are_not(home: H
 def test_inspecting_stores_no_dataset_and_shows_what_is_wrong(home: Home, tmp_path: Path) -> None:
     path = file("data.csv", "a,b\n" + "".join(f"{i},same\n" for i in range(30)))(tmp_path)
     draft = datasets.inspect(home, path)
-    assert not draft.ready and len(draft.head) == 30 and draft.profile.columns[1].kind == "constant"
+    assert not draft.ready and len(draft.sample) == 30 and draft.profile.columns[1].kind == "constant"
     assert datasets.listing(home) == []
 
 
@@ -271,7 +271,7 @@ def test_a_second_look_decodes_nothing(home: Home, tmp_path: Path) -> None:
     for _ in range(2):
         draft = datasets.inspect(home, path, told=lambda stage, done, total: stages.append(stage))
     assert stages == ["decoding images", "profiling", "profiling"]
-    assert draft.media is not None and (draft.media / draft.head["image"][0]).is_file()
+    assert draft.media is not None and (draft.media / draft.sample["image"].iloc[0]).is_file()
 
 
 @pytest.mark.parametrize("key", samples.SAMPLES)

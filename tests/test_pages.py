@@ -348,6 +348,26 @@ def test_a_draft_can_be_changed_before_it_is_stored(home: Home, tmp_path: Path) 
     assert "inputs" not in again.payload, "inferred again: what was the target may now be read"
 
 
+def test_columns_of_a_wide_table_can_be_left_out_on_screen(home: Home, tmp_path: Path) -> None:
+    from tltools.holders import this_process
+    from tltools.tickets import JobTicket
+
+    path, store = tmp_path / "wide.csv", open_store(home)
+    names = [f"m{k}" for k in range(15)]
+    lines = [",".join([*(f"{(i * 7 + k) * (k + 3) % 31}" for k in range(15)), f"k{i % 2}"]) for i in range(60)]
+    path.write_text("\n".join([",".join([*names, "kind"]), *lines]))
+    queued = store.submit("ingest", {"path": str(path), "look": True, "name": "wide"}, title="Read it", key="w")
+    job = store.claim(this_process(), "quick", 30.0)
+    assert job is not None
+    store.finish(job, datasets.ingest_job(JobTicket(home, store, job), job.payload))
+    app = opened("prepare/dataset.py", draft=queued.id)
+    shown = app.dataframe[0].value
+    assert list(shown["m0"]) == [float(i * 7 * 3 % 31) for i in range(0, 60, 2)], "numbers, from everywhere"
+    next(box for box in app.multiselect if box.label.startswith("Leave out of the 15")).set_value(["m3", "m4"]).run()
+    press(app, "Look again with these choices")
+    assert store.jobs(kinds=("ingest",))[0].payload["inputs"] == [name for name in names if name not in ("m3", "m4")]
+
+
 def test_columns_of_zeros_and_ones_become_labels_on_screen(home: Home, tmp_path: Path) -> None:
     from tltools.holders import this_process
     from tltools.tickets import JobTicket

@@ -28,7 +28,7 @@ _MOST_SKIPPED = 10_000  # named one by one; more are counted
 class Draft:
     """A dataset before it is stored. `ready` is False while an error stands in profile.problems.
 
-    `head` holds the first 50 rows as they will be stored; `media` the decoded files, for a preview.
+    `sample` holds at most 50 rows as they will be stored, from everywhere; `media` the decoded files, for a preview.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Draft:
     parts: dict[str, int]
     origin: str
     profile: Profile
-    head: pd.DataFrame
+    sample: pd.DataFrame
     media: Path | None
     table: pd.DataFrame
     clusters: np.ndarray | None = None
@@ -89,7 +89,7 @@ def inspect(
     )
     draft = Draft(
         shown_name, choice.modality, choice.task, choice.target, choice.inputs, (), len(read.table), {}, reading.shown,
-        before, read.table.head(50), read.media, read.table,
+        before, _some(read.table), read.media, read.table,
     )  # fmt: skip
     if choice.task is None or choice.target is None:
         return _finished(draft)
@@ -118,7 +118,7 @@ def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
             update={"skipped": (*before.skipped, *lost), "problems": (*before.problems, trouble)}
         )
     classes = tasks()[draft.task].classes(table[draft.target])
-    draft = replace(draft, table=table, rows=len(table), classes=tuple(classes), head=table.head(50), profile=before)
+    draft = replace(draft, table=table, rows=len(table), classes=tuple(classes), sample=_some(table), profile=before)
     errors = _too_little(draft)
     if errors or not draft.ready or draft.modality is None:
         update = {"problems": profiles.in_order((*before.problems, *errors)), "rows": len(table)}
@@ -208,13 +208,18 @@ def as_dataset(draft: Draft, hashed: bool = True) -> Dataset:
     )
 
 
+def _some(table: pd.DataFrame) -> pd.DataFrame:
+    """At most 50 rows, evenly from the first to the last: files often come class by class."""
+    return table.iloc[:: max(1, -(-len(table) // 50))]
+
+
 def as_json(draft: Draft) -> dict[str, Any]:
-    """What a screen shows of a draft before anything is stored; `head` holds its first rows as texts.
+    """What a screen shows of a draft before anything is stored; `sample` holds some of its rows.
 
     Long cells are cut, but for masks and boxes, which are drawn.
     """
-    head = draft.head[[name for name in draft.head if not str(name).startswith("_")]]
-    shown = head.iloc[:, :60].astype("object").where(head.iloc[:, :60].notna(), None)
+    some = draft.sample[[name for name in draft.sample if not str(name).startswith("_")]].iloc[:, :60]
+    shown = some.astype("object").where(some.notna(), None)
     dense = draft.task is not None and tasks()[draft.task].dense is not None  # such cells are drawn, so kept whole
     return {
         "name": draft.name,
@@ -229,9 +234,11 @@ def as_json(draft: Draft) -> dict[str, Any]:
         "reading": dict(draft.reading),
         "media": None if draft.media is None else str(draft.media),
         "profile": draft.profile.model_dump(mode="json"),
-        "head": [
+        "sample": [
             [
-                None if cell is None else str(cell)[: None if dense and name == draft.target else 300]
+                cell
+                if cell is None or isinstance(cell, float)
+                else str(cell)[: None if dense and name == draft.target else 300]
                 for name, cell in zip(shown.columns, row, strict=True)
             ]
             for row in shown.to_numpy().tolist()

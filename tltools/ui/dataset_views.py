@@ -158,7 +158,7 @@ def preview(
     for name in shown.columns:
         if shown[name].dtype == object or str(shown[name].dtype) in {"str", "string"}:
             shown[name] = shown[name].map(lambda cell: short(cell, 300), na_action="ignore")
-    st.dataframe(shown, hide_index=True, alt="The first rows of the table", height=min(38 + 35 * len(shown), 320))
+    st.dataframe(shown, hide_index=True, alt="Some rows of the table", height=min(38 + 35 * len(shown), 320))
 
 
 def _spread(said: pd.Series, most: int) -> list[int]:
@@ -195,5 +195,5 @@ def split(home: Home, dataset: Dataset) -> list[Problem]:
 
 
 def frame_of(draft: dict[str, Any]) -> pd.DataFrame:
-    """The head of a draft as a table."""
-    return pd.DataFrame(draft["head"], columns=draft["columns"])
+    """The sample of a draft as a table."""
+    return pd.DataFrame(draft["sample"], columns=draft["columns"])

@@ -117,7 +117,7 @@ def _draft(store: Store, job: Job, found: dict[str, Any]) -> None:
     if not found["ready"] and not changed:
         st.caption("It can be added once what is marked “must be solved” is solved.")
     views.findings(profile, found["rows"])
-    st.subheader("First rows", anchor=False)
+    st.subheader("A sample of it", anchor=False)
     media = Path(found["media"]) if found["media"] else None
     views.preview(
         views.frame_of(found), media, found["inputs"], found["target"], found["modality"], found["reading"],
@@ -152,8 +152,9 @@ def _choices(job: Job, found: dict[str, Any], profile: Profile) -> dict[str, Any
         free = [name for name in names if name not in chosen]
         usual = [name for name in found["inputs"] if name in free]
         if len(found["inputs"]) > 12:  # a field with hundreds of chips helps nobody
-            st.caption(f"{len(found['inputs']):,} columns are read. Choose fewer by path: `--inputs A,B`.")
-            inputs = usual
+            label = f"Leave out of the {len(usual):,} columns that are read"
+            out = st.multiselect(label, usual, key=f"out_{job.id}", format_func=_plain, placeholder="None is left out")
+            inputs = [name for name in usual if name not in out]
         else:
             inputs = st.multiselect("Columns that are read", free, usual, key=f"inputs_{job.id}", format_func=_plain)
     name = st.text_input("Name", found["name"], max_chars=80, key=f"name_{job.id}")
