@@ -94,6 +94,12 @@ def test_explain_and_compare_show_truth_beside_prediction(home: Home, judged: An
     app.session_state["compare_tab"] = "Worst pictures"
     app.run()
     assert "images/" in sound(app) and pictures(app)[:2] == ["Truth", "Prediction"]
+    app.session_state["compare_tab"] = "By class"
+    app.run()
+    sound(app)
+    columns = {"segmentation": {"IoU", "Dice", "boundary F1"}, "detection": {"AP50", "mAP 50:95", "mAP small"}}
+    (table,) = [one.value for one in app.dataframe if "class" in one.value]
+    assert columns[dataset.task] <= set(table.columns) and set(dataset.classes) <= set(table["class"])
 
 
 def test_the_dataset_page_draws_the_truth(home: Home, judged: Any) -> None:
@@ -141,6 +147,7 @@ def test_the_report_holds_the_worst_pictures(home: Home, judged: Any) -> None:
     assert len(images) == 2 * worst.PICTURES and images[0][1].startswith("Truth: ") and "disc" in images[0][1]
     assert len(page) < 400_000 and "http" not in "".join(re.findall(r'src="([^"]*)"', page))
     report = reports.load(home, key)
-    assert "<img" not in reports.html(report)
+    assert "<img" not in reports.html(report) and "Each class" not in reports.html(report)
+    assert all(f"<td >{name}</td>" in page for name in dataset.classes) and "Each class" in page
     datasets.delete(home, dataset.id)
     assert "<img" not in reports.html(report, home) and "All arms" in reports.html(report, home)

@@ -73,6 +73,15 @@ def test_f1_counts_whole_entities_and_its_influence_says_what_a_sentence_adds() 
     assert word.score(truth, said) == pytest.approx(6 / 7)
 
 
+def test_types_have_an_f1_each_whose_entities_are_those_of_the_whole() -> None:
+    truth = places.as_rows([np.array([1, 2, 0, 3]), np.array([0, 3, 0])])  # B-a I-a O B-b; O B-b O
+    said = places.as_rows([np.array([1, 0, 0, 3]), np.array([1, 3, 0])])
+    table = TAGGING.by_class(truth, said, ("a", "b", "never"), pd.DataFrame())  # type: ignore[misc]
+    assert table["class"].tolist() == ["b", "a", "never"] and table["entities"].tolist() == [2, 1, 0]
+    assert table["F1"].tolist()[:2] == [1.0, 0.0] and table["said"].tolist() == [2, 2, 0]
+    assert table.iloc[2, 3:].isna().all()
+
+
 def test_words_are_found_at_their_first_token_and_beyond_the_limit_they_are_none(home: Home) -> None:
     backbone = load_backbone(home, sources.get(home, "bundled/minilm-l6"))
     backbone.read_at(0)

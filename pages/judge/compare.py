@@ -58,11 +58,11 @@ with left:
 with right:
     views.curves(shown)
 
-places = dataset is not None and tasks()[dataset.task].objects is not None
-several = dataset is not None and tasks()[dataset.task].several is not None
-worst = f"Worst {place_views.things(dataset.task)}" if dataset is not None else ""
-rows_tab = worst if places else "Labels" if several else "Confusion"
-names = ["All arms", "Cost", "Learning curves", "Groups", rows_tab, "Problems"]
+task = tasks()[dataset.task] if dataset is not None else None
+places, classes = task is not None and task.objects is not None, task is not None and task.by_class is not None
+rows_tab = f"Worst {place_views.things(dataset.task)}" if dataset is not None and places else "Confusion"
+rows_tabs = [*(["By class"] if classes else []), *([rows_tab] if places or not classes else [])]
+names = ["All arms", "Cost", "Learning curves", "Groups", *rows_tabs, "Problems"]
 opened = dict(zip(names, st.tabs(names, key="compare_tab", on_change="rerun"), strict=True))
 with opened["All arms"]:
     if opened["All arms"].open:
@@ -76,18 +76,20 @@ with opened["Learning curves"]:
 with opened["Groups"]:
     if opened["Groups"].open:
         arm_views.groups(report)
-with opened[rows_tab]:
-    if opened[rows_tab].open and dataset is not None:
-        if places:
-            if (picked := row_views.pick_trial(shown, key="worst_arm")) is not None:
-                place_views.mistakes(home, dataset, picked[0], views.metric_of(report))
-        elif several:
-            if (picked := row_views.pick_trial(shown, key="labels_arm")) is not None:
-                row_views.per_label(home, picked[0])
-        elif not row_classes(dataset):
-            st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
-        elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
-            row_views.confusion(home, dataset, picked[0])
+if classes and dataset is not None:
+    with opened["By class"]:
+        if opened["By class"].open and (picked := row_views.pick_trial(shown, key="classes_arm")) is not None:
+            row_views.by_class(home, dataset, picked[0])
+if rows_tab in opened:
+    with opened[rows_tab]:
+        if opened[rows_tab].open and dataset is not None:
+            if places:
+                if (picked := row_views.pick_trial(shown, key="worst_arm")) is not None:
+                    place_views.mistakes(home, dataset, picked[0], views.metric_of(report))
+            elif not row_classes(dataset):
+                st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
+            elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
+                row_views.confusion(home, dataset, picked[0])
 with opened["Problems"]:
     if opened["Problems"].open:
         if not report.problems:

@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from tltools.home import Home
-from tltools.records import Report
-from tltools.reports import charts, words, worst
+from tltools.records import Dataset, Refusal, Report
+from tltools.reports import charts, views, words, worst
 from tltools.reports.style import STYLE
 from tltools.tasks import Metric, tasks
 
@@ -24,6 +24,7 @@ def html(report: Report, home: Home | None = None) -> str:
         _verdicts(report, metric),
         _labels(report, metric),
         _arms(report, metric),
+        _classes(report, home) if home else "",
         worst.section(home, report) if home else "",
         _cost(report, metric),
         _groups(report),
@@ -173,6 +174,24 @@ def _arms(report: Report, metric: Metric) -> str:
         ],
         numbers=(2, 3, 4, 5, 6, 7),
     )
+
+
+def _classes(report: Report, home: Home) -> str:
+    """How well the best arm finds each class, where its task has a table of that and the trial is still there."""
+    arm = worst.best_arm(report)
+    if tasks()[report.task].by_class is None or arm is None:
+        return ""
+    try:
+        table = views.by_class(home, Dataset.model_validate(report.dataset), str(arm["trials"][0]))
+    except (Refusal, OSError):
+        return ""
+    rows = [[escape(str(first)), *map(_number, rest)] for first, *rest in table.itertuples(index=False)]
+    title = f"<h2>Each class</h2><p>{escape(arm['title'])}, {arm['n_train']:,} labels, its first draw.</p>"
+    return title + _table([str(name) for name in table.columns], rows, numbers=range(1, table.shape[1]))
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def _cost(report: Report, metric: Metric) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tltools import datasets
 from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.judging import calibration
-from tltools.records import Report, refuse
+from tltools.records import Dataset, Report, refuse
 from tltools.reports.cards import trial_card
 from tltools.reports.readings import predictions
 from tltools.tasks import Several, tasks
@@ -40,17 +41,20 @@ def scored(home: Home, trial_id: str, part: str = "test") -> tuple[list[str], Ar
     return classes, *predictions(path, classes)
 
 
-def per_label(home: Home, trial_id: str) -> pd.DataFrame:
-    """label, rows, said, average precision, F1: how well each of several labels is found in the test rows.
+def by_class(home: Home, dataset: Dataset, trial_id: str) -> pd.DataFrame:
+    """How well a trial finds each class in its test rows; the columns are the task's, the class comes first.
 
     Raises:
-        Refusal: the trial is not sealed, or its rows have no several labels.
+        Refusal: the trial is not sealed, the dataset is gone, or its task has no such table.
     """
-    classes, _, truth, outputs = scored(home, trial_id)
-    several = _several(home, trial_id)
-    if several is None:
-        raise refuse(f"trial {trial_id}", "has no rows of several labels.", "Choose a multi-label study.")
-    return several.per_label(truth, outputs, classes)
+    task, path = tasks()[dataset.task], home.trials / trial_id / "predictions.parquet"
+    own = task.objects or task.several
+    if task.by_class is None or own is None:
+        raise refuse(dataset.task, "has no table by class.", "Look at its confusion matrix or its mistakes.")
+    if trial_card(home, trial_id) is None or not path.is_file():
+        raise refuse(f"trial {trial_id[:40]!r}", "is not finished.", "Choose a finished trial.")
+    table, rows = pd.read_parquet(path), datasets.rows(home, dataset.id)
+    return task.by_class(*own.read_frame(table, dataset.classes), dataset.classes, rows.loc[table["row"]])
 
 
 def _several(home: Home, trial_id: str) -> Several | None:

@@ -51,15 +51,19 @@ def rows(home: Home, dataset: Dataset, trial_id: str, metric: Metric, limit: int
     return found.loc[order].head(limit).reset_index(drop=True)[["row", "score", "truth", "prediction"]]
 
 
+def best_arm(report: Report) -> dict[str, Any] | None:
+    """The transfer arm that scores best with the most labels; None without one."""
+    arms = [arm for arm in report.arms if arm["kind"] == "transfer" and arm["trials"]]
+    sign = 1 if next(one for one in tasks()[report.task].metrics if one.key == report.metric).higher_is_better else -1
+    return max(arms, key=lambda row: (row["n_train"], sign * float(row["score"])), default=None)
+
+
 def section(home: Home, report: Report) -> str:
     """The worst pictures of the best arm, truth beside prediction, as HTML that holds them; "" where none are drawn."""
-    task = tasks()[report.task]
-    arms = [arm for arm in report.arms if arm["kind"] == "transfer" and arm["trials"]]
-    if task.objects is None or not arms:
+    task, arm = tasks()[report.task], best_arm(report)
+    if task.objects is None or arm is None:
         return ""
     metric = next(one for one in task.metrics if one.key == report.metric)
-    sign = 1 if metric.higher_is_better else -1
-    arm = max(arms, key=lambda row: (row["n_train"], sign * float(row["score"])))
     try:
         dataset = Dataset.model_validate(report.dataset)
         names, media = datasets.rows(home, dataset.id)[dataset.inputs[0]], datasets.media(home, dataset.id)

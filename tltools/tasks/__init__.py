@@ -83,7 +83,6 @@ class Several:
     stored: Callable[[pd.Series], pd.Series]  # target column as read -> as stored; missing stays missing
     read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
     cells: Callable[[np.ndarray, Sequence[str]], list[str]]  # truth or outputs (M, C) as texts
-    per_label: Callable[[np.ndarray, np.ndarray, Sequence[str]], pd.DataFrame]  # (truth, outputs, classes) -> scores
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,8 @@ class Task:
     # (rows, truth, outputs, classes) -> the table of predictions.parquet: row, truth, prediction, p_0 ...
     metrics: tuple[Metric, ...]  # the first is the default
     order: int = 0
+    by_class: Callable[[np.ndarray, np.ndarray, Sequence[str], pd.DataFrame], pd.DataFrame] | None = None
+    # (truth, outputs, classes, the dataset's rows that they are of) -> how well each class is found, the class first
     dense: Dense | None = None
     several: Several | None = None
     written: Written | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -13,6 +15,7 @@ Array = NDArray[Any]
 MOST = 100  # boxes of an image and class that count, the surest first
 RECALLS = np.linspace(0, 1, 101)  # where precision is read
 STRICT = tuple(0.5 + 0.05 * k for k in range(10))  # overlaps that mAP 50:95 averages over
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # pixels, as COCO has them
 
 
 def overlaps(ours: Array, theirs: Array) -> Array:
@@ -25,23 +28,27 @@ def overlaps(ours: Array, theirs: Array) -> Array:
     return ratio
 
 
-def matched(truth: Array, boxes: Array, least: float) -> Array:
-    """(m,) bool: which boxes (m, 4), surest first, hit a box of the truth (n, 4) that no surer one has taken."""
-    hits = np.zeros(len(boxes), bool)
-    if not len(truth):
-        return hits
+def matched(truth: Array, boxes: Array, levels: Sequence[float], counts: Array) -> Array:
+    """(T, m) int8: at each of T overlaps, which boxes (m, 4), surest first, hit a box of the truth (n, 4) that no surer
+    one has taken: 1, or -1 where that one does not count (n,), which is taken only if none that counts is there."""
+    found = np.zeros((len(levels), len(boxes)), np.int8)
+    if not len(truth) or not len(boxes):
+        return found
     overlap = overlaps(boxes, truth)
-    for i in range(len(boxes)):
-        best = int(overlap[i].argmax())
-        if overlap[i, best] >= least - 1e-10:
-            hits[i], overlap[:, best] = True, -1.0
-    return hits
+    reach = np.where(overlap >= np.asarray(levels)[:, None, None] - 1e-10, overlap + 2.0 * counts, -1.0)
+    for i in np.flatnonzero((reach >= 0).any((0, 2))):
+        best = reach[:, i].argmax(1)
+        taken = np.flatnonzero(reach[np.arange(len(levels)), i, best] >= 0)
+        found[taken, i] = np.where(counts[best[taken]], 1, -1)
+        reach[taken, :, best[taken]] = -1.0
+    return found
 
 
 @dataclass(frozen=True)
 class Matches:
     """All boxes of one class at one overlap, surest first, and the boxes there are."""
 
+    code: int  # the class
     row: Array  # (D,) of which image
     hit: Array  # (D,) bool
     true: Array  # (M,) boxes of the truth of each image
@@ -58,42 +65,85 @@ class Matches:
         return float(np.append(precise, 0.0)[place].mean())
 
 
-def matches(truth: Array, outputs: Array, least: float) -> list[Matches]:
-    """The matches of every class that occurs in the truth; rows as detection stores them, see its text."""
-    classes = sorted({int(code) for row in truth for code in row[:, 0]})
+def matches(
+    truth: Array,
+    outputs: Array,
+    levels: Sequence[float],
+    size: tuple[float, float] = (0.0, np.inf),
+    pixels: Array | None = None,
+) -> list[Matches]:
+    """The matches of every class that occurs in the truth at each overlap; rows as detection stores them, see its text.
+
+    size: only boxes whose area is from the first number to below the second count, in pixels of pictures that have
+    `pixels` (M,) each; without these in shares of the picture. What hits another box, or nothing with another area, is
+    left out (the rule of COCO).
+    """  # fmt: skip
     found = []
-    for code in classes:
-        rows, scores, hits, true = [], [], [], np.zeros(len(truth), np.int64)
+    areas = np.ones(len(truth)) if pixels is None else pixels
+    for code in sorted({int(code) for row in truth for code in row[:, 0]}):
+        rows, scores, marks, true = [], [], [], np.zeros(len(truth), np.int64)
         for i, (there, said) in enumerate(zip(truth, outputs, strict=True)):
             own, boxes = there[there[:, 0] == code], said[said[:, 0] == code]
             boxes = boxes[np.argsort(-boxes[:, 5], kind="stable")[:MOST]]
-            true[i] = len(own)
+            counts, fits = _within(own, areas[i], size), _within(boxes, areas[i], size)
+            true[i] = counts.sum()
             rows.append(np.full(len(boxes), i))
             scores.append(boxes[:, 5])
-            hits.append(matched(own[:, 1:5], boxes[:, 1:5], least))
+            mark = matched(own[:, 1:5], boxes[:, 1:5], levels, counts)
+            marks.append(np.where((mark == 0) & ~fits, -1, mark))
         order = np.argsort(-np.concatenate(scores), kind="stable")
-        found.append(Matches(np.concatenate(rows)[order], np.concatenate(hits)[order], true))
+        row, every = np.concatenate(rows)[order], np.concatenate(marks, axis=1)[:, order]
+        found += [Matches(code, row[mark >= 0], mark[mark >= 0] > 0, true) for mark in every]
     return found
+
+
+def by_class(truth: Array, outputs: Array, names: Sequence[str], pixels: Array) -> pd.DataFrame:
+    """Each class, most boxes first, and their mean: boxes of the truth, AP50, mAP 50:95, and mAP 50:95 of the sizes of
+    COCO; empty where there is no such box. pixels: (M,) width times height of each row's picture."""
+
+    def each(levels: Sequence[float], size: tuple[float, float] = (0.0, np.inf)) -> Array:
+        made = np.full((len(names), len(levels)), np.nan)
+        seen = matches(truth, outputs, levels, size, pixels)
+        for k, one in enumerate(seen):
+            made[one.code, k % len(levels)] = one.precision()
+        values: Array = made.mean(1)
+        return values
+
+    codes = np.concatenate([row[:, 0] for row in truth]).astype(np.int64)
+    table = pd.DataFrame({"class": list(names), "boxes": np.bincount(codes, minlength=len(names))})
+    table["AP50"], table["mAP 50:95"] = each((0.5,)), each(STRICT)
+    for name, size in SIZES.items():
+        table[f"mAP {name}"] = each(STRICT, size)
+    table = table.sort_values("boxes", ascending=False, kind="stable")
+    mean = {"class": "mean of the classes", "boxes": len(codes), **table.iloc[:, 2:].mean().to_dict()}
+    return pd.concat([table, pd.DataFrame([mean])], ignore_index=True)
 
 
 def ap50(truth: Array, outputs: Array) -> float:
     """Mean over the classes of the truth of the average precision at an overlap of one half."""
-    return _mean(matches(truth, outputs, 0.5))
+    return _mean(matches(truth, outputs, (0.5,)))
 
 
 def ap50_influence(truth: Array, outputs: Array) -> Array:
     """(M,) pseudo-values of AP50, by leaving out each image in turn."""
-    return _jackknife(matches(truth, outputs, 0.5), len(truth))
+    return _jackknife(matches(truth, outputs, (0.5,)), len(truth))
 
 
 def mean_ap(truth: Array, outputs: Array) -> float:
     """Mean of the average precision over classes and over the overlaps 0.50, 0.55 .. 0.95."""
-    return _mean([one for least in STRICT for one in matches(truth, outputs, least)])
+    return _mean(matches(truth, outputs, STRICT))
 
 
 def mean_ap_influence(truth: Array, outputs: Array) -> Array:
     """(M,) pseudo-values of mAP 50:95, by leaving out each image in turn."""
-    return _jackknife([one for least in STRICT for one in matches(truth, outputs, least)], len(truth))
+    return _jackknife(matches(truth, outputs, STRICT), len(truth))
+
+
+def _within(boxes: Array, pixels: float, size: tuple[float, float]) -> Array:
+    """(n,) bool: the area of boxes (n, 5 or more) in a picture of so many pixels is in a range."""
+    area = np.prod(boxes[:, 3:5] - boxes[:, 1:3], axis=1) * pixels
+    inside: Array = (area >= size[0]) & (area < size[1])
+    return inside
 
 
 def _mean(found: list[Matches], without: int | None = None) -> float:

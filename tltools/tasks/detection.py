@@ -68,6 +68,11 @@ def read_frame(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]
     return encode(table["truth"], names), places.as_rows([places.boxes_of(c, names, 6) for c in table["prediction"]])
 
 
+def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """Each class and their mean: boxes, AP50, mAP 50:95, and mAP 50:95 of small, medium and large boxes."""
+    return scores.by_class(truth, outputs, names, (rows["width"] * rows["height"]).to_numpy(np.float64))
+
+
 DETECTION = Task(
     key="detection",
     title="Detection",
@@ -84,6 +89,7 @@ DETECTION = Task(
         Metric("ap50", "AP50", True, "share", scores.ap50, influence=scores.ap50_influence),
         Metric("map", "mAP 50:95", True, "share", scores.mean_ap, influence=scores.mean_ap_influence),
     ),
+    by_class=by_class,
     dense=Dense(
         head="CentreHead",
         side=256,

@@ -102,7 +102,7 @@ def read_frame(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]
     return encode(table["truth"], names), outputs
 
 
-def per_label(truth: Array, outputs: Array, names: Sequence[str]) -> pd.DataFrame:
+def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
     """Each label: its rows in the test part, average precision, F1; rarest last."""
     table = pd.DataFrame(
         {"label": list(names), "rows": truth.sum(0, dtype=np.int64), "said": scores.said(outputs).sum(0)}
@@ -139,6 +139,7 @@ MULTILABEL = Task(
         Metric("jaccard", "Jaccard by row", True, "share", _jaccard, scores.jaccard),
         Metric("log_loss", "Log loss", False, "number", _log_loss, scores.log_likelihood),
     ),
-    several=Several(stored=label_sets.written, read_frame=read_frame, cells=cells, per_label=per_label),
+    several=Several(stored=label_sets.written, read_frame=read_frame, cells=cells),
+    by_class=by_class,
     order=5,
 )  # fmt: skip

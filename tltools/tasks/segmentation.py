@@ -101,6 +101,11 @@ def read_frame(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]
     return encode(table["truth"], names), encode(table["prediction"], names)
 
 
+def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """Each class: rows that show it, its share of the pixels, IoU, Dice and boundary F1."""
+    return scores.by_class(truth, outputs, names)
+
+
 SEGMENTATION = Task(
     key="segmentation",
     title="Segmentation",
@@ -118,7 +123,10 @@ SEGMENTATION = Task(
         Metric("dice", "Dice", True, "share", scores.dice, influence=scores.dice_influence),
         Metric("pixel_accuracy", "Pixel accuracy", True, "share", scores.pixel_accuracy,
                influence=scores.pixel_accuracy_influence),
+        Metric("boundary_f1", "Boundary F1", True, "share", scores.boundary_f1,
+               influence=scores.boundary_f1_influence),
     ),
+    by_class=by_class,
     dense=Dense(
         head="MaskHead",
         side=288,

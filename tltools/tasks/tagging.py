@@ -139,6 +139,17 @@ def _spans(rows: Array) -> list[list[Span]]:
     return [spans([names[code] for code in tags]) for tags in rows]
 
 
+def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
+    """Each type, most entities first: entities of the truth, entities said, precision, recall and strict F1."""
+    right, said = _spans(truth), _spans(outputs)
+    made = []
+    for code, name in enumerate(names):
+        own = [[[span for span in row if span[2] == str(code)] for row in side] for side in (right, said)]
+        made.append((name, *scores.shares(scores.counts(*own))))
+    table = pd.DataFrame(made, columns=["class", "entities", "said", "precision", "recall", "F1"])
+    return table.sort_values("entities", ascending=False, kind="stable", ignore_index=True)
+
+
 TAGGING = Task(
     key="tagging",
     title="Tagging of words",
@@ -155,6 +166,7 @@ TAGGING = Task(
         Metric("entity_f1", "Entity F1", True, "share", entity_f1, influence=entity_f1_influence),
         Metric("word_accuracy", "Word accuracy", True, "share", word_accuracy, influence=word_accuracy_influence),
     ),
+    by_class=by_class,
     dense=Dense(
         head="WordHead",
         tensors=tensors,

@@ -56,11 +56,16 @@ def confusion(home: Home, dataset: Dataset, trial: str) -> None:
         show(home, dataset, rows[:MOST])
 
 
-def per_label(home: Home, trial: str) -> None:
-    """How well each label is found: the table that stands for a confusion matrix where rows have several labels."""
-    table = tables.per_label(home, trial).round(3)
-    st.caption("Rows of the test part that have the label, rows of which it is said, and how well it is found.")
-    widgets.table(table, "Each label: rows, average precision and F1", "labels")
+def by_class(home: Home, dataset: Dataset, trial: str) -> None:
+    """How well each class is found: a table in place of a confusion matrix, where rows have no class of their own."""
+    table = _by_class(str(home.root), trial, home, dataset)
+    st.caption("How well each class is found in the test rows; empty where the truth has none.")
+    widgets.table(table.round(3), "How well each class is found", "classes")
+
+
+@st.cache_data(max_entries=8, show_spinner="Counting by class")
+def _by_class(root: str, trial: str, _home: Home, _dataset: Dataset) -> pd.DataFrame:
+    return tables.by_class(_home, _dataset, trial)
 
 
 def mistakes(home: Home, dataset: Dataset, trial: str, most: int = 12) -> pd.DataFrame:
