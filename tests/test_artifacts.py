@@ -161,3 +161,14 @@ def test_thousands_of_files_are_sealed_too(tmp_path: Path) -> None:
         for number in range(700):
             (folder / f"{number}.txt").write_text(str(number))
     assert artifacts.verify(tmp_path / "many") == []
+
+
+def test_folders_that_are_built_together_are_all_sealed_or_none_is(tmp_path: Path) -> None:
+    finals = [tmp_path / name for name in ("one", "two")]
+    with artifacts.building_all(finals) as folders:
+        for folder in folders:
+            (folder / "rows.txt").write_text(folder.name)
+    assert all(artifacts.verify(final) == [] for final in finals)
+    with pytest.raises(ZeroDivisionError), artifacts.building_all([tmp_path / "three", tmp_path / "four"]) as folders:
+        raise ZeroDivisionError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

@@ -9,7 +9,7 @@ from tltools.engine import neighbours as near
 from tltools.engine.heads import slope
 from tltools.engine.neighbours import neighbours, of_tensors
 from tltools.engine.prototypes import prototypes
-from tltools.engine.study import kept_weights
+from tltools.engine.sealing import kept_weights
 from tltools.judging.ranking import balanced_accuracy
 from tltools.judging.ridge import standardise
 from tltools.records import Trial

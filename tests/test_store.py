@@ -104,7 +104,7 @@ def test_a_slept_through_attempt_is_refused_at_every_write(db: Store) -> None:
     assert not db.renew(old, 30.0)
     assert not db.progress(old, Progress())
     assert not db.started(old, this_process())
-    assert not db.seal_trial(old, trial(), 1.0)
+    assert not db.seal_trials(old, [(trial(), 1.0)])
     assert not db.finish(old, {})
     assert not db.fail(old, BUG)
     assert db.release(old, crashed=True) is None
@@ -151,10 +151,10 @@ def test_a_sealed_trial_forgives_earlier_crashes(db: Store) -> None:
     submit(db)
     for number in range(5):
         job = claim(db)
-        assert db.seal_trial(job, trial(number=f"{number:016x}"), 2.0)
+        assert db.seal_trials(job, [(trial(number=f"{number:016x}"), 2.0)])
         assert db.release(job, crashed=True) == "queued"
     assert [one.id for one in db.trials("s")] == [f"{number:016x}" for number in range(5)]
-    assert db.seal_trial(None, trial(number="0" * 16), 9.0), "sealing twice is not an error"
+    assert db.seal_trials(None, [(trial(number="0" * 16), 9.0)]), "sealing twice is not an error"
     assert len(db.trials("s")) == 5
     assert db.trial_seconds("s") == 10.0
 
@@ -225,7 +225,7 @@ def test_read_then_write_from_four_threads_loses_nothing(db: Store) -> None:
     def add() -> None:
         for _ in range(50):
             db.count_bytes("hub", 1, 2)
-            db.count_test_read("d", "t")
+            db.seal_trials(None, [(trial(), 1.0)])
 
     threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
@@ -233,7 +233,7 @@ def test_read_then_write_from_four_threads_loses_nothing(db: Store) -> None:
     for thread in threads:
         thread.join()
     assert db.network() == [{"host": "hub", "sent": 200, "received": 400}]
-    assert db.test_reads("d") == 200
+    assert db.test_reads(trial().dataset) == 200
     assert db.test_reads("another") == 0
 
 

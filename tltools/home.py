@@ -83,8 +83,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically; NaN and infinity are refused, because other programs cannot read them."""
-    write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode())
+    """Writes JSON atomically; see `json_bytes`."""
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as it lies in files; NaN and infinity are refused, because other programs cannot read them."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def sync_folder(folder: Path) -> None:

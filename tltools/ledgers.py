@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,6 +13,8 @@ from tltools import schema
 from tltools.holders import Holder, boot_id
 from tltools.home import Home
 from tltools.records import Record, Trial
+
+T = TypeVar("T")
 
 
 class WorkerSeen(Record):
@@ -81,11 +83,6 @@ class Ledgers:
         with self.reader.connect() as connection:
             return float(connection.execute(query).scalar_one())
 
-    def count_test_read(self, dataset: str, trial: str) -> None:
-        """Counts that a trial's test rows were scored once more."""
-        t = schema.test_reads
-        self._put(t, {"trial": trial}, {"times": t.c.times + 1}, first={"dataset": dataset, "times": 1})
-
     def test_reads(self, dataset: str) -> int:
         """How often the test rows of a dataset were scored."""
         t = schema.test_reads.c
@@ -140,13 +137,32 @@ class Ledgers:
         first: Mapping[str, Any] | None = None,
     ) -> None:
         """Updates a row, or inserts it (`first`, else `change`); whoever loses the race to insert updates."""
-        same = [table.c[name] == value for name, value in key.items()]
-        for last_try in (False, True):
-            try:
-                with self.engine.begin() as connection:
-                    if not connection.execute(sa.update(table).where(*same).values(**change)).rowcount:
-                        connection.execute(sa.insert(table).values(**key, **(change if first is None else first)))
-                return
-            except sa.exc.IntegrityError:
-                if last_try:
-                    raise
+        self._tried_twice(lambda connection: put(connection, table, key, change, first))
+
+    def _tried_twice(self, work: Callable[[sa.Connection], T]) -> T:
+        """What a transaction returns; it is tried once more when another process inserted one of its rows first."""
+        try:
+            with self.engine.begin() as connection:
+                return work(connection)
+        except sa.exc.IntegrityError:
+            with self.engine.begin() as connection:
+                return work(connection)
+
+
+def put(
+    connection: sa.Connection,
+    table: sa.Table,
+    key: Mapping[str, Any],
+    change: Mapping[str, Any],
+    first: Mapping[str, Any] | None = None,
+) -> None:
+    """Updates a row, or inserts it (`first`, else `change`)."""
+    same = [table.c[name] == value for name, value in key.items()]
+    if not connection.execute(sa.update(table).where(*same).values(**change)).rowcount:
+        connection.execute(sa.insert(table).values(**key, **(change if first is None else first)))
+
+
+def count_test_read(connection: sa.Connection, trial: Trial) -> None:
+    """Counts that a trial's test rows were scored once more."""
+    t = schema.test_reads
+    put(connection, t, {"trial": trial.id}, {"times": t.c.times + 1}, first={"dataset": trial.dataset, "times": 1})

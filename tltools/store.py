@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from tltools import schema
 from tltools.holders import Holder
 from tltools.home import Home
-from tltools.ledgers import Ledgers
+from tltools.ledgers import Ledgers, count_test_read
 from tltools.records import Failure, Job, JobState, Progress, Trial, refuse
 
 Lane = Literal["quick", "long"]
@@ -152,21 +153,27 @@ class Store(Ledgers):
         """Notes which process runs a job, so that whoever reclaims it can end that process first."""
         return self._move(job, process=process.model_dump_json())
 
-    def seal_trial(self, job: Job | None, trial: Trial, seconds: float) -> bool:
-        """Notes that a trial of a job's study is complete on disk; False means "you lost".
+    def seal_trials(self, job: Job | None, sealed: Sequence[tuple[Trial, float]]) -> bool:
+        """Notes that trials of a job's study are complete on disk, after so many seconds each, and that the test rows
+        were scored once more for each; False means "you lost".
 
         A job that gets on is not a job that only crashes: its abnormal ends are forgiven.
         """
-        t = schema.trials
-        row = {"record": trial.model_dump_json(), "seconds": seconds, "sealed": time.time()}
-        key = {"study": trial.study, "trial": trial.id}
-        with self.engine.begin() as connection:
+
+        def note(connection: sa.Connection) -> bool:
             if job is not None and not connection.execute(_mine(job).values(crashes=0)).rowcount:
                 return False
-            known = connection.execute(sa.select(t.c.trial).where(t.c.study == trial.study, t.c.trial == trial.id))
-            if known.first() is None:
-                connection.execute(sa.insert(t).values(**key, **row))
-        return True
+            for trial, seconds in sealed:
+                key = {"study": trial.study, "trial": trial.id}
+                row = {"record": trial.model_dump_json(), "seconds": seconds, "sealed": time.time()}
+                known = sa.select(t.c.trial).where(t.c.study == trial.study, t.c.trial == trial.id)
+                if connection.execute(known).first() is None:
+                    connection.execute(sa.insert(t).values(**key, **row))
+                count_test_read(connection, trial)
+            return True
+
+        t = schema.trials
+        return self._tried_twice(note)
 
     def release(
         self, job: Job, *, crashed: bool, failure: Failure = CRASHED, crash_limit: int = CRASH_LIMIT

@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -55,8 +56,8 @@ class Ticket(Protocol):
     def check(self) -> None:
         """Raises Cancelled, Interrupted or LeaseLost when the job must stop."""
 
-    def seal_trial(self, trial: Trial, seconds: float) -> None:
-        """Notes in the store that a trial's folder is complete; raises LeaseLost."""
+    def seal_trials(self, sealed: Sequence[tuple[Trial, float]]) -> None:
+        """Notes in the store that the folders of trials are complete, after so many seconds each; raises LeaseLost."""
 
 
 class JobTicket:
@@ -111,8 +112,8 @@ class JobTicket:
         if self.stopping:
             raise Interrupted
 
-    def seal_trial(self, trial: Trial, seconds: float) -> None:
-        if not self.store.seal_trial(self._job, trial, seconds):
+    def seal_trials(self, sealed: Sequence[tuple[Trial, float]]) -> None:
+        if not self.store.seal_trials(self._job, sealed):
             raise LeaseLost
 
     def _seconds_left(self, total: int) -> float | None:
@@ -143,8 +144,8 @@ class QuietTicket:
     def check(self) -> None:
         return None
 
-    def seal_trial(self, trial: Trial, seconds: float) -> None:
-        self.store.seal_trial(None, trial, seconds)
+    def seal_trials(self, sealed: Sequence[tuple[Trial, float]]) -> None:
+        self.store.seal_trials(None, sealed)
 
 
 class TimedTicket:
@@ -154,7 +155,7 @@ class TimedTicket:
         self.ticket, self.until = ticket, until
         self.home, self.store, self.job = ticket.home, ticket.store, ticket.job
         self.progress, self.working_on, self.event = ticket.progress, ticket.working_on, ticket.event
-        self.seal_trial = ticket.seal_trial
+        self.seal_trials = ticket.seal_trials
 
     @property
     def left(self) -> float:

@@ -123,7 +123,7 @@ def more_labels(labels: Sequence[float], errors: Array, replicates: Array, facto
     if len(n) < FEWEST_POINTS:
         return None
     factor = min(factor, 2.0)
-    falls = np.array([_fall(n, e, factor) for e in [np.asarray(errors, np.float64), *replicates[:200]]])
+    falls = _falls(n, np.vstack([np.asarray(errors, np.float64), replicates[:200]]), factor)
     if falls[0] <= 0:
         return None
     low, high = np.quantile(falls[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -178,17 +178,17 @@ def _backwards(grid: Array, values: Array, score: float) -> float:
     return float(np.exp(np.log(grid[right - 1]) * (1 - share) + np.log(grid[right]) * share))
 
 
-def _fall(n: Array, errors: Array, factor: float) -> float:
-    """Fall of the fitted power law from n[-1] to factor * n[-1]; a, b by least squares per exponent, best kept."""
-    best, fall = np.inf, 0.0
-    for c in EXPONENTS:
-        x = (n / n[-1]) ** -c
-        away = x - x.mean()
-        b = max(float(away @ errors) / max(float(away @ away), 1e-300), 0.0)
-        a = float(errors.mean() - b * x.mean())
-        if a < 0:
-            a, b = 0.0, max(float(x @ errors) / float(x @ x), 0.0)
-        loss = float(((a + b * x - errors) ** 2).sum())
-        if loss < best:
-            best, fall = loss, b * (1 - factor**-c)
-    return fall
+def _falls(n: Array, errors: Array, factor: float) -> Array:
+    """(B,) falls of the fitted power laws from n[-1] to factor * n[-1], of errors (B, P).
+
+    a and b come by least squares for every exponent; the best exponent of each curve is kept.
+    """
+    x = (n / n[-1]) ** -EXPONENTS[:, None]  # (C, P)
+    away = x - x.mean(1, keepdims=True)
+    b = np.maximum(errors @ away.T / np.maximum((away**2).sum(1), 1e-300), 0.0)  # (B, C)
+    a = errors.mean(1, keepdims=True) - b * x.mean(1)
+    b = np.where(a < 0, np.maximum(errors @ x.T / (x**2).sum(1), 0.0), b)
+    a = np.maximum(a, 0.0)
+    losses = ((a[:, :, None] + b[:, :, None] * x - errors[:, None, :]) ** 2).sum(2)
+    best = losses.argmin(1)
+    return np.asarray(b[np.arange(len(b)), best] * (1 - factor ** -EXPONENTS[best]))
