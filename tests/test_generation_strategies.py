@@ -81,11 +81,11 @@ def test_pieces_are_learned_from_the_training_rows_alone(
     dataset, split = studies.split_of(home, study)
     seen: list[list[str]] = []
 
-    def noted(texts: list[str]) -> None:
+    def noted(base: object, texts: list[str]) -> None:
         seen.append(texts)
         raise InterruptedError
 
-    monkeypatch.setattr(written, "learned", noted)
+    monkeypatch.setattr(written, "wording", noted)
     kit = engine.EngineKit(QuietTicket(home, open_store(home)), study, dataset, split)
     trial = next(one for one in studies.expand(home, study) if one.strategy == "lora")
     with pytest.raises(InterruptedError):

@@ -16,7 +16,7 @@ from tltools.records import Refusal, Source, refuse
 from tltools.store import open_store
 
 NAME = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$")
-CONFIGURATION = ("*.json", "*.txt", "*.model")  # configuration and tokenizer files
+CONFIGURATION = ("*.json", "*.txt", "*.model", "*.spm")  # configuration and tokenizer files
 WEIGHTS = ("model.safetensors",)
 Told = Callable[[int, int], None]
 

@@ -132,6 +132,7 @@ class Source(Record):
     sampling_rate: int | None = None  # of sounds, samples a second
     seconds: float | None = None  # of a sound that are read; None: any length
     languages: tuple[str, ...] = ()
+    writes: bool = False  # True: it writes texts as it was pre-trained; of a card that serves a dataset: there, too
     pretraining: str = "not known"  # data and task, one phrase
     classes_seen: tuple[str, ...] = ()  # class names of the source task, where known
     licence: str = "not stated"

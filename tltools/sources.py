@@ -57,10 +57,11 @@ def get(home: Home, source_id: str, dataset: Dataset | None = None) -> Source:
 
 
 def serving(source: Source, dataset: Dataset) -> Source:
-    """The card of a source as it reads a dataset: where rows are no texts but have frames, a text transformer reads
-    these, through a new input layer."""
-    views = modalities()[dataset.modality].views
-    through = "text" not in views and "frames" in views and tasks()[dataset.task].dense is None
+    """The card of a source as it serves a dataset: where rows are no texts but have frames, a text transformer reads
+    these, through a new input layer; it writes only where texts are asked for."""
+    views, task = modalities()[dataset.modality].views, tasks()[dataset.task]
+    source = source.model_copy(update={"writes": source.writes and task.written is not None})
+    through = "text" not in views and "frames" in views and task.dense is None
     entered = source.reads == "text" and source.provider != "own" and through
     return source.model_copy(update={"reads": "frames"}) if entered else source
 
@@ -98,6 +99,8 @@ def fit(home: Home, source: Source, dataset: Dataset) -> Fit:
 def _why(source: Source, dataset: Dataset) -> str:
     if dataset.modality != source.reads:
         return modalities()[dataset.modality].said[source.reads]
+    if source.writes:
+        return "Reads texts, and writes new ones as it was pre-trained to."
     if not source.pretrained:
         return "Untrained: for a source task of your own."
     if source.reads == "audio" and source.sampling_rate:
@@ -308,7 +311,9 @@ def _files(path: Path) -> list[Path]:
     """The files of a source that are kept: weights, configuration, tokenizer; never pickles, never code."""
     if path.is_file():
         return [path]
-    return [file for file in sorted(path.iterdir()) if file.suffix in {".safetensors", ".json", ".txt", ".model"}]
+    return [
+        file for file in sorted(path.iterdir()) if file.suffix in {".safetensors", ".json", ".txt", ".model", ".spm"}
+    ]
 
 
 def _copy(file: Path, place: Path) -> None:

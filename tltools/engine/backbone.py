@@ -297,6 +297,8 @@ def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int
 
 def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Backbone:
     """A finished trial as a source: the source that it started from, with what it changed."""
+    from tltools.engine import generators
+
     card = json.loads((folder / "card.json").read_text())
     base = Source.model_validate(card["source"])
     backbone = load_backbone(home, base, init=init, seed=seed if init == "random" else int(card.get("init_seed", 0)))
@@ -307,6 +309,7 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
             backbone.carried = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         else:
             load_changes(backbone, tensors)
+            generators.take(backbone, tensors)
     backbone.source = source
     return backbone
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tltools.engine.backbone import Backbone
-from tltools.engine.pieces import BEGIN, END, PAD, Pieces, loaded
+from tltools.engine.pieces import BEGIN, END, PAD, Pieces, behind, loaded
 from tltools.engine.text_backbone import TextBackbone
 
 LAYERS = 2
@@ -120,11 +120,12 @@ class Decoder(nn.Module):
                 if ids and tokenizer.unk_token_id not in ids:
                     self.words.weight[place] = table[ids].mean(0)
 
-    def forward(self, states: Tensor, mask: Tensor, pieces: Tensor) -> Tensor:
-        """(B, T, V) scores of the piece after each of `pieces` (B, T); states (B, S, D), of which mask (B, S)."""
-        return self._next(pieces, 0, self._look(states), mask[:, None, None].bool())
+    def forward(self, states: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
+        """(B, T, V) scores in the places of `wanted` (B, T), each after those before it; states (B, S, D), of which
+        mask (B, S)."""
+        return self._next(behind(BEGIN, wanted, PAD), 0, self._look(states), mask[:, None, None].bool())
 
-    def write(self, states: Tensor, mask: Tensor, once: int = 0) -> list[list[int]]:
+    def write(self, states: Tensor, mask: Tensor, once: int = 0) -> Sequence[Sequence[int]]:
         """The likeliest pieces of each row, one after the other; no run of `once` of them is written twice."""
         memory, seen = self._look(states), mask[:, None, None].bool()
         last = torch.full((len(states), 1), BEGIN, device=states.device)

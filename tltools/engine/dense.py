@@ -27,7 +27,7 @@ from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.feeds import Feed
-from tltools.records import Trial, refuse
+from tltools.records import Dataset, Trial, refuse
 from tltools.strategies import Layout, Outcome, Recipe
 from tltools.tasks import Task
 
@@ -91,7 +91,7 @@ class KeptMaps:
     """Batches of a frozen backbone, whose single map of rows is computed once: a vector a word or token, of texts."""
 
     def __init__(
-        self, feed: Feed, model: Mapped, rows: np.ndarray, place: loop.Place, check: Callable[[], None]
+        self, feed: loop.Feed, model: Mapped, rows: np.ndarray, place: loop.Place, check: Callable[[], None]
     ) -> None:
         self.feed, self.lengths = feed, feed.lengths
         self.maps: dict[int, Tensor] = {}
@@ -158,7 +158,7 @@ class Training(loop.Training):
         return (-score if metric.higher_is_better else score) + TIE * loss
 
 
-def prepare(backbone: Backbone, task: Task) -> None:
+def prepare(backbone: Backbone, task: Task, dataset: Dataset) -> None:
     """Lets a new backbone read rows as the task needs them; called once."""
     assert task.dense is not None
     backbone.read_at(task.dense.side, task.dense.tokens, task.dense.asked)
@@ -198,7 +198,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
 
 
 def read_once(
-    kit: EngineKit, feed: Feed, model: Mapped, rows: loop.Rows, place: loop.Place, recipe: Recipe
+    kit: EngineKit, feed: loop.Feed, model: Mapped, rows: loop.Rows, place: loop.Place, recipe: Recipe
 ) -> loop.Feed:
     """The feed itself, or one that holds the maps of a frozen backbone: of texts, which are never changed."""
     seen = np.concatenate([rows.train, rows.validation])
@@ -254,7 +254,7 @@ def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, se
     test = training.outputs(kit.test)
     if training.recipe.adapter:
         adapters.merge(model.backbone)
-    weights = {f"head.{name}": value.cpu().numpy() for name, value in model.head.state_dict().items()}
+    weights = outcomes.of_head(model)
     weights |= outcomes.differing(model.backbone, base)
     return Outcome(trial, kit.test, test, weights, card, 0.0, outcomes.peak_mb(), trained, fitted.curve)
 

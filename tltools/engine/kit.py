@@ -206,7 +206,7 @@ class EngineKit:
                 with devices.seeded(seed or self.study.seed):
                     made.fit_items(self.view(made.reads), self.labelled)
             if self.own:
-                self.own.prepare(made, self.task)
+                self.own.prepare(made, self.task, self.dataset)
             made.to(self.device.name)
             if seed:
                 return made

@@ -80,7 +80,9 @@ def arrange(
     backbone, names = model.backbone, opened(model, layout, frozen_bottom)
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name in names
-    groups = [_group(model.head.parameters(), layout.head * multiplier, recipe.weight_decay)]
+    shared = {id(parameter) for parameter in backbone.parameters()}  # tables of words, which the backbone's rate moves
+    head = [parameter for parameter in model.head.parameters() if id(parameter) not in shared]
+    groups = [_group(head, layout.head * multiplier, recipe.weight_decay)]
     for stage, rate in enumerate(layout.rates):
         own = [p for p in backbone.stage_parameters(stage).values() if p.requires_grad]
         matrices, vectors = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]

@@ -175,6 +175,17 @@ def _slope(raw: np.ndarray, targets: np.ndarray) -> float:
     return label_heads.slope(raw, targets) if targets.ndim > 1 else heads.slope(raw, targets, np.ones(len(raw)))
 
 
+def of_head(model: Any) -> dict[str, np.ndarray]:
+    """The tensors of a model's head as `head.<name>`, each once, without those that it shares with its backbone."""
+    seen = {id(parameter) for parameter in model.backbone.parameters()}
+    found = {}
+    for name, value in model.head.state_dict(keep_vars=True).items():
+        if id(value) not in seen:
+            seen.add(id(value))
+            found[f"head.{name}"] = value.detach().cpu().numpy()
+    return found
+
+
 def differing(backbone: Backbone, base: Backbone | None) -> dict[str, np.ndarray]:
     """The tensors of a backbone that differ from where it started, as `backbone.<name>`; all of them without a base."""
     before = {} if base is None else base.core.state_dict()

@@ -1,20 +1,49 @@
-"""The pieces that texts are written in: byte pairs learned from references, so that any text can be said."""
+"""The pieces that texts are written in: those of a source, or byte pairs learned from references."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 SIZE = 4000  # pieces at most
-PAD, BEGIN, END = 0, 1, 2  # PAD is `tasks._written.NO_PIECE`
+PAD, BEGIN, END = 0, 1, 2
+NONE = -100  # behind the end of a text: `tasks._written.NO_PIECE`
 LONGEST = 128  # pieces of a text at most
 _MARKS = ("<pad>", "<begin>", "<end>")
 
 
+class Wording(Protocol):
+    """Texts as numbers of pieces and back."""
+
+    def __len__(self) -> int: ...
+    def cut(self, texts: Sequence[str]) -> list[list[int]]:
+        """The pieces of each text with its end; a text that is longer than what is written has no end."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What pieces say."""
+
+
+def rows_of(wording: Wording, texts: Sequence[str] | np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(N, L) int64 pieces of all texts, those of `rows` alone, the others empty; filled up with `NONE`."""
+    cut = wording.cut([texts[row] for row in rows])
+    found = np.full((len(texts), max(map(len, cut), default=1)), NONE, np.int64)
+    for row, ids in zip(rows, cut, strict=True):
+        found[row, : len(ids)] = ids
+    return found
+
+
+def behind(first: int, pieces: Tensor, filling: int) -> Tensor:
+    """(B, T) what stands before each of the pieces (B, T): `first`, then all but the last of them."""
+    start = torch.full_like(pieces[:, :1], first)
+    return torch.cat([start, pieces[:, :-1].masked_fill(pieces[:, :-1] == NONE, filling)], 1)
+
+
 class Pieces:
-    """Texts as numbers of pieces and back; case and letters of every script are kept."""
+    """Pieces that were learned; case and letters of every script are kept."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -23,20 +52,10 @@ class Pieces:
         return int(self.tokenizer.get_vocab_size())
 
     def cut(self, texts: Sequence[str]) -> list[list[int]]:
-        """The pieces of each text, between `BEGIN` and `END`; a longer text than `LONGEST` has no end."""
         found = self.tokenizer.encode_batch(list(texts))
-        return [[BEGIN, *one.ids, END][:LONGEST] for one in found]
-
-    def rows(self, texts: Sequence[str] | np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """(N, L) int64 pieces of all texts, those of `rows` alone, the others empty; filled up with `PAD`."""
-        cut = self.cut([texts[row] for row in rows])
-        found = np.full((len(texts), max(map(len, cut), default=1)), PAD, np.int64)
-        for row, ids in zip(rows, cut, strict=True):
-            found[row, : len(ids)] = ids
-        return found
+        return [[*one.ids, END][: LONGEST - 1] for one in found]
 
     def text(self, ids: Sequence[int]) -> str:
-        """What pieces say."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def words(self) -> list[str]:

@@ -68,15 +68,19 @@ class TextBackbone(Backbone):
         self.limit, self.longest = limit, longest  # tokens of a text that are read, and that could be
         self.causal = False
         self.by_words, self.asked = False, False
+        self.generator: tuple[Any, ...] = ()  # the whole network of a source that writes, its `core` apart; a tuple, so
+        # that it is no part of this module: what else is in it belongs to a head
+        self.before, self.after = "", tuple[int, ...]()  # letters before each text, and tokens behind it
         self.unit = False  # whether pooled features have length 1: of models tuned by the cosines of pairs
 
     def encode(self, items: Sequence[Any]) -> Tokens:
-        texts = [str(item) for item in items]
+        texts = [f"{self.before}{item}" for item in items]
+        room, after = self.limit - len(self.after), list(self.after)
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
         parts: list[np.ndarray] = []
         for start in range(0, len(texts), 10_000):  # bounded memory, also for a million rows
-            found = self.tokenizer(texts[start : start + 10_000], truncation=True, max_length=self.limit)["input_ids"]
-            found = [ids or [self.pad] for ids in found]  # an empty text still needs one token
+            found = self.tokenizer(texts[start : start + 10_000], truncation=True, max_length=room)["input_ids"]
+            found = [[*ids, *after] or [self.pad] for ids in found]  # an empty text still needs one token
             offsets[start + 1 : start + 1 + len(found)] = [len(ids) for ids in found]
             parts.append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in found]))
         ids = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
@@ -101,7 +105,7 @@ class TextBackbone(Backbone):
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         self.by_words, self.asked = words, asked
         self.limit = max(self.limit, min(tokens, self.longest))
-        self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}"
+        self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}|{self.before}|{self.after}"
 
     def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
         """One (B, W, D) at the last stage: the state of the first token of each word, or (B, L, D) of all tokens."""
@@ -162,21 +166,28 @@ def build(source: Source, folder: Path, random: bool) -> TextBackbone:
     torchvision_operators.ensure()
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+    from tltools.engine import generators
+
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     config.use_cache = False
+    kind = generators.classes(config, source.id) if source.writes else AutoModel
     if random:
-        core = AutoModel.from_config(config, attn_implementation="sdpa" if _sdpa(config) else "eager")
+        network = kind.from_config(config, attn_implementation="sdpa" if _sdpa(config) else "eager")
     else:
-        core = pretrained(folder, config, source.id, ("pooler", "position_ids"))
-    if getattr(config, "is_encoder_decoder", False):
-        core = core.get_encoder()
+        network = pretrained(folder, config, source.id, ("pooler", "position_ids"), kind)
+    core: Any = network
+    if source.writes:
+        core = generators.split(network, source.id)
+    elif getattr(config, "is_encoder_decoder", False):
+        core = network.get_encoder()
     if getattr(core, "pooler", None) is not None:
         core.pooler = None  # trained for another task; the mean over tokens is what is used
     positions = getattr(config, "max_position_embeddings", None) or 512
     longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
     limit = min(int(source.options.get("max_tokens", MAX_TOKENS)), longest)
     backbone = TextBackbone(source, core.float().eval(), tokenizer, limit, longest)
+    backbone.generator = (network.float().eval(),) if source.writes else ()
     backbone.find_stages()
     return backbone
 

@@ -19,10 +19,10 @@ from tltools.artifacts import sealed
 from tltools.engine import classical, dense, kit, torchvision_operators, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
-from tltools.engine.decoder import decoder_of
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import of_tensors
 from tltools.engine.text_backbone import TextBackbone
+from tltools.engine.writers import writer_of
 from tltools.home import Home
 from tltools.places import as_rows
 from tltools.records import Dataset, Source, Trial, refuse
@@ -147,7 +147,7 @@ class PlacesModel(TrialModel):
 
     def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
         super().__init__(home, card)
-        dense.prepare(backbone, self.task)
+        dense.prepare(backbone, self.task, self.dataset)
         self.reads, self.device = backbone.reads, devices.best()
         self.model = dense.Places(backbone, self.task, self.task.width(self.dataset))
         self.model.head.load_state_dict({name.removeprefix("head."): value for name, value in head.items()})
@@ -165,14 +165,14 @@ class PlacesModel(TrialModel):
 
 
 class WriterModel(TrialModel):
-    """An encoder and a decoder that writes a text from its states."""
+    """A model that writes a text for each item."""
 
     def __init__(self, home: Home, card: dict[str, Any], backbone: Backbone, head: dict[str, Tensor]) -> None:
         super().__init__(home, card)
-        written.prepare(backbone, self.task)
+        written.prepare(backbone, self.task, self.dataset)
+        assert isinstance(backbone, TextBackbone), "`prepare` refuses others"
         self.reads, self.device = backbone.reads, devices.best()
-        decoder = decoder_of(backbone, {name.removeprefix("head."): value for name, value in head.items()})
-        self.model = written.Writer(backbone, decoder)
+        self.model = writer_of(backbone, {name.removeprefix("head."): value for name, value in head.items()})
         self.model.to(self.device.name).eval()
 
     def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:

@@ -160,10 +160,11 @@ def weights_file(folder: Path) -> Path:
     raise refuse(str(folder), f"must hold one .safetensors file; found {len(found)}.", "Save the model as one file.")
 
 
-def pretrained(folder: Path, config: Any, source_id: str, apart: Sequence[str]) -> nn.Module:
+def pretrained(folder: Path, config: Any, source_id: str, apart: Sequence[str], kind: Any = None) -> nn.Module:
     """A transformers network with the weights of a local folder, float32; no code of the folder is run.
 
-    apart: words in the names of tensors that belong to another task, and may be missing.
+    apart: words in the names of tensors that belong to another task, and may be missing; kind: one of the library's
+    automatic classes, `AutoModel` where none is given.
 
     Raises:
         Refusal: other tensors are missing, which the library would draw at random.
@@ -171,7 +172,7 @@ def pretrained(folder: Path, config: Any, source_id: str, apart: Sequence[str]) 
     from transformers import AutoModel
 
     weights_file(folder)
-    core, report = AutoModel.from_pretrained(
+    core, report = (kind or AutoModel).from_pretrained(
         folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
     lacking = sorted(key for key in report["missing_keys"] if not any(word in key for word in apart))

@@ -1,4 +1,4 @@
-"""Trials of tasks whose target is a text: a decoder over the states of an encoder, trained by the usual loop."""
+"""Trials of tasks whose target is a text: what writes it is trained by the usual loop, as the head of a backbone."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tltools.engine import adapters, dense, layouts, loop
+from tltools.engine import adapters, dense, generators, layouts, loop
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.checkpoints import Checkpoint
-from tltools.engine.decoder import Decoder, decoder_for
-from tltools.engine.dense import EVALUATED, KEPT
+from tltools.engine.decoder import Decoder
+from tltools.engine.dense import EVALUATED
 from tltools.engine.feeds import Feed
-from tltools.engine.pieces import learned
+from tltools.engine.pieces import NONE, rows_of
 from tltools.engine.text_backbone import TextBackbone
+from tltools.engine.writers import TAUGHT, Continuer, wording, writer
 from tltools.places import as_rows
-from tltools.records import Trial, refuse
+from tltools.records import Dataset, Trial, refuse
 from tltools.strategies import Layout, Outcome, Recipe
 from tltools.tasks import Task, Written
 
@@ -29,31 +30,9 @@ if TYPE_CHECKING:
 
 FROZEN = Recipe(phases=(), epochs=15, min_steps=200)  # of a decoder on a frozen encoder
 FROZEN_RATE = 1e-3
+KNOWN_RATE = 1e-4  # of what knows how to write, where no rate of the backbone is its own
 SMOOTHING = 0.1  # of the pieces, where the recipe says nothing else
 JUDGED = 200  # validation rows that are written after an epoch, and training rows at the end
-
-
-class Writer(layouts.Tuned):
-    """An encoder and a decoder, which is its head."""
-
-    def __init__(self, backbone: Backbone, decoder: Decoder) -> None:
-        nn.Module.__init__(self)
-        self.backbone, self.head = backbone, decoder  # type: ignore[assignment]
-
-    def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
-        """(B, T, V) scores of the piece after each of `batch["pieces"]`."""
-        found: Tensor = self.head(self.maps(batch)[0], batch["attention_mask"], batch["pieces"])
-        return found
-
-    def maps(self, batch: Batch) -> list[Tensor]:
-        """The states of the tokens (B, S, D), alone in a list."""
-        return [batch[KEPT]] if KEPT in batch else [one for _, one in self.backbone.maps(batch)]
-
-    def write(self, batch: Batch, once: int) -> list[str]:
-        """A text for each row of a batch."""
-        decoder: Decoder = self.head  # type: ignore[assignment]
-        written = decoder.write(self.maps(batch)[0], batch["attention_mask"], once)
-        return [decoder.pieces.text(ids) for ids in written]
 
 
 @dataclass
@@ -101,11 +80,11 @@ class Training(dense.Training):
 
     def _teach(self, batch: Batch, rows: np.ndarray, options: dict[str, float]) -> Tensor:
         assert self.task is not None
-        pieces = self.rows.targets[rows]
-        pieces = pieces[:, : int((pieces > 0).sum(1).max())].to(self.place.device.name)
+        wanted = self.rows.targets[rows]
+        wanted = wanted[:, : int((wanted != NONE).sum(1).max())].to(self.place.device.name)
         with self.place.device.autocast(self.place.half):
-            raw = self.model({**batch, "pieces": pieces[:, :-1]})
-        found: Tensor = self.task.loss(raw.float(), pieces[:, 1:], options)
+            raw = self.model({**batch, TAUGHT: wanted})
+        found: Tensor = self.task.loss(raw.float(), wanted, options)
         return found
 
     def _looked(self, rows: np.ndarray) -> Any:
@@ -127,16 +106,18 @@ def spread(rows: np.ndarray) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, min(JUDGED, len(rows))).astype(np.int64)]
 
 
-def prepare(backbone: Backbone, task: Task) -> None:
+def prepare(backbone: Backbone, task: Task, dataset: Dataset) -> None:
     """Lets a new backbone read rows as the task needs them; called once.
 
     Raises:
-        Refusal: it gives no states of tokens.
+        Refusal: it gives no states of tokens, or see `generators.prepare`.
     """
     assert task.written is not None
     if not isinstance(backbone, TextBackbone):
         what = "reads no texts, so that there is nothing to write from."
         raise refuse(backbone.source.id, what, "Choose a text source model.")
+    if backbone.generator:
+        generators.prepare(backbone, task, dataset)
     backbone.read_at(0, task.written.tokens, words=False)
 
 
@@ -146,37 +127,50 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     assert card is not None
     recipe = replace(recipe, batch_size=min(card.batch, recipe.batch_size), head_start="random")
     base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
+    assert isinstance(base, TextBackbone), "`prepare` refuses others"
+    knows = recipe.init == "source" and base.source.pretrained
+    if knows and base.generator:
+        recipe = replace(recipe, phases=tuple(_gently(layout) for layout in recipe.phases))
     train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
     place = loop.Place(kit.device, setting.precision == "bfloat16", frozen_bottom=frozen)
-    pieces = learned([kit.targets[row] for row in train])
-    targets = torch.from_numpy(pieces.rows(kit.targets, np.concatenate([train, validation])))
+    pieces = wording(base, [kit.targets[row] for row in train])
+    targets = torch.from_numpy(rows_of(pieces, kit.targets, np.concatenate([train, validation])))
     rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):
             twin = base.twin()
-            assert isinstance(twin, TextBackbone), "`prepare` refuses others"
-            decoder = decoder_for(twin, pieces, targets.shape[1])
-            knows = recipe.init == "source" and base.source.pretrained and decoder.start_from(twin)
+            assert isinstance(twin, TextBackbone)
+            model = writer(twin, pieces, targets.shape[1])
+            if isinstance(model.head, Decoder):
+                knows = knows and model.head.start_from(twin)
             if recipe.adapter:
                 adapters.inject(twin, **recipe.adapter)
-            model = Writer(twin, decoder)
         model.to(kit.device.name)
-        feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
+        feed: loop.Feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
+        if not isinstance(model, Continuer):  # whose states depend on what was written
+            feed = dense.read_once(kit, feed, model, rows, place, recipe)
         training = Training(
-            model, dense.read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, _as_measured,
+            model, feed, recipe, rows, place, _as_measured,
             multiplier, seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"),
             kit.telling(trial), task=kit.task, truth=kit.targets,
         )  # fmt: skip
         tried.append((training.run().least, k, training))
     *_, best = min(tried, key=lambda item: item[:2])
     outcome = dense.outcome(kit, trial, best, base, seed, spread(train))
+    start = "the source" if base.generator else "the last layers of the source"
     said = {"features": "states", "pieces": len(pieces), "longest": targets.shape[1],
-            "decoder_from": "the last layers of the source" if knows else "nothing"}  # fmt: skip
+            "decoder_from": start if knows else "nothing"}  # fmt: skip
     return replace(outcome, card={**outcome.card, **said}, seconds=time.monotonic() - started)
+
+
+def _gently(layout: Layout) -> Layout:
+    """Lets what knows how to write already learn no faster than the blocks that it is used to."""
+    own = max(layout.rates) if layout.part == "all" else 0.0
+    return replace(layout, head=min(layout.head, own or KNOWN_RATE))
 
 
 def _as_measured(raw: Tensor, targets: Tensor, options: Any) -> Tensor:

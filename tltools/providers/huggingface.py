@@ -16,6 +16,8 @@ EXTRACTOR = "preprocessor_config.json"
 # fields that only configurations of sound models have: convolutions over waveforms, bands of spectra; and of detectors
 HEARS = ("feat_extract_norm", "num_mel_bins")
 ASKS = ("num_queries", "num_detection_tokens")
+# how the names of architectures end that have kept what they write with
+WRITES = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "ForCausalLM")
 
 
 def repository(source_id: str) -> str:
@@ -61,6 +63,7 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
         mean=_channels(extractor, "image_mean", 0.0) if sees else None,
         std=_channels(extractor, "image_std", 1.0) if sees else None,
         max_length=config.get("max_position_embeddings"),
+        writes=not (hears or sees) and any(name.endswith(WRITES) for name in config.get("architectures") or ()),
         sampling_rate=int(extractor.get("sampling_rate") or 16_000) if hears else None,
         seconds=_seconds(config, extractor) if hears else None,
     )

@@ -74,6 +74,8 @@ class Written:
     tokens: int = 0  # of a text that are read, where the source can; 0: as many as for other tasks
     batch: int = 32  # rows of a step at most
     once: int = 0  # a run of that many pieces is never written twice; 0: it may be
+    prompt: str = "{}"  # how a text is put to a language model, which goes on from there
+    known_as: str = ""  # the task's name in configurations that hold prefixes; "{}" where it names languages
 
 
 @dataclass(frozen=True)

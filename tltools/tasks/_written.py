@@ -14,7 +14,7 @@ from tltools.records import Dataset, Problem, refuse
 
 Array = NDArray[Any]
 
-NO_PIECE = 0  # target behind the end of a text
+NO_PIECE = -100  # target behind the end of a text
 MANY_WORDS = 90  # of a reference, about as many as a decoder writes
 
 

@@ -35,6 +35,8 @@ SUMMARISATION = Task(
         classical="lead_words",
         tokens=256,
         once=3,
+        prompt="{}\nTL;DR:",
+        known_as="summarization",
     ),
     order=8,
 )

@@ -26,7 +26,12 @@ TRANSLATION = Task(
     frame=_written.frame,
     metrics=(scores.CHRF, scores.BLEU, scores.ROUGE_L, scores.LENGTH, scores.REPETITION),
     written=Written(
-        read_frame=_written.read_frame, cell=_written.cell, numbers=_written.numbers, classical="word_dictionary"
+        read_frame=_written.read_frame,
+        cell=_written.cell,
+        numbers=_written.numbers,
+        classical="word_dictionary",
+        prompt="{} =",
+        known_as="translation_{}_to_{}",
     ),
     order=7,
 )
