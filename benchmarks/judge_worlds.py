@@ -60,6 +60,30 @@ def hits(rng: np.random.Generator, world: World, gain: float, arms: int = 2) -> 
     return (z < ndtri(shares)[:, None, None] * np.hypot(within, between)).astype(np.float64)
 
 
+def whole(
+    rng: np.random.Generator, world: World, gain: float, arms: int, shares: int, uneven: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A study: (shares, arms, draws, rows) hits of transfer arms that are all `gain` better than their control, whose
+    (shares, draws, rows) come second; the accuracy grows by 0.05 a share.
+
+    `uneven`: deviation of the logarithm of how much an arm's draws differ; half of an arm's luck in a draw is the same
+    at all shares, as larger shares hold the rows of smaller ones.
+    """
+    (row, arm_row, rest), (draw, arm_draw) = CORRELATIONS[world.correlation]
+    s, m = world.draws, world.rows
+    luck = arm_draw * np.exp(uneven * rng.normal(size=(arms + 1, 1, 1)))
+    lasting = rng.normal(size=(arms + 1, s, 1))
+    read = np.sqrt(row) * rng.normal(size=m) + np.sqrt(arm_row) * rng.normal(size=(arms + 1, 1, m))
+    deviation, found = np.sqrt(row + arm_row + rest + draw**2 + luck**2), []
+    for share in range(shares):
+        own = luck * (lasting + rng.normal(size=lasting.shape)) / np.sqrt(2)
+        z = read + np.sqrt(rest) * rng.normal(size=(arms + 1, s, m)) + own + draw * rng.normal(size=(s, 1))
+        shift = np.where(np.arange(arms + 1) < arms, gain, 0.0)[:, None, None]
+        found.append((z < ndtri(world.accuracy + 0.05 * share + shift) * deviation).astype(np.float64))
+    every = np.stack(found)
+    return every[:, :arms], every[:, arms]
+
+
 def accuracy(rng: np.random.Generator, world: World, gain: float) -> Simulated:
     return Simulated(hits(rng, world, gain), np.array([world.accuracy + gain, world.accuracy]), 1.0)
 

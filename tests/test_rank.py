@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests import texts
-from tltools import datasets, samples, sources
+from tltools import datasets, evidence, samples, sources
 from tltools.engine import heads, rank
 from tltools.engine.backbone import load_backbone
 from tltools.engine.features import TOLERANCE, FeatureStore
@@ -67,7 +67,7 @@ def test_scores_of_numbers_and_of_stages_of_unequal_width() -> None:
     layers = random.standard_normal((80, 12)).astype(np.float32)
     target = layers[:, 5] * 2 + 0.1 * random.standard_normal(80)
     found = rank.scores(layers, target, True)
-    assert found["loo_ridge"] > 0.9 and set(found) == set(rank.KEPT)
+    assert found["loo_ridge"] > 0.9 and set(found) == set(evidence.KEPT)
     columns = (slice(0, 4), slice(4, 12))
     assert rank.layer_mean(layers, columns).shape == (80, 12)
     assert rank.layer_mean(layers, (slice(0, 6), slice(6, 12))).shape == (80, 6)
@@ -83,14 +83,14 @@ def test_wide_features_are_projected_and_keep_their_distances() -> None:
 
 def test_places_are_those_of_the_combination_and_problems_come_last() -> None:
     def row(name: str, value: float | None) -> dict[str, object]:
-        return {"source": name, **{f"{k}{s}": value for k in rank.KEPT for s in ("", "_layers")}}
+        return {"source": name, **{f"{k}{s}": value for k in evidence.KEPT for s in ("", "_layers")}}
 
     found = [row("a", 0.2), {"source": "x", "problem": "no"}, row("b", 0.9), row("c", None)]
     ordered = rank.placed(found, ["c", "a", "b", "x"])
     assert [r["source"] for r in ordered] == ["b", "a", "c", "x"]
     assert [r["rank"] for r in ordered] == [1, 2, 3, None]
     assert [r["static"] for r in ordered] == [3, 2, 1, 4]
-    assert math.isnan(rank.agreement([row("a", 0.1)]))
+    assert math.isnan(evidence.agreement([row("a", 0.1)]))
 
 
 def test_nothing_to_rank_is_refused(ticket: QuietTicket, monkeypatch: pytest.MonkeyPatch) -> None:

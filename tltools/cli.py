@@ -66,7 +66,12 @@ def parser() -> argparse.ArgumentParser:
 
     sources = verb("sources", commands.sources_list, "every source model: fits or why not; rank")
     sources.add_argument("--dataset", metavar="ID")
-    inner = sources.add_subparsers(dest="action", metavar="add")
+    inner = sources.add_subparsers(dest="action", metavar="add, rank")
+    ranked = inner.add_parser("rank", help="rank sources for a dataset by one feature pass each, before any training")
+    ranked.set_defaults(run=commands.sources_rank)
+    ranked.add_argument("dataset", metavar="DATASET_ID")
+    ranked.add_argument("--source", action="append", default=[], metavar="ID", help="default: all installed that fit")
+    ranked.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     own = inner.add_parser("add", help="add your own weights: a transformers folder, or safetensors for a timm network")
     own.set_defaults(run=commands.sources_add)
     own.add_argument("path")

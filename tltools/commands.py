@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tltools import datasets, first_studies, reports, sources, studies
+from tltools import datasets, evidence, first_studies, reports, sources, studies
 from tltools.backends import local
 from tltools.home import Home, write_bytes
 from tltools.records import Job, Refusal, Report, Study, refuse
@@ -59,16 +61,44 @@ def sources_list(home: Home, options: Namespace) -> Answer:
         return 0, {"sources": entries}, lines
     dataset = datasets.get(home, options.dataset)
     cards = {source.id: source for source in listed}
-    ranked = open_store(home).recall("ranking", dataset.id) or {}
-    rank = {row["source"]: row.get("rank") for row in ranked.get("ranking", ())}
+    store = open_store(home)
+    ranked, doubts = evidence.rankings(store, dataset.id), evidence.warnings(store, dataset.id)
     entries, lines = [], []
     for cell in sources.fits(home, dataset):
+        row = ranked.get(cell.source)
+        warned = [*cell.warnings, *doubts.get(cell.source, ())]
         entries.append(
-            {**cards[cell.source].model_dump(mode="json"), **cell.model_dump(), "rank": rank.get(cell.source)}
+            {**cards[cell.source].model_dump(mode="json"), **cell.model_dump(), "warnings": warned}
+            | {"rank": row and row.get("rank"), "ranking": row}
         )
-        said = f"{cell.why}{f' Instead: {cell.instead}.' if cell.instead else ''} {' '.join(cell.warnings)}".strip()
-        lines.append(f"{'fits' if cell.fits else 'no  '}  {cell.source:50} {said}")
-    return 0, {"dataset": dataset.id, "sources": entries}, lines
+        said = [
+            cell.why,
+            f"Instead: {cell.instead}." if cell.instead else "",
+            *warned,
+            str((row or {}).get("apart", "")),
+        ]
+        place = f"rank {row['rank']}" if row and row.get("rank") else ""
+        lines.append(f"{'fits' if cell.fits else 'no  '} {place:8} {cell.source:50} {' '.join(filter(None, said))}")
+    held = evidence.track(store)
+    answer = {"dataset": dataset.id, "sources": entries, "agreement": _known(evidence.agreement([*ranked.values()]))}
+    return 0, answer | {"track_record": held and asdict(held)}, lines + ([held.sentence()] if held else [])
+
+
+def sources_rank(home: Home, options: Namespace) -> Answer:
+    payload: dict[str, Any] = {"dataset": datasets.get(home, options.dataset).id}
+    if options.source:
+        payload["sources"] = list(options.source)
+
+    def lines(result: dict[str, Any]) -> list[str]:
+        said = []
+        for row in result["ranking"]:
+            scores = ", ".join(f"{key} {row[key]:.3f}" for key in evidence.KEPT if row.get(key) is not None)
+            found = [row.get("problem") or scores, row.get("beside"), *row.get("doubts", ()), row.get("apart")]
+            depth = (result["depth"].get(row["source"]) or {}).get("sentence", "")
+            said.append(f"{row['rank'] or '-':>4}  {row['source']:50} {' '.join(filter(None, [*found, depth]))}")
+        return said
+
+    return _job(home, "rank", payload, "Rank sources", lines)
 
 
 def sources_add(home: Home, options: Namespace) -> Answer:
@@ -87,7 +117,7 @@ def sources_add(home: Home, options: Namespace) -> Answer:
 
 def plan(home: Home, options: Namespace) -> Answer:
     study = _read(home, options.study)
-    problems = studies.check(home, study)
+    problems = studies.check(home, study) + evidence.doubts(open_store(home), study)
     answer: dict[str, Any] = {"study": studies.study_id(study), "problems": [p.model_dump() for p in problems]}
     lines = [f"{problem.severity}: {problem.sentence()}" for problem in problems]
     if any(problem.severity == "error" for problem in problems):
@@ -107,10 +137,10 @@ def plan(home: Home, options: Namespace) -> Answer:
 
 def run(home: Home, options: Namespace) -> Answer:
     study = _read(home, options.study)
-    for problem in studies.check(home, study):
+    store = open_store(home)
+    for problem in studies.check(home, study) + evidence.doubts(store, study):
         if problem.severity != "error":
             print(f"{problem.severity}: {problem.sentence()}", file=sys.stderr)
-    store = open_store(home)
     job = studies.submit(home, store, study)
     return finished(home, store, job, studies.study_id(study))
 
@@ -261,6 +291,11 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def _size(parameters: int | None) -> str:

@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from tltools import datasets, mismatches
 from tltools.artifacts import building, sealed
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
@@ -77,13 +78,17 @@ def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
 
 def fits(home: Home, dataset: Dataset) -> list[Fit]:
     """One cell for every listed source, those that fit first, installed before others, small before large."""
-    found = [(source, fit(home, source, dataset)) for source in listing(home)]
+    numbers = datasets.profile(home, dataset.id).numbers
+    found = [(source, fit(home, source, dataset, numbers)) for source in listing(home)]
     found.sort(key=lambda pair: (not pair[1].fits, pair[1].new_input, not pair[0].installed, pair[0].parameters or 0))
     return [cell for _, cell in found]
 
 
-def fit(home: Home, source: Source, dataset: Dataset) -> Fit:
-    """Says whether a source model can serve a dataset, or why not and what does instead."""
+def fit(home: Home, source: Source, dataset: Dataset, numbers: Mapping[str, float] | None = None) -> Fit:
+    """Says whether a source model can serve a dataset, or why not and what does instead.
+
+    numbers: those of the dataset's profile, where they are known; what a source was not made for is read off them.
+    """
     source, views = serving(source, dataset), modalities()[dataset.modality].views
     if source.reads not in views:
         what = f"reads {source.reads}; {dataset.name} holds {dataset.modality} rows."
@@ -91,7 +96,9 @@ def fit(home: Home, source: Source, dataset: Dataset) -> Fit:
     if home.offline and not source.installed:
         why = "is not on this machine, and tltools is offline."
         return Fit(source=source.id, fits=False, why=why, instead=_nearest(home, views))
-    warnings = tuple(_warnings(source, dataset))
+    if numbers is None:
+        numbers = datasets.profile(home, dataset.id).numbers
+    warnings = tuple(mismatches.found(source, dataset, numbers))
     new_input = source.reads == "frames"
     return Fit(source=source.id, fits=True, why=_why(source, dataset), warnings=warnings, new_input=new_input)
 
@@ -107,110 +114,6 @@ def _why(source: Source, dataset: Dataset) -> str:
         seconds = min(dataset.reading["seconds"], source.seconds or dataset.reading["seconds"])
         return f"Reads waveforms at {source.sampling_rate / 1000:g} kHz, at most {seconds:g} s of a clip."
     return f"Reads {source.reads}."
-
-
-def _warnings(source: Source, dataset: Dataset) -> list[str]:
-    found = []
-    if dataset.modality == "tabular" and source.reads == "text":
-        found.append(
-            "Table rows as text rarely beat gradient boosting beyond a few hundred rows; the control will tell."
-        )
-    if source.reads == "frames":
-        found.append(
-            "It has read texts only and stays frozen behind a new input layer: this often does not help; the control "
-            "with random frozen weights will tell."
-        )
-    seen = {name.lower().replace("_", " ") for name in source.classes_seen}
-    both = sorted(name for name in dataset.classes if name.lower().replace("_", " ") in seen)
-    if both and source.trained_on != dataset.id:
-        found.append(f"Its source task already knew {', '.join(both[:4])}: frozen scores are optimistic.")
-    if source.trained_on == dataset.id:
-        found.append("It was trained on this very dataset: a gain here says nothing about new data.")
-    if "imagenet" in source.pretraining.lower() and dataset.modality == "image":
-        known = sorted(name for name in dataset.classes if _in_imagenet(name))
-        if known:
-            found.append(f"ImageNet has seen {', '.join(known[:4])}: frozen scores are optimistic.")
-    return found
-
-
-# everyday words for things among ImageNet's 1,000 classes; a hint for a warning, not a list of the classes
-IMAGENET_WORDS = frozenset(
-    [
-        "ant",
-        "ants",
-        "bee",
-        "bees",
-        "butterfly",
-        "spider",
-        "snake",
-        "lizard",
-        "turtle",
-        "frog",
-        "fish",
-        "shark",
-        "bird",
-        "hen",
-        "duck",
-        "goose",
-        "owl",
-        "eagle",
-        "penguin",
-        "dog",
-        "cat",
-        "fox",
-        "wolf",
-        "bear",
-        "lion",
-        "tiger",
-        "elephant",
-        "zebra",
-        "horse",
-        "cow",
-        "sheep",
-        "pig",
-        "monkey",
-        "gorilla",
-        "panda",
-        "rabbit",
-        "hamster",
-        "mouse",
-        "daisy",
-        "mushroom",
-        "banana",
-        "orange",
-        "lemon",
-        "strawberry",
-        "pineapple",
-        "broccoli",
-        "pizza",
-        "hotdog",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "airplane",
-        "ship",
-        "boat",
-        "bicycle",
-        "motorcycle",
-        "chair",
-        "table",
-        "sofa",
-        "laptop",
-        "keyboard",
-        "phone",
-        "cup",
-        "bottle",
-        "umbrella",
-        "shoe",
-        "clock",
-    ]
-)
-
-
-def _in_imagenet(name: str) -> bool:
-    words = re.split(r"[\s_-]+", name.lower())
-    return any(word in IMAGENET_WORDS or word.rstrip("s") in IMAGENET_WORDS for word in words)
 
 
 def _nearest(home: Home, views: Sequence[str] | object) -> str | None:

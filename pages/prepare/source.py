@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools import sources
+from tltools import evidence, sources
 from tltools.tasks import tasks
 from tltools.ui import live, state, stepper, widgets
 from tltools.ui import source_views as views
@@ -31,7 +31,7 @@ for extra in chosen:  # found by searching the hub
     if extra not in cards:
         cards[extra] = sources.get(home, extra)
         cells.insert(0, sources.fit(home, cards[extra], dataset))
-ranks = views.ranking(store, dataset)
+ranks, doubts = evidence.rankings(store, dataset.id), evidence.warnings(store, dataset.id)
 fitting = views.ordered(dataset, cells, cards, ranks)
 static = {id: place for place, id in enumerate(sources.static_order([cards[cell.source] for cell in fitting]), 1)}
 if not chosen and "source_default" not in st.session_state and fitting:
@@ -52,7 +52,8 @@ for start in range(0, len(visible), 3):
         with column:
             source = cards[cell.source]
             rank = ranks.get(source.id)
-            if views.card(store, source, cell, rank, static.get(source.id), source.id in chosen):
+            said = doubts.get(source.id, ())
+            if views.card(store, source, cell, rank, static.get(source.id), said, source.id in chosen):
                 picked.append(source.id)
 if not everything:
     st.toggle(f"Show all {len(fitting)}", key="all_sources")
@@ -80,6 +81,7 @@ if busy:
 elif jobs and jobs[0].state == "failed":
     live.failure(jobs[0])
 elif jobs and jobs[0].result:
+    views.trust(store, list(ranks.values()))
     views.depth(jobs[0].result.get("depth") or {})
 
 views.why_not(cells, cards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools import datasets, studies
+from tltools import datasets, evidence, studies
 from tltools.records import Refusal
 from tltools.ui import dataset_views, state, stepper, strips, study_draft, widgets
 from tltools.ui import strategy_views as views
@@ -59,7 +59,7 @@ bought = ""
 if minutes is not None and not any(problem.severity == "error" for problem in studies.check(home, study)):
     study, bought = study_draft.fit(home, store, study, minutes)
 study_draft.keep(store, study)
-problems = studies.check(home, study)
+problems = studies.check(home, study) + evidence.doubts(store, study)
 errors = [problem for problem in problems if problem.severity == "error"]
 left, right = st.columns([2, 1], gap="large")
 with right, st.container(border=True):

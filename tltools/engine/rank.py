@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tltools import datasets, sources, splits
+from tltools import datasets, evidence, sources, splits
+from tltools.engine import outlook
 from tltools.engine.backbone import Backbone, load_backbone
 from tltools.engine.features import FeatureStore
 from tltools.judging import ranking
@@ -28,7 +29,6 @@ Scores = dict[str, float]
 
 ROWS = 2_000  # at most so many labelled rows are looked at
 WIDE = 1_024  # features wider than this are projected before they are scored
-KEPT = ("loo_ridge", "knn", "logme", "h_score")  # the scores that are combined
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
@@ -48,12 +48,14 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     candidates = _candidates(ticket, dataset, payload.get("sources"))
     rows, targets = labelled_rows(ticket, dataset)
     store = FeatureStore(ticket.home, float(payload.get("cache_gb", 4.0)), memory=ticket.store)
+    ticket.progress("ranking sources", 0, len(candidates), note="the classical control")
+    yardstick = outlook.Yardstick(ticket, dataset, rows, targets)
     found: list[dict[str, Any]] = []
     depth: dict[str, Any] = {}
     for i, source in enumerate(candidates):
         ticket.progress("ranking sources", i, len(candidates), note=source.name)
         try:
-            row, stages = examine(ticket, store, dataset, source, rows, targets)
+            row, stages = examine(ticket, store, dataset, source, rows, targets, yardstick)
         except Refusal as refusal:
             found.append({"source": source.id, "problem": str(refusal)})
             continue
@@ -64,7 +66,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     for row in ordered:
         if "problem" not in row:
             ticket.store.remember("ranking", f"{dataset.id}|{row['source']}", {"dataset": dataset.id, **row})
-    return {"ranking": ordered, "depth": depth, "rows": len(rows), "agreement": _known(agreement(found))}
+    return {"ranking": ordered, "depth": depth, "rows": len(rows), "agreement": _known(evidence.agreement(found))}
 
 
 def labelled_rows(ticket: Ticket, dataset: Dataset) -> tuple[Array, Array]:
@@ -85,8 +87,9 @@ def labelled_rows(ticket: Ticket, dataset: Dataset) -> tuple[Array, Array]:
 
 
 def examine(
-    ticket: Ticket, store: FeatureStore, dataset: Dataset, source: Source, rows: Array, targets: Array
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    ticket: Ticket, store: FeatureStore, dataset: Dataset, source: Source, rows: Array, targets: Array,
+    yardstick: outlook.Yardstick,
+) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """One feature pass over the rows, then all scores: the ranking row and the depth probe of one source.
 
     Raises: Refusal when the source cannot be had or does not fit.
@@ -115,6 +118,9 @@ def examine(
     row |= {f"{name}_layers": _known(value) for name, value in scores(mean, targets, numbers).items()}
     row["seconds"] = round(time.monotonic() - started, 3)
     row["warnings"] = list(fit.warnings)
+    row["against_classical"] = yardstick.against(last)
+    row["domain"] = outlook.distance(ticket, store, source, dataset, last)
+    row |= outlook.sentences(row, numbers)
     return row, depth_probe(backbone, layers, columns, targets, numbers)
 
 
@@ -192,7 +198,7 @@ def placed(found: Sequence[Mapping[str, Any]], static: Sequence[str]) -> list[di
     size = {source: place for place, source in enumerate(static, start=1)}
     if not good:
         return [{**row, "static": size.get(row["source"]), "rank": None} for row in found]
-    tables = _tables(good)
+    tables = evidence.tables(good)
     mean = ranking.combine(tables) if tables else np.zeros(len(good))
     order = sorted(range(len(good)), key=lambda i: (mean[i], -(good[i]["loo_ridge"] or 0.0), size[good[i]["source"]]))
     rows = [
@@ -202,20 +208,9 @@ def placed(found: Sequence[Mapping[str, Any]], static: Sequence[str]) -> list[di
     return rows + [{**row, "static": size.get(row["source"]), "rank": None} for row in found if "problem" in row]
 
 
-def agreement(found: Sequence[Mapping[str, Any]]) -> float:
-    """Mean Kendall tau between the scores; nan for fewer than two sources."""
-    return ranking.agreement(_tables([row for row in found if "problem" not in row]))
-
-
 def some(items: Any, rows: Array) -> Any:
     """The items of some rows: a part of a table, or a list."""
     return items.iloc[rows] if hasattr(items, "iloc") else [items[int(row)] for row in rows]
-
-
-def _tables(good: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    names = [name + suffix for name in KEPT for suffix in ("", "_layers")]
-    table = {name: [math.nan if row.get(name) is None else float(row[name]) for row in good] for name in names}
-    return {name: values for name, values in table.items() if not all(map(math.isnan, values))}
 
 
 def _candidates(ticket: Ticket, dataset: Dataset, named: Sequence[str] | None) -> list[Source]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltools.judging.bootstrap import draw_weights, row_weights
-from tltools.judging.verdict import SURE, Gain, claims, measure, needed, needed_draws, needed_rows, spoken
+from tltools.judging.verdict import SURE, Gain, Prior, claims, measure, needed, needed_draws, needed_rows, spoken
 from tltools.records import Verdict, VerdictWord
 
 Array = NDArray[Any]
@@ -45,13 +45,19 @@ class AgainstBest:
 
 
 def against_best(
-    transfer: Array, controls: Mapping[str, Array], margin: float, *, scale: float | None = None
+    transfer: Array,
+    controls: Mapping[str, Array],
+    margin: float,
+    *,
+    scale: float | None = None,
+    prior: Prior | None = None,
 ) -> AgainstBest:
     """Compares (draws, rows) scores of a transfer arm with the best of the controls, whichever that truly is.
 
     Positive means better than every control, so its probability is the smallest over them and needs no correction
     (intersection-union). Negative means worse than at least one, so it is corrected by the number of contenders. The
-    interval is of the gain over the best: the lowest lower bound, the lowest corrected upper bound.
+    interval is of the gain over the best: the lowest lower bound, the lowest corrected upper bound. prior: what the
+    study's comparisons say together of how much draws differ.
 
     Raises: Refusal as `measure`; ValueError when there is no control.
     """
@@ -63,7 +69,7 @@ def against_best(
         name for name in names[1:]
         if measure(controls[best], controls[name], scale=scale).above(0.0) < CLEARLY_WORSE
     ]  # fmt: skip
-    gains = [measure(transfer, controls[name], scale=scale) for name in held]
+    gains = [measure(transfer, controls[name], scale=scale, prior=prior) for name in held]
     upper = 1 - 0.025 / len(held)
     return AgainstBest(
         against=best,

@@ -6,7 +6,7 @@ what independent audits say of them stand in the statistics page of the docs; no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -27,22 +27,52 @@ NEIGHBOURS = (1, 5, 10, 20)
 def loo_ridge(features: Array, codes: Array, strengths: Sequence[float] = STRENGTHS) -> float:
     """Balanced accuracy of the exact leave-one-out predictions of class-balanced ridge, at the best strength."""
     y = np.unique(codes, return_inverse=True)[1]
-    counts = np.bincount(y)
-    if len(counts) < 2:
+    if y.max() == 0:
         return float("nan")
-    w = len(y) / len(counts) / counts[y]
-    problem = solve(features, np.eye(len(counts))[y], w, *standardise(features, w))
-    return max(balanced_accuracy(y[problem.rows], problem.left_out(s).argmax(1)) for s in strengths)
+    return max(balanced_accuracy(y[rows], said) for rows, said in _classes_left_out(features, y, strengths))
 
 
 def loo_ridge_number(features: Array, targets: Array, strengths: Sequence[float] = STRENGTHS) -> float:
     """R2 of the exact leave-one-out predictions of ridge, at the best strength."""
-    y, w = np.asarray(targets, np.float64).reshape(-1, 1), np.ones(len(targets))
-    if np.ptp(y) == 0:
+    if np.ptp(targets) == 0:
         return float("nan")
-    problem = solve(features, y, w, *standardise(features, w))
-    left = y[problem.rows]
-    return max(1 - float(((problem.left_out(s) - left) ** 2).mean() / left.var()) for s in strengths)
+    y = np.asarray(targets, np.float64)
+    return max(_r2(y[rows], said) for rows, said in _numbers_left_out(features, y, strengths))
+
+
+def left_out_classes(features: Array, codes: Array, strengths: Sequence[float] = STRENGTHS) -> Array:
+    """(n,) the class that ridge gives each row when it is left out, at the strength that `loo_ridge` takes; for at most
+    `ridge.LOO_ROWS` rows and two or more classes."""
+    names, y = np.unique(codes, return_inverse=True)
+    tried = _classes_left_out(features, y, strengths)
+    return np.asarray(names[max(tried, key=lambda one: balanced_accuracy(y[one[0]], one[1]))[1]])
+
+
+def left_out_number(features: Array, targets: Array, strengths: Sequence[float] = STRENGTHS) -> Array:
+    """(n,) the number that ridge gives each row when it is left out, at the strength that `loo_ridge_number` takes."""
+    y = np.asarray(targets, np.float64)
+    return max(_numbers_left_out(features, y, strengths), key=lambda one: _r2(y[one[0]], one[1]))[1]
+
+
+def _classes_left_out(features: Array, y: Array, strengths: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+    """Per strength: (rows that were left out, their predicted codes)."""
+    counts = np.bincount(y)
+    w = len(y) / len(counts) / counts[y]
+    problem = solve(features, np.eye(len(counts))[y], w, *standardise(features, w))
+    for strength in strengths:
+        yield problem.rows, problem.left_out(strength).argmax(1)
+
+
+def _numbers_left_out(features: Array, y: Array, strengths: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+    """Per strength: (rows that were left out, their predicted numbers)."""
+    w = np.ones(len(y))
+    problem = solve(features, y[:, None], w, *standardise(features, w))
+    for strength in strengths:
+        yield problem.rows, problem.left_out(strength)[:, 0]
+
+
+def _r2(truth: Array, said: Array) -> float:
+    return 1 - float(((said - truth) ** 2).mean() / truth.var())
 
 
 def knn(features: Array, codes: Array, neighbours: Sequence[int] = NEIGHBOURS, heat: float = 0.07) -> float:

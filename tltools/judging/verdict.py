@@ -92,15 +92,41 @@ def by_class(scores: Array, classes: Array) -> Array:
     return values
 
 
-def measure(transfer: Array, control: Array, *, scale: float | None = None) -> Gain:
+@dataclass(frozen=True)
+class Squares:
+    """The two-way layout of a difference of scores: its mean, and the mean squares of draws, rows and the rest."""
+
+    gain: float
+    draw: float  # nan with one draw, as `rest`
+    row: float
+    rest: float
+    unseen: float  # variance of the imaginary rows
+    draws: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the comparisons of a study say together of the mean square of draws; see `moderation.py`."""
+
+    square: float
+    df: float  # what it is worth; counted as the comparison's own at most
+
+
+def measure(transfer: Array, control: Array, *, scale: float | None = None, prior: Prior | None = None) -> Gain:
     """Mean gain of (draws, rows) scores and its standard error: two-way random effects without replication.
 
     Var = (MS_draw + MS_row - MS_rest) / (S M), not below MS_rest / (S M); Satterthwaite's degrees of freedom, in which
     the draw part counts (1 + 12/(S-1)^3)-fold, because three draws hide how large it is; plus `PSEUDO_ROWS` rows on
-    which the arms differ by `scale`.
+    which the arms differ by `scale`. With a `prior`, MS_draw is drawn towards that of the study's other comparisons.
 
     Raises: Refusal as `compare`.
     """
+    return estimate(squares(transfer, control, scale=scale), prior)
+
+
+def squares(transfer: Array, control: Array, *, scale: float | None = None) -> Squares:
+    """The mean squares of (draws, rows) scores of a transfer arm less a control. Raises: Refusal as `compare`."""
     t, c = checked(transfer, control)
     difference = t - c
     draws, rows = difference.shape
@@ -108,25 +134,37 @@ def measure(transfer: Array, control: Array, *, scale: float | None = None) -> G
     by_draw, by_row = difference.mean(1) - gain, difference.mean(0) - gain
     ms_row = draws * float(by_row @ by_row) / (rows - 1)
     unseen = PSEUDO_ROWS * (amplitude(t, c) if scale is None else scale) ** 2 / rows**2
-    if draws == 1:  # nothing is known of other draws: `conclude` holds the word back
-        error = math.sqrt(ms_row / rows + unseen) or 1e-12
-        return Gain(gain, error, rows - 1.0, math.nan, ms_row, math.nan, 1, rows)
+    if draws == 1:
+        return Squares(gain, math.nan, ms_row, math.nan, unseen, 1, rows)
     ms_draw = rows * float(by_draw @ by_draw) / (draws - 1)
     total = float(((difference - gain) ** 2).sum())
     ms_rest = max(total - ms_draw * (draws - 1) - ms_row * (rows - 1), 0.0) / ((draws - 1) * (rows - 1))
+    return Squares(gain, ms_draw, ms_row, ms_rest, unseen, draws, rows)
+
+
+def estimate(found: Squares, prior: Prior | None = None) -> Gain:
+    """The gain and its standard error from its mean squares; see `measure`."""
+    draws, rows, unseen = found.draws, found.rows, found.unseen
+    if draws == 1:  # nothing is known of other draws: `conclude` holds the word back
+        error = math.sqrt(found.row / rows + unseen) or 1e-12
+        return Gain(found.gain, error, rows - 1.0, math.nan, found.row, math.nan, 1, rows)
+    ms_draw, draw_df = found.draw, draws - 1.0
+    if prior is not None:
+        weight = min(prior.df, draw_df)
+        ms_draw, draw_df = (weight * prior.square + draw_df * ms_draw) / (weight + draw_df), weight + draw_df
     cells = draws * rows
-    per_draw, per_row = ms_draw / cells, max(ms_row - ms_rest, 0.0) / cells
-    variance = max(per_draw + per_row, ms_rest / cells) + unseen or 1e-24
+    per_draw, per_row = ms_draw / cells, max(found.row - found.rest, 0.0) / cells
+    variance = max(per_draw + per_row, found.rest / cells) + unseen or 1e-24
     widened = per_draw * (1 + 12 / (draws - 1) ** 3)
-    spread = widened**2 / (draws - 1) + (ms_row / cells) ** 2 / (rows - 1) + unseen**2 / rows
+    spread = widened**2 / draw_df + (found.row / cells) ** 2 / (rows - 1) + unseen**2 / rows
     df = (widened + per_row + unseen) ** 2 / spread if spread > 0 else rows - 1.0
     return Gain(
-        gain=gain,
+        gain=found.gain,
         error=math.sqrt(variance),
         df=float(np.clip(df, draws - 1.0, 1e6)),
-        draw=max(ms_draw - ms_rest, 0.0) / rows,
-        row=max(ms_row - ms_rest, 0.0) / draws + unseen * rows,
-        rest=ms_rest,
+        draw=max(ms_draw - found.rest, 0.0) / rows,
+        row=max(found.row - found.rest, 0.0) / draws + unseen * rows,
+        rest=found.rest,
         draws=draws,
         rows=rows,
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tltools import languages
 from tltools.modalities import Modality, Reading, Strings
 from tltools.records import Column, Problem
 
@@ -50,14 +51,14 @@ def joined(
 
 
 def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[str, float]:
-    """Words and characters per row."""
+    """Words and characters per row, and the share of each language."""
     import numpy as np
 
     texts = joined(rows, names)
     step = max(1, len(texts) // 50_000)
     words = np.array([len(_WORD.findall(text)) for text in texts[::step]] or [0])
     letters = np.array([len(text) for text in texts] or [0])
-    return {
+    return {f"language_{key}": share for key, share in languages.shares(texts).items()} | {
         "words_median": float(np.median(words)),
         "words_95": float(np.percentile(words, 95)),
         "words_max": float(words.max()),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tltools import datasets, studies
+from tltools import datasets, evidence, studies
 from tltools.home import Home, write_bytes, write_json
 from tltools.records import Dataset, Problem, Report, Split, Study, refuse
 from tltools.reports import figures, groups, labels, words
@@ -39,6 +39,7 @@ def judge(home: Home, store: Store, study_id: str) -> Report:
     folder = home.studies / study_id
     write_json(folder / "report.json", report.model_dump(mode="json"))
     write_bytes(folder / "report.html", html(report, home).encode())
+    evidence.keep_outcome(store, report, dataset)
     return report
 
 
@@ -132,9 +133,8 @@ def _labels(home: Home, dataset: Dataset, split: Split, found: Readings) -> dict
 
 def _ranking(store: Store, study: Study, dataset: Dataset) -> list[dict[str, Any]]:
     """The ranking of source models before training, where one was made for this dataset."""
-    keys = ("source", "loo_ridge", "knn", "logme", "h_score", "static", "rank")
-    rows = [fact for fact in store.memories("ranking") if fact.get("dataset") == dataset.id]
-    chosen = [{key: row.get(key) for key in keys} for row in rows]
+    keys = ("source", "loo_ridge", "knn", "logme", "h_score", "static", "rank", "doubts", "apart")
+    chosen = [{key: row.get(key) for key in keys} for row in evidence.rankings(store, dataset.id).values()]
     return sorted(chosen, key=lambda row: (row["rank"] is None, row["rank"]))
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tltools.judging.moderation import prior
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, ways, without_luck
 from tltools.judging.sequential import beaten
-from tltools.judging.verdict import conclude, measure
+from tltools.judging.verdict import conclude, measure, squares
 from tltools.records import Verdict
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
 
@@ -45,26 +46,45 @@ def paired(cells: Mapping[ArmKey, Cell]) -> list[int]:
 
 
 def judge_all(found: Readings, margin: float) -> list[Judged]:
-    """Every transfer arm at every share against the best control there, held back together as one family."""
-    pending: list[tuple[Cell, AgainstBest, ArmKey]] = []
+    """Every transfer arm at every share against the best control there, held back together as one family.
+
+    How much draws differ is learnt from all of them together, where there are enough (`judging.moderation`).
+    """
+    pairs = _pairs(found)
+    shared = prior([squares(scores, _best(controls), scale=found.scale) for _, scores, controls, _ in pairs])
+    judged = [
+        (cell, against_best(scores, controls, margin, scale=found.scale, prior=shared), names)
+        for cell, scores, controls, names in pairs
+    ]
+    verdicts = family([one for _, one, _ in judged], margin)
+    return [
+        Judged(cell, verdict, one, names[one.against], conclude(one.found, margin))
+        for (cell, one, names), verdict in zip(judged, verdicts, strict=True)
+    ]
+
+
+def _pairs(found: Readings) -> list[tuple[Cell, Array, dict[str, Array], dict[str, ArmKey]]]:
+    """Every transfer cell, its scores (draws, M), those of the controls on the same draws by name, and their arms."""
+    made = []
     for share in found.shares():
+        known: dict[tuple[Any, ...], Array] = {}  # arms of a share have the same controls: their scores are held once
         controls = found.of_kind("control", share)
         most = max((len(cell.draws) for cell in controls.values()), default=0)
         gone = {arm for arm in out_of_reach(controls, found.scale) if len(controls[arm].draws) < most}
         controls = {arm: cell for arm, cell in controls.items() if arm not in gone}
         for cell in found.of_kind("transfer", share).values():
             usable, draws = _together(cell, controls)
-            if not draws:
-                continue
-            names = {_name(arm): arm for arm in usable}
-            scores = {name: controls[arm].scores(draws) for name, arm in names.items()}
-            one = against_best(cell.scores(draws), scores, margin, scale=found.scale)
-            pending.append((cell, one, names[one.against]))
-    verdicts = family([one for _, one, _ in pending], margin)
-    return [
-        Judged(cell, verdict, one, arm, conclude(one.found, margin))
-        for (cell, one, arm), verdict in zip(pending, verdicts, strict=True)
-    ]
+            if draws:
+                names = {_name(arm): arm for arm in usable}
+                for name, arm in names.items():
+                    if (name, *draws) not in known:
+                        known[name, *draws] = controls[arm].scores(draws)
+                made.append((cell, cell.scores(draws), {name: known[name, *draws] for name in names}, names))
+    return made
+
+
+def _best(controls: Mapping[str, Array]) -> Array:
+    return max(controls.values(), key=lambda scores: float(scores.mean()))
 
 
 def out_of_reach(controls: Mapping[ArmKey, Cell], scale: float | None) -> set[ArmKey]:

@@ -148,7 +148,7 @@ def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Datas
 
 def predictions(path: Path, classes: Sequence[str]) -> tuple[Array, Array, Array]:
     """(row numbers (M,), truth as codes or numbers (M,), outputs (M, C) or (M, 1)) of a file of predictions."""
-    table = parquet.read_table(path)
+    table = parquet.read_table(path, use_threads=False, pre_buffer=False)  # many small files: threads only wait
     rows = table["row"].to_numpy().astype(np.int64)
     if not classes:
         truth = table["truth"].to_numpy().astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,20 +11,15 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from tltools import costs, sources
+from tltools import costs, evidence, sources
 from tltools.home import Home
 from tltools.records import Dataset, Fit, Refusal, Source
 from tltools.store import Store
 from tltools.ui import charts, state, uploads, widgets
-from tltools.ui.words import duration, esc, parameters, short, size
+from tltools.ui.words import duration, esc, minus, parameters, short, size
 
 Row = Mapping[str, Any]
-
-
-def ranking(store: Store, dataset: Dataset) -> dict[str, Row]:
-    """What the last ranking of this dataset said, by source."""
-    found = [fact for fact in store.memories("ranking") if fact.get("dataset") == dataset.id]
-    return {str(row["source"]): row for row in found}
+AGREE = 0.6  # mean tau of the scores from which they are said to agree
 
 
 def thinned(found: Sequence[Source], chosen: Sequence[str]) -> list[Source]:
@@ -64,8 +60,10 @@ def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source],
     return sorted((cell for cell in cells if cell.fits), key=place)
 
 
-def card(store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, chosen: bool) -> bool:
-    """One source; returns whether it is chosen."""
+def card(
+    store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], chosen: bool
+) -> bool:
+    """One source; doubts: what speaks of negative transfer. Returns whether it is chosen."""
     with st.container(border=True, height="stretch", key=f"card_{source.id.replace('/', '_').replace('.', '_')}"):
         picked = st.toggle(esc(short(source.name, 46)), value=chosen, key=f"pick_{source.id}")
         chips = [f":green-badge[:material/trophy: rank {rank['rank']}]"] if rank and rank.get("rank") else []
@@ -81,7 +79,7 @@ def card(store: Store, source: Source, cell: Fit, rank: Row | None, static: int 
         rate, known = costs.forward_rate(store, source)
         if known:
             st.caption(f":material/speed: {rate:,.0f} rows a second, measured here")
-        for warning in cell.warnings:
+        for warning in (*cell.warnings, *doubts):
             st.markdown(f":orange[:material/warning:] {esc(warning)}")
         with st.popover("More", type="tertiary"):
             _more(source, rank)
@@ -118,6 +116,9 @@ def _more(source: Source, rank: Row | None) -> None:
         }
         said = ", ".join(f"{word} {rank[key]:.3f}" for key, word in names.items() if rank.get(key) is not None)
         st.markdown(f"**Scores on your rows.** {said}; one pass took {duration(rank.get('seconds'))}.")
+        for key, word in (("beside", "Frozen"), ("apart", "How far")):
+            if rank.get(key):
+                st.markdown(f"**{word}.** {esc(rank[key])}")
 
 
 def why_not(cells: Sequence[Fit], cards: Mapping[str, Source]) -> None:
@@ -138,6 +139,19 @@ def why_not(cells: Sequence[Fit], cards: Mapping[str, Source]) -> None:
             ]
         )
         widgets.table(frame, "Source models that do not fit, with reasons", "why_not")
+
+
+def trust(store: Store, ranks: Sequence[Row]) -> None:
+    """How far the ranking can be relied on: whether its scores agree, and how rankings held on this machine."""
+    said = []
+    alike = evidence.agreement(ranks)
+    if not math.isnan(alike):
+        much = "agree" if alike >= AGREE else "partly agree" if alike > 0 else "contradict each other"
+        said.append(minus(f"The four scores {much} on the order (mean Kendall tau {alike:.2f})."))
+    if (held := evidence.track(store)) is not None:
+        said.append(held.sentence())
+    if said:
+        st.caption(" ".join(said))
 
 
 def depth(found: Mapping[str, Any]) -> None:

@@ -1,0 +1,192 @@
+"""What is known before a run: languages and sizes that do not match, distance of domains, likely harm, rankings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import cdist
+
+from tests.sealed_trials import Sealed
+from tltools import datasets, evidence, languages, mismatches, samples, sources, studies
+from tltools.engine import outlook, rank
+from tltools.home import Home
+from tltools.judging import domains, ranking
+from tltools.providers.bundled import MINILM, TINY_RESNET
+from tltools.records import Dataset, Study
+from tltools.store import open_store
+from tltools.tickets import QuietTicket
+
+GERMAN = "Das ist ein sehr schöner Film, und die Schauspieler sind nicht schlecht, aber er ist zu lang."
+SENTENCES = {
+    "en": "The film was long and it is not for the faint of heart.", "de": GERMAN,
+    "fr": "Le film est très long et les acteurs ne sont pas mauvais dans cette histoire.",
+    "es": "La película es muy larga y los actores no son malos en el final.",
+    "it": "Il film è molto lungo e gli attori non sono cattivi nel finale della storia.",
+    "pt": "O filme é muito longo e os atores não são maus para uma história do povo.",
+    "nl": "De film is heel lang en het verhaal van de spelers is niet slecht voor een avond.",
+    "sv": "Filmen är mycket lång och det är inte dåligt för att den har en bra historia.",
+    "pl": "Film jest bardzo długi i nie jest to zła historia, ale aktorzy są za głośni.",
+    "tr": "Bu film çok uzun ama bir hikaye olarak kötü değil ve daha iyi de var.",
+    "ja": "この映画はとても長いです。", "zh": "这部电影很长。", "ko": "이 영화는 매우 깁니다.",
+    "cyrillic": "Этот фильм очень длинный.", "el": "Η ταινία είναι πολύ μεγάλη.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_the_language_of_a_sentence_is_told(language: str) -> None:
+    assert languages.of(SENTENCES[language]) == language and language in languages.LANGUAGES
+
+
+def test_shares_of_languages_and_silence_where_nothing_tells() -> None:
+    assert languages.shares([SENTENCES["en"]] * 3 + [GERMAN]) == {"en": 0.75, "de": 0.25}
+    assert languages.shares(["xyzzy 42", "---"]) == {} and languages.shares([]) == {}
+
+
+def dataset(modality: str, **fields: Any) -> Dataset:
+    known = {"id": "0" * 16, "fingerprint": "", "name": "x", "task": "classification", "target": "y", "inputs": ("x",)}
+    return Dataset(**{**known, "modality": modality, "rows": 9, "created": datetime.now(UTC), **fields})
+
+
+def test_a_source_of_another_language_is_warned_of() -> None:
+    texts = dataset("text")
+    (said,) = mismatches.found(MINILM, texts, {"language_de": 0.9, "language_en": 0.1, "words_95": 20})
+    assert "has read English" in said and "90 % of your texts are German" in said
+    many = MINILM.model_copy(update={"languages": ("multilingual",)})
+    for source, numbers in ((many, {"language_de": 1.0}), (MINILM, {"language_en": 0.95}), (MINILM, {})):
+        assert not list(mismatches.found(source, texts, numbers))
+
+
+def test_texts_that_are_longer_than_a_source_reads_are_warned_of() -> None:
+    (said,) = mismatches.found(MINILM, dataset("text"), {"words_median": 300, "words_95": 900})
+    assert "256 tokens, about 197 words: half" in said
+    (said,) = mismatches.found(MINILM, dataset("text"), {"words_median": 30, "words_95": 400})
+    assert "some of your texts" in said
+
+
+def test_pictures_and_sounds_of_another_size_are_warned_of() -> None:
+    large = TINY_RESNET.model_copy(update={"image_size": 224})
+    small = {"width_median": 28, "height_median": 28}
+    (said,) = mismatches.found(large, dataset("image"), small)
+    assert "enlarged" in said and not list(mismatches.found(TINY_RESNET, dataset("image"), small))
+    (said,) = mismatches.found(TINY_RESNET, dataset("image"), {"width_median": 900, "height_median": 600})
+    assert "small things" in said
+    ears = MINILM.model_copy(update={"reads": "audio", "sampling_rate": 16_000, "seconds": 10.0, "languages": ()})
+    said = " ".join(mismatches.found(ears, dataset("audio"), {"rate_median": 8000, "seconds_median": 30}))
+    assert "above 4 kHz there is nothing" in said and "hears 10 s" in said
+
+
+def test_a_german_dataset_shows_the_warning_at_its_sources(home: Home, tmp_path: Path) -> None:
+    rows = [(f"{GERMAN} Nummer {k}.", ("gut", "schlecht")[k % 2]) for k in range(40)]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "filme.csv", index=False)
+    made = datasets.add(home, tmp_path / "filme.csv", target="label", inputs=["text"])
+    cell = sources.fit(home, MINILM, made)
+    assert cell.fits and any("German" in warning for warning in cell.warnings)
+
+
+def test_mmd_is_the_formula_and_tells_sets_apart() -> None:
+    random = np.random.default_rng(0)
+    one, two = random.normal(size=(60, 5)), random.normal(size=(80, 5)) + 1.5
+    found = domains.apart(one, two)
+    both = np.concatenate([one, two])
+    squares = cdist(both, both, "sqeuclidean")
+    kernel = np.exp(-squares / np.median(squares[np.triu_indices(140, 1)]))
+    inside = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel[:60, :60], kernel[60:, 60:])]
+    assert found.mmd == pytest.approx(np.sqrt(sum(inside) - 2 * kernel[:60, 60:].mean()), abs=1e-9)
+    assert found.p_value < 0.01 and found.rows == (60, 80)
+    told = ranking.loo_ridge(both, np.repeat([0, 1], [60, 80]))
+    assert found.a_distance == pytest.approx(2 * (1 - 2 * (1 - told))) and found.told == told > 0.9
+
+
+def test_rows_of_one_source_are_not_told_apart() -> None:
+    random = np.random.default_rng(1)
+    found = [domains.apart(random.normal(size=(150, 20)), random.normal(size=(150, 20)), seed) for seed in range(20)]
+    assert np.mean([one.told for one in found]) == pytest.approx(0.53, abs=0.05)  # the best of several strengths
+    assert sum(one.p_value <= 0.05 for one in found) <= 4
+    with pytest.raises(ValueError, match="at least two rows"):
+        domains.apart(np.zeros((1, 3)), np.zeros((9, 3)))
+
+
+def test_left_out_predictions_are_those_that_the_scores_count() -> None:
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=(90, 6)), random.integers(3, 6, 90)
+    x[:, 0] += y
+    said = ranking.left_out_classes(x, y)
+    assert set(said) <= {3, 4, 5} and ranking.balanced_accuracy(y - 3, said - 3) == pytest.approx(
+        ranking.loo_ridge(x, y)
+    )
+    number = x[:, 1] + 0.1 * random.normal(size=90)
+    left = ranking.left_out_number(x, number)
+    r2 = 1 - ((left - number) ** 2).mean() / number.var()
+    assert r2 == pytest.approx(ranking.loo_ridge_number(x, number)) and r2 > 0.9
+
+
+def test_features_that_say_nothing_are_doubted_and_good_ones_are_not(home: Home) -> None:
+    desk = samples.add(home, "city-desk")
+    ticket = QuietTicket(home, open_store(home))
+    rows, targets = rank.labelled_rows(ticket, desk)
+    yardstick = outlook.Yardstick(ticket, desk, rows, targets)
+    noise = np.random.default_rng(0).normal(size=(len(rows), 16))
+    bad = yardstick.against(noise)
+    assert bad and bad["gain"] < -0.05 and bad["p_worse"] > 0.95 and "TF-IDF" in bad["method"]
+    said = outlook.sentences({"against_classical": bad}, False)
+    assert "Negative transfer is likely" in said["doubts"][0] and "points of balanced accuracy" in said["beside"]
+    good = yardstick.against(np.eye(len(desk.classes))[targets] + 0.01 * noise[:, :1])
+    assert good and good["gain"] > 0.05 and not outlook.sentences({"against_classical": good}, False)["doubts"]
+
+
+def test_a_source_of_ones_own_says_how_far_its_rows_are(sealed: Sealed, home: Home) -> None:
+    ticket = QuietTicket(sealed.home, open_store(sealed.home))
+    digits = samples.add(sealed.home, "digits-low")
+    own = f"own/{sealed.id('image/full_finetune')}"
+    result = rank.run(ticket, {"dataset": digits.id, "sources": [own, "bundled/tiny-resnet"]})
+    row = next(row for row in result["ranking"] if row["source"] == own)
+    assert row["domain"]["told"] > 0.9 and row["domain"]["p_value"] < 0.01 and "straight line" in row["apart"]
+    assert next(row for row in result["ranking"] if row["source"] != own)["domain"] is None
+    assert all(row["doubts"] for row in result["ranking"]), "two steps of training teach nothing of digits"
+    assert set(evidence.warnings(ticket.store, digits.id)) == {own, "bundled/tiny-resnet"}
+
+
+def verdict(source: str, gain: float, word: str = "positive") -> dict[str, Any]:
+    numbers = {"n_train": 40, "gain": gain, "low": gain - 0.1, "high": gain + 0.1}
+    return {"source": source, "strategy": "linear_probe", "title": "Probe", "verdict": word, **numbers,
+            "against_title": "Gradient boosting"}  # fmt: skip
+
+
+class Judged:
+    """As much of a report as is remembered."""
+
+    metric = "accuracy"
+
+    def __init__(self, *verdicts: dict[str, Any]) -> None:
+        self.verdicts = verdicts
+
+
+def test_rankings_are_held_against_what_training_brought(home: Home) -> None:
+    store = open_store(home)
+    assert evidence.track(store) is None
+    for k, name in enumerate("abc"):
+        store.remember("ranking", f"d|{name}", {"dataset": "d", "source": name, "mean_rank": k + 1.0, "rank": k + 1})
+    set_of = dataset("text", id="d" * 16)
+    made = set_of.model_copy(update={"id": "d"})
+    evidence.keep_outcome(store, Judged(verdict("a", 0.3), verdict("b", 0.2), verdict("c", 0.1)), made)  # type: ignore[arg-type]
+    held = evidence.track(store)
+    assert held and held.tau == pytest.approx(1) and held.datasets == 1 and "One dataset says little" in held.sentence()
+    evidence.keep_outcome(store, Judged(verdict("a", 0.0), verdict("b", 0.2), verdict("c", 0.3)), made)  # type: ignore[arg-type]
+    held = evidence.track(store)
+    assert held and held.tau == pytest.approx(-1)
+
+
+def test_harm_in_an_earlier_study_is_warned_of_before_the_next(home: Home) -> None:
+    store, notes = open_store(home), samples.add(home, "film-notes")
+    evidence.keep_outcome(store, Judged(verdict(MINILM.id, -0.1, "negative")), notes)  # type: ignore[arg-type]
+    study = Study(dataset=notes.id, sources=(MINILM.id,), strategies=("linear_probe",))
+    (problem,) = evidence.doubts(store, study)
+    assert problem.severity == "warning" and "was worse than the best control, Gradient boosting" in problem.what
+    assert not [one for one in studies.check(home, study) if one.severity == "error"]
+    evidence.keep_outcome(store, Judged(verdict(MINILM.id, 0.1)), notes)  # type: ignore[arg-type]
+    assert not evidence.doubts(store, study)

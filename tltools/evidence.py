@@ -1,0 +1,107 @@
+"""What this installation has learnt of source models before a run: rankings, earlier verdicts, and how well the
+rankings held."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tltools.judging import ranking
+from tltools.records import Dataset, Problem, Report, Study
+from tltools.store import Store
+
+Row = Mapping[str, Any]
+
+KEPT = ("loo_ridge", "knn", "logme", "h_score")  # the scores that are combined, each on two sets of features
+HARM = {"negative", "leaning_negative"}
+
+
+@dataclass(frozen=True)
+class Track:
+    """How well rankings ordered sources as training did, on this installation."""
+
+    tau: float  # weighted Kendall's tau, mean over the datasets: 1 = the same order, 0 = none
+    low: float  # 90 % interval over datasets
+    high: float
+    datasets: int  # with at least two sources that were both ranked and trained
+
+    def sentence(self) -> str:
+        few = " One dataset says little." if self.datasets == 1 else ""
+        number = "1 dataset" if self.datasets == 1 else f"{self.datasets} datasets"
+        return (
+            f"How well rankings held here: they ordered sources as training did with a Kendall tau of {self.tau:.2f} "
+            f"(90 % interval {self.low:.2f} to {self.high:.2f}, {number}; 1 is the same order, 0 none).{few}"
+        ).replace("-", "−")
+
+
+def rankings(store: Store, dataset_id: str) -> dict[str, Row]:
+    """What the last ranking of a dataset said, by source."""
+    found = [fact for fact in store.memories("ranking") if fact.get("dataset") == dataset_id]
+    return {str(row["source"]): row for row in found}
+
+
+def tables(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """The scores that are combined, each over all rows; nan where a row lacks one."""
+    names = [name + suffix for name in KEPT for suffix in ("", "_layers")]
+    table = {name: [math.nan if row.get(name) is None else float(row[name]) for row in rows] for name in names}
+    return {name: values for name, values in table.items() if not all(map(math.isnan, values))}
+
+
+def agreement(rows: Sequence[Row]) -> float:
+    """Mean Kendall tau between the scores of ranked sources; nan for fewer than two."""
+    return ranking.agreement(tables([row for row in rows if "problem" not in row]))
+
+
+def keep_outcome(store: Store, report: Report, dataset: Dataset) -> None:
+    """Remembers what the best transfer arm of each source came to at the most labels of a judged study."""
+    most = max((row["n_train"] for row in report.verdicts), default=0)
+    for source in dict.fromkeys(row["source"] for row in report.verdicts):
+        rows = [row for row in report.verdicts if row["source"] == source and row["n_train"] == most]
+        if rows:
+            best = max(rows, key=lambda row: float(row["gain"]))
+            keys = ("source", "strategy", "title", "n_train", "gain", "low", "high", "verdict", "against_title")
+            fact = {key: best[key] for key in keys} | {"dataset": dataset.id, "metric": report.metric}
+            store.remember("realised", f"{dataset.id}|{source}", fact)
+
+
+def track(store: Store) -> Track | None:
+    """How rankings held against realised gains; None where no dataset has two sources both ranked and trained."""
+    gains = {(row["dataset"], row["source"]): float(row["gain"]) for row in store.memories("realised")}
+    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in store.memories("ranking"):
+        gain = gains.get((row.get("dataset"), row["source"]))
+        if gain is not None and row.get("mean_rank") is not None:
+            pairs[row["dataset"]].append((-float(row["mean_rank"]), gain))
+    history = [tuple(zip(*of_one, strict=True)) for of_one in pairs.values() if len(of_one) > 1]
+    tau, low, high = ranking.track_record(history)  # type: ignore[arg-type]
+    return None if math.isnan(tau) else Track(tau, low, high, len(history))
+
+
+def warnings(store: Store, dataset_id: str) -> dict[str, tuple[str, ...]]:
+    """Sentences by source where the evidence speaks of negative transfer before a run: the ranking held the source's
+    features against the classical control, or an earlier study of this dataset found harm."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for source, row in rankings(store, dataset_id).items():
+        found[source] += row.get("doubts") or ()
+    for row in store.memories("realised"):
+        if row["dataset"] == dataset_id and row["verdict"] in HARM:
+            sure = "was worse" if row["verdict"] == "negative" else "was probably worse"
+            found[row["source"]].append(
+                f"Negative transfer before: in the last study of these rows its best strategy {sure} than the best "
+                f"control, {row['against_title']}, with {row['n_train']:,} labels."
+            )
+    return {source: tuple(said) for source, said in found.items() if said}
+
+
+def doubts(store: Store, study: Study) -> list[Problem]:
+    """The warnings of a study's sources, as problems that keep nothing from running."""
+    known = warnings(store, study.dataset)
+    remedy = "Keep the classical control, and read the verdict with this in mind."
+    return [
+        Problem(severity="warning", where=f"source {source}", what=what, remedy=remedy)
+        for source in study.sources
+        for what in known.get(source, ())
+    ]
