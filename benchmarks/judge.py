@@ -74,8 +74,8 @@ def together(
 
     "coverage" of the 95 % intervals; "error" and "power": comparisons called positive (not corrected for their number)
     at a true gain of the margin and of 0.05; "oracle": power of one who knows the standard errors, at "together"'s
-    error, where draws of all arms differ alike; "family": studies with a single false far verdict at the margin, and "decided": comparisons called positive
-    at 0.05, both by Holm.
+    error, where draws of all arms differ alike; "family": studies with a single false far verdict at the margin, and
+    "decided": comparisons called positive at 0.05, both by Holm.
     """
     rng, counts = np.random.default_rng(seed), {way: defaultdict[str, float](float) for way in ("alone", "together")}
     gains: dict[float, list[list[float]]] = {MARGIN: [], 0.05: []}
