@@ -16,7 +16,7 @@ from tltools import datasets, reports, studies
 from tltools.artifacts import building
 from tltools.home import Home, write_json
 from tltools.records import Dataset, Refusal, Report, Split, Study, Trial
-from tltools.reports import views
+from tltools.reports import copies, groups, views
 from tltools.store import Store, open_store
 from tltools.tasks import tasks
 
@@ -262,6 +262,43 @@ def test_groups_come_with_gaps_their_movement_and_a_warning_about_small_ones(fin
     assert all(row.get("too_few") for row in report.groups if row["group"] == "tiny")
 
 
+def test_each_group_has_its_rates_and_its_over_confidence(home: Home, finished: tuple[Dataset, Report]) -> None:
+    dataset, report = finished
+    sex = datasets.rows(home, dataset.id)["sex"]
+    arm = next(a for a in report.arms if a["strategy"] == "classical" and a["fraction"] == 1.0)
+    cards = [pd.read_parquet(home.trials / trial / "predictions.parquet") for trial in arm["trials"]]
+    group = sex.iloc[0]
+    inside = [card[sex.loc[card["row"]].to_numpy() == group] for card in cards]
+    second = dataset.classes[1]
+    said = np.array([(one["p_1"] > one["p_0"]).to_numpy() for one in inside])
+    truth = (inside[0]["truth"] == second).to_numpy()
+    sure = np.array([one[["p_0", "p_1"]].max(axis=1).to_numpy() for one in inside])
+    expected = {
+        "selection_rate": said.mean(), "true_positive_rate": said[:, truth].mean(),
+        "false_positive_rate": said[:, ~truth].mean(), "accuracy": (said == truth).mean(),
+        "overconfidence": (sure - (said == truth)).mean(),
+    }  # fmt: skip
+    (line,) = [
+        one for one in groups.side_by_side(report, "sex") if (one["group"], one["title"]) == (group, arm["title"])
+    ]
+    assert set(line["metrics"]) == set(expected) and line["n"] == len(inside[0])
+    for name, value in expected.items():
+        found, low, high = line["metrics"][name]
+        assert found == pytest.approx(value, abs=1e-6) and low <= found <= high, name
+
+
+def test_what_fairness_costs_names_the_arms_that_none_beats_in_both(finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    points = groups.frontier(report, "sex")
+    assert len(points) == 4 and {point["kind"] for point in points} == {"transfer", "control"}
+    for one in points:
+        beaten = any(other["score"] > one["score"] and other["gap"] < one["gap"] for other in points)
+        assert one["best"] != beaten
+    assert max(points, key=lambda point: point["score"])["best"] and min(points, key=lambda point: point["gap"])["best"]
+    page = reports.html(report)
+    assert "equalised odds difference" in page and "true positive rate" in page
+
+
 def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tuple[Dataset, Report]) -> None:
     dataset, report = finished
     trial = views.draw_zero(report, "bundled/minilm-l6", "linear_probe")
@@ -319,3 +356,33 @@ def test_a_report_of_forty_arms_and_four_shares_takes_less_than_five_seconds(
     report = reports.judge(home, store, key)
     seconds = time.perf_counter() - started
     assert len(report.arms) == 160 and seconds < 5, seconds
+
+
+def test_scores_are_told_with_and_without_test_rows_that_are_copies(home: Home, store: Store, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"word{k}" for k in range(400)]
+    texts = [" ".join(rng.choice(words, 12)) for _ in range(260)]
+    parts = ["train"] * 200 + ["test"] * 60
+    texts[200:215] = texts[:15]  # fifteen test rows stand in the training rows, too
+    table = pd.DataFrame({"text": texts, "y": [("no", "yes")[k % 2] for k in range(260)], "split": parts})
+    table.to_csv(tmp_path / "copies.csv", index=False)
+    dataset = datasets.add(home, tmp_path / "copies.csv", target="y", inputs=["text"])
+    study = study_of(dataset, fractions=(1.0,))
+    report = reports.judge(home, store, make(home, dataset, study))
+    _, split = studies.split_of(home, study)
+    twins = copies.leaked(home, dataset, split)
+    assert len(twins) == 15 and any("15 of 60 test rows have a near copy" in one.what for one in report.problems)
+    for arm in report.arms:
+        scores = []
+        for trial in arm["trials"]:
+            card = pd.read_parquet(home.trials / trial / "predictions.parquet")
+            card = card[~card["row"].isin(twins)]
+            hits = card["truth"] == np.where(card["p_1"] > card["p_0"], "yes", "no")
+            scores.append(hits.groupby(card["truth"]).mean().mean())
+        assert arm["score_without_copies"] == pytest.approx(np.mean(scores))
+
+
+def test_without_copies_nothing_is_said_of_them(finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    assert all(arm["score_without_copies"] is None for arm in report.arms)
+    assert not any("near copy" in problem.what for problem in report.problems)

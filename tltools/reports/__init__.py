@@ -12,7 +12,7 @@ import numpy as np
 from tltools import datasets, evidence, studies
 from tltools.home import Home, write_bytes, write_json
 from tltools.records import Dataset, Problem, Report, Split, Study, refuse
-from tltools.reports import figures, groups, labels, words
+from tltools.reports import copies, figures, groups, labels, words
 from tltools.reports.cards import export_card as export_card
 from tltools.reports.cards import trial_card as trial_card
 from tltools.reports.early import Stopped, stopped
@@ -84,7 +84,8 @@ def _report(
     sizes = _labels(home, dataset, split, found)
     names = titles(found.cells.values())
     judged = figures.judge_all(found, margin)
-    arms = figures.arm_rows(found, names, sizes, margin)
+    twins = copies.leaked(home, dataset, split)
+    arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), twins)
     verdicts = figures.verdict_rows(judged, names, sizes, margin)
     again = labels.curve_replicates(found)
     saved = labels.saved_rows(found, again, names, sizes)
@@ -111,7 +112,12 @@ def _report(
         ranking=tuple(map(_clean, _ranking(store, study, dataset))),
         groups=tuple(map(_clean, by_group)),
         cost=_clean(_cost(store, study_id, cards)),
-        problems=(*found.problems, *_problems(home, store, study, dataset, split, found), *few),
+        problems=(
+            *found.problems,
+            *_problems(home, store, study, dataset, split, found),
+            *copies.problems(found, arms, twins),
+            *few,
+        ),
         headline=words.headline(verdicts, arms, metric),
         sentences=tuple(told),
         name=study.name or dataset.name,

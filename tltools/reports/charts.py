@@ -92,12 +92,12 @@ def lines(series: Sequence[Mapping[str, Any]], factor: float, unit: str) -> str:
     return _svg(parts, max(height, 30 + 18 * len(series)), f"Score against labels; at the most labels: {said}")
 
 
-def scatter(points: Sequence[Row], factor: float, unit: str, across: str) -> str:
-    """Score against a cost (log): points are {"title", "kind", "x", "score"}."""
-    points = [point for point in points if point["x"] and point["x"] > 0]
+def scatter(points: Sequence[Row], factor: float, unit: str, across: str, *, log: bool = True) -> str:
+    """Score against a cost, by its logarithm or as it is: points are {"title", "kind", "x", "score"}."""
+    points = [point for point in points if point["x"] is not None and (point["x"] > 0 or not log)]
     if not points:
         return ""
-    xs, values = [math.log10(p["x"]) for p in points], [factor * p["score"] for p in points]
+    xs, values = [math.log10(p["x"]) if log else p["x"] for p in points], [factor * p["score"] for p in points]
     x0, x1, low, high = min(xs), max(xs), min(values), max(values)
     right, bottom = WIDTH - 210, 230
 
@@ -112,10 +112,9 @@ def scatter(points: Sequence[Row], factor: float, unit: str, across: str) -> str
         f'<text class="tick" x="52" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
         for t in ticks(low, high)
     ]
-    for power in range(math.ceil(x0), math.floor(x1) + 1):
-        parts.append(
-            f'<text class="tick" x="{x(power):.1f}" y="{bottom + 18}" text-anchor="middle">{10**power:,g}</text>'
-        )
+    for at in range(math.ceil(x0), math.floor(x1) + 1) if log else ticks(x0, x1):
+        said = f"{10**at if log else at:,g}"
+        parts.append(f'<text class="tick" x="{x(at):.1f}" y="{bottom + 18}" text-anchor="middle">{said}</text>')
     for k, (point, at, value) in enumerate(zip(points, xs, values, strict=True)):
         hollow = " hollow" if point["kind"] == "control" else ""
         parts.append(f'<circle class="dot{hollow}" cx="{x(at):.1f}" cy="{y(value):.1f}" r="5"/>')

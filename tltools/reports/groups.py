@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from tltools.judging import fairness
-from tltools.records import Problem
+from tltools.judging.fairness import Share as Rate
+from tltools.records import Problem, Report
 from tltools.reports.figures import paired
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
 
 REPLICATES = 300
+RATED = 8  # classes up to which each has its rates by group
+ODDS = "equalized_odds_difference"
 
 
 def group_rows(
@@ -21,8 +25,8 @@ def group_rows(
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Rows at the largest share for every arm and sensitive column, and for all columns together.
 
-    `kind` of a row: "score" (one group), "gap" (largest difference between groups), "moved" (an arm's gap less that of
-    the best control: the bias-transfer delta, with a verdict: positive = wider).
+    `kind` of a row: "score" (a metric of one group, see `_score_rows`), "gap" (largest difference between groups),
+    "moved" (an arm's gap less that of the best control: the bias-transfer delta, with a verdict: positive = wider).
     """
     shares = found.shares()
     if not sensitive or not shares:
@@ -55,7 +59,7 @@ def _rows(
     best = max(controls.values(), key=lambda cell: float(cell.scores().mean())) if controls else None
     made: list[dict[str, Any]] = []
     for arm, cell in cells.items():
-        made += _score_rows(found, cell, column, groups, bool(classes))
+        made += _score_rows(found, cell, column, groups, classes)
         if not classes or len(set(groups[kept])) < 2:
             continue
         said, truth = np.stack([cell.said[draw] for draw in cell.draws])[:, kept], found.truth[kept]
@@ -77,16 +81,33 @@ def _moved_rows(
     return [_gap_row(cell.arm, column, "moved", gap, int(kept.sum())) | {"against": best.arm.strategy} for gap in moved]
 
 
-def _score_rows(found: Readings, cell: Cell, column: str, groups: Any, has_classes: bool) -> list[dict[str, Any]]:
-    """Share of rows that are right in each group; for numbers the mean absolute error."""
+def _score_rows(found: Readings, cell: Cell, column: str, groups: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """For each group the share of rows that are right (numbers: mean absolute error), how much surer the model is than
+    it is right, and the rates of each class: of two classes those of the second, of more than `RATED` none."""
     said = np.stack([cell.said[draw] for draw in cell.draws])
-    scores = (said == found.truth).astype(np.float64) if has_classes else np.abs(said - found.truth)
-    metric = "accuracy" if has_classes else "mae"
+    if not classes:
+        return _by_group(cell.arm, column, "mae", fairness.by_group(np.abs(said - found.truth), groups))
+    right = (said == found.truth).astype(np.float64)
+    sure = np.stack([cell.sure[draw] for draw in cell.draws])
+    made = _by_group(cell.arm, column, "accuracy", fairness.by_group(right, groups))
+    made += _by_group(cell.arm, column, "overconfidence", fairness.by_group(sure - right, groups))
+    for code in () if len(classes) > RATED else range(len(classes)) if len(classes) > 2 else (1,):
+        picked, of = (said == code).astype(np.float64), found.truth == code
+        name = "" if len(classes) == 2 else f" of {classes[code]}"
+        for metric, rows in (
+            ("selection_rate", np.ones(len(of), bool)), ("true_positive_rate", of), ("false_positive_rate", ~of),
+        ):  # fmt: skip
+            rates = fairness.by_group(picked[:, rows], groups[rows])
+            made += _by_group(cell.arm, column, f"{metric}{name}", rates)
+    return made
+
+
+def _by_group(arm: ArmKey, column: str, metric: str, rates: dict[str, Rate]) -> list[dict[str, Any]]:
     return [
-        _base(cell.arm, column, "score")
-        | {"group": group, "metric": metric, "score": share.value, "low": share.low, "high": share.high}
-        | {"n": share.rows, "too_few": share.rows < fairness.SMALL}
-        for group, share in fairness.by_group(scores, groups).items()
+        _base(arm, column, "score")
+        | {"group": group, "metric": metric, "score": rate.value, "low": rate.low, "high": rate.high}
+        | {"n": rate.rows, "too_few": rate.rows < fairness.SMALL}
+        for group, rate in rates.items()
     ]
 
 
@@ -96,4 +117,51 @@ def _gap_row(arm: ArmKey, column: str, kind: str, gap: fairness.Gap, rows: int) 
 
 
 def _base(arm: ArmKey, column: str, kind: str) -> dict[str, Any]:
-    return {"column": column, "kind": kind, "source": arm.source, "strategy": arm.strategy}
+    return {"column": column, "kind": kind, "source": arm.source, "strategy": arm.strategy} | {
+        "knobs": json.loads(arm.knobs)
+    }
+
+
+def side_by_side(report: Report, column: str) -> list[dict[str, Any]]:
+    """The scores of one sensitive column, one line an arm and group: {"title", "group", "n": test rows, "metrics":
+    {name: (score, low, high)}}."""
+    made: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in report.groups:
+        if row["kind"] == "score" and row["column"] == column:
+            title = title_of(report, row)
+            line = made.setdefault(
+                (row["group"], title), {"title": title, "group": row["group"], "n": 0, "metrics": {}}
+            )
+            line["n"] = max(line["n"], row["n"])  # rates of a class are of fewer rows
+            line["metrics"][row["metric"]] = (row["score"], row["low"], row["high"])
+    return [made[key] for key in sorted(made, key=lambda key: -made[key]["n"])]
+
+
+def frontier(report: Report, column: str) -> list[dict[str, Any]]:
+    """What fairness costs: every arm at the most labels with its score, its equalised odds difference between the
+    groups of a column, and its seconds; `best`: no other arm has a better score and a smaller difference."""
+    made = []
+    for row in report.groups:
+        arm = _arm(report, row)
+        if arm and row["kind"] == "gap" and row["metric"] == ODDS and row["column"] == column:
+            keys = ("title", "kind", "score", "low", "high", "seconds")
+            gap = {"gap": row["score"], "gap_low": row["low"], "gap_high": row["high"]}
+            made += [{key: arm[key] for key in keys} | gap] if row["score"] is not None else []
+    return [
+        one | {"best": not any(other["score"] > one["score"] and other["gap"] < one["gap"] for other in made)}
+        for one in made
+    ]
+
+
+def title_of(report: Report, row: dict[str, Any]) -> str:
+    """How the arm of a row is called for people."""
+    arm = _arm(report, row)
+    return str(arm["title"]) if arm else f"{row['strategy']} ({row['source']})"
+
+
+def _arm(report: Report, row: dict[str, Any]) -> dict[str, Any] | None:
+    """The arm that a row of groups speaks of, at the most labels."""
+    most = max((arm["n_train"] for arm in report.arms), default=0)
+    keys = ("source", "strategy", "knobs")
+    same = (arm for arm in report.arms if arm["n_train"] == most and all(arm[k] == row.get(k) for k in keys))
+    return next(same, None)

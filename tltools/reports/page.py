@@ -8,7 +8,7 @@ from typing import Any
 
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Report
-from tltools.reports import charts, views, words, worst
+from tltools.reports import charts, groups, views, words, worst
 from tltools.reports.style import STYLE
 from tltools.tasks import Metric, tasks
 
@@ -27,7 +27,7 @@ def html(report: Report, home: Home | None = None) -> str:
         _classes(report, home) if home else "",
         worst.section(home, report) if home else "",
         _cost(report, metric),
-        _groups(report),
+        _groups(report, metric),
         _ranking(report),
         _risks(report),
         _method(report, metric),
@@ -221,29 +221,47 @@ def _cost(report: Report, metric: Metric) -> str:
     )
 
 
-def _groups(report: Report) -> str:
-    if not report.groups:
-        return ""
+def _groups(report: Report, metric: Metric) -> str:
+    parts = [_of_column(report, metric, column) for column in dict.fromkeys(row["column"] for row in report.groups)]
+    return "<h2>Groups of people</h2>" + "".join(parts) if parts else ""
 
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
 
-    rows = [
+def _of_column(report: Report, metric: Metric, column: str) -> str:
+    """What fairness costs, each group's figures, and the largest differences between groups."""
+    factor, _ = _factor(metric)
+    drawn = [row | {"x": 100 * row["gap"]} for row in groups.frontier(report, column)]
+    across = "equalised odds difference, points (left: fairer)"
+    picture = charts.scatter(drawn, factor, metric.title, across, log=False)
+    lines = groups.side_by_side(report, column)
+    names = list(dict.fromkeys(name for line in lines for name in line["metrics"]))
+    wide = [
+        [escape(line["group"]), escape(line["title"]), f"{line['n']:,}", *map(_rate, map(line["metrics"].get, names))]
+        for line in lines
+    ]
+    gaps = [
         [
-            escape(row["column"]),
-            escape(row["group"])
-            or {"gap": "largest difference", "moved": "less that of the best control"}[row["kind"]],
-            escape(f"{row['strategy']} ({row['source']})"),
+            escape(groups.title_of(report, row)),
+            {"gap": "largest difference", "moved": "less that of the best control"}[row["kind"]],
             escape(row["metric"].replace("_", " ")),
-            number(row["score"]),
-            f"{number(row['low'])} to {number(row['high'])}",
-            f"{row['n']:,}" + (" (too few)" if row.get("too_few") else ""),
+            _rate((row["score"], row["low"], row["high"])),
+            _chip(row["verdict"]) if row.get("verdict") else "",
         ]
         for row in report.groups
+        if row["column"] == column and row["kind"] != "score"
     ]
-    return "<h2>Groups of people</h2>" + _table(
-        ["Column", "Group", "Arm", "Metric", "Value", "95 % interval", "Rows"], rows, numbers=(4, 5, 6)
+    return (
+        f"<h3>{escape(column)}</h3>{f'<figure>{picture}</figure>' if picture else ''}"
+        + _table(["Group", "Arm", "Rows", *(name.replace("_", " ") for name in names)], wide, range(2, 3 + len(names)))
+        + (_table(["Arm", "What", "Metric", "Value (95 % interval)", "Wider?"], gaps, numbers=(3,)) if gaps else "")
     )
+
+
+def _rate(values: tuple[float | None, ...] | None) -> str:
+    if values is None or values[0] is None:
+        return "–"
+    value, low, high = values
+    interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return f"{value:.3f}{interval}".replace("-", "−")
 
 
 def _ranking(report: Report) -> str:

@@ -61,6 +61,7 @@ class Cell:
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
     values: dict[int, Array] = field(default_factory=dict)  # (M,) pseudo-values, higher is better
     said: dict[int, Array] = field(default_factory=dict)  # (M,) predicted codes, or numbers
+    sure: dict[int, Array] = field(default_factory=dict)  # (M,) probability of the predicted class
     ece: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -143,6 +144,7 @@ def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Datas
     if not own:
         cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
     if classes:
+        cell.sure[trial.draw] = outputs.max(1).astype(np.float32)
         cell.ece[trial.draw] = ece(outputs, truth)
 
 

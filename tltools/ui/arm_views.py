@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from tltools.records import Report
+from tltools.reports import groups as by_group
 from tltools.reports import views as tables
 from tltools.tasks import Metric
 from tltools.ui import charts, verdict_charts, widgets
 from tltools.ui.verdict_views import metric_of
-from tltools.ui.words import duration, short
+from tltools.ui.words import duration, esc, minus, short
 
 Row = Mapping[str, Any]
+GAP_WORDS = {
+    "positive": "▲ wider", "negative": "▼ narrower", "neutral": "● the same", "leaning_positive": "△ probably wider",
+    "leaning_negative": "▽ probably narrower", "not_enough_evidence": "? not enough evidence",
+}  # fmt: skip
 
 
 def cost(report: Report) -> None:
@@ -46,7 +51,7 @@ def cost(report: Report) -> None:
 def arms(report: Report) -> None:
     """Every arm at every share, to sort and download."""
     metric = metric_of(report)
-    frame = pd.DataFrame([_arm_row(row, metric) for row in report.arms])
+    frame = pd.DataFrame([_arm_row(row, metric) for row in report.arms]).dropna(axis=1, how="all")
     widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric))
     st.caption("Intervals here are of one score each; whether two arms differ, the verdicts say.")
 
@@ -56,18 +61,35 @@ def _arm_row(row: Row, metric: Metric) -> dict[str, Any]:
     others = {key: round(value, 4) for key, value in (row.get("metrics") or {}).items() if key != metric.key}
     return {
         "arm": row["title"], "kind": row["kind"], "labels": row["n_train"], "score": scale * row["score"],
-        "low": scale * row["low"], "high": scale * row["high"], "best set": bool(row["best_set"]),
-        "draws": row["draws"], "seconds a trial": row["seconds"],
+        "low": scale * row["low"], "high": scale * row["high"],
+        "without copies": _scaled(row.get("score_without_copies"), scale), "best set": bool(row["best_set"]),
+        "draws": row["draws"], "train": _scaled(row["train_score"], scale),
+        "validation": _scaled(row["validation_score"], scale), "over-fit by": _gap(row["train_gap"]),
+        "seconds a trial": row["seconds"],
         "peak MB": row["peak_mb"], "trained parameters": row["trainable_parameters"],
         **others, "source": row["source"], "strategy": row["strategy"],
     }  # fmt: skip
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else scale * value
+
+
+def _gap(gap: Sequence[float] | None) -> str:
+    """Training less validation score with its interval over draws."""
+    if not gap:
+        return "–"
+    mean, low, high = (100 * value for value in gap)
+    return minus(f"{mean:+.1f} ({low:.1f} to {high:.1f})")
 
 
 def _arm_columns(metric: Metric) -> dict[str, Any]:
     number, form = st.column_config.NumberColumn, "%.1f" if metric.unit == "share" else "%.4g"
     return {
         "score": number(metric.title, format=form), "low": number("95 % low", format=form),
-        "high": number("95 % high", format=form), "seconds a trial": number(format="%.2f"),
+        "high": number("95 % high", format=form), "train": number("train", format=form),
+        "validation": number("validation", format=form),
+        "without copies": number("without copies", format=form), "seconds a trial": number(format="%.2f"),
         "peak MB": number(format="%.0f"), "trained parameters": number(format="localized"),
         "best set": st.column_config.CheckboxColumn(help="Cannot be told apart from the best at this many labels"),
     }  # fmt: skip
@@ -94,17 +116,74 @@ def learning(report: Report) -> None:
 
 
 def groups(report: Report) -> None:
-    """Scores per group, the gaps, and how each arm moved them."""
+    """By sensitive column: what fairness costs, each group's figures, the gaps, and how each arm moved them."""
     if not report.groups:
         st.markdown(
             "No groups were named. Choose columns under *Metric, margin, groups* on the strategy screen to see whether "
             "a source treats groups differently."
         )
         return
-    frame = pd.DataFrame([dict(row) for row in report.groups])
-    words = {"score": "Score by group", "gap": "Largest gap between groups", "moved": "How transfer moved the gap"}
-    for kind, title in words.items():
-        part = frame[frame["kind"] == kind].dropna(axis=1, how="all").drop(columns=["kind"])
-        if not part.empty:
-            st.subheader(title, anchor=False)
-            widgets.table(part, title, f"groups_{kind}")
+    for k, column in enumerate(dict.fromkeys(str(row["column"]) for row in report.groups)):
+        st.subheader(f"By {esc(column)}", anchor=False)
+        _frontier(report, column, k)
+        lines = by_group.side_by_side(report, column)
+        frame = pd.DataFrame([
+            {"group": line["group"], "arm": line["title"], "rows": line["n"]}
+            | {_metric(name): _rate(values) for name, values in line["metrics"].items()}
+            for line in lines
+        ])  # fmt: skip
+        widgets.table(frame, f"Figures of each group by {column}", f"groups_{k}")
+        st.caption(
+            "Over-confidence: how much surer the model is than it is right. Groups of fewer than 30 test rows are "
+            "shown, but left out of the gaps."
+        )
+        _gaps(report, column, k)
+
+
+def _frontier(report: Report, column: str, k: int) -> None:
+    """Score against the gap between groups: what fairness costs."""
+    points = by_group.frontier(report, column)
+    if len(points) > 1:
+        metric, frame = metric_of(report), pd.DataFrame(points)
+        chart = verdict_charts.frontier(frame, metric, charts.palette())
+        named = ", ".join(frame.loc[frame["best"], "title"])
+        alt = f"{metric.title} against the equalised odds difference by {column}; best: {named}"
+        charts.show(chart, alt, f"frontier_{k}", frame)
+        st.caption(
+            "Up: more right. Left: groups are treated more alike. Larger: slower. On the line nobody beats both."
+        )
+
+
+def _gaps(report: Report, column: str, k: int) -> None:
+    """The largest differences between groups, and by how much an arm's is wider than that of the best control."""
+    moved = {
+        (by_group.title_of(report, row), row["metric"]): row
+        for row in report.groups
+        if row["column"] == column and row["kind"] == "moved"
+    }
+    rows = []
+    for row in report.groups:
+        if row["column"] == column and row["kind"] == "gap":
+            title = by_group.title_of(report, row)
+            line = {"arm": title, "difference": _metric(row["metric"]), "value": _rate(_values(row))}
+            if than := moved.get((title, row["metric"])):
+                line["less that of the best control"] = _rate(_values(than))
+                line["wider than the control's?"] = GAP_WORDS.get(str(than.get("verdict")), "")
+            rows.append(line)
+    if rows:
+        widgets.table(pd.DataFrame(rows), f"Largest differences between groups by {column}", f"gaps_{k}")
+
+
+def _values(row: Row) -> tuple[float | None, ...]:
+    return row["score"], row["low"], row["high"]
+
+
+def _metric(name: str) -> str:
+    return name.replace("overconfidence", "over-confidence").replace("_", " ")
+
+
+def _rate(values: tuple[float | None, ...]) -> str:
+    value, low, high = values
+    if value is None:
+        return "–"
+    return minus(f"{value:.3f}" + (f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""))

@@ -122,6 +122,42 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
     return chart
 
 
+def frontier(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.Figure:
+    """Score against the gap between groups with both intervals; a line joins the arms that none beats in both."""
+    scale = 100.0 if metric.unit == "share" else 1.0
+    unit = " (%)" if metric.unit == "share" else ""
+    chart = figure(colours, 380, x="equalised odds difference (points)", y=f"{metric.title}{unit}")
+    best = table[table["best"]].sort_values("gap")
+    line = {"color": colours.soft, "width": 1.5, "dash": "dot"}
+    chart.add_trace(go.Scatter(x=100 * best["gap"], y=scale * best["score"], mode="lines", line=line, showlegend=False,
+                               hoverinfo="skip"))  # fmt: skip
+    slowest = max(float(table["seconds"].fillna(0).max()), 1e-9)
+    for name, _, colour, rows in _arms(table, colours):
+        one = rows.iloc[0]
+        cost = float(one["seconds"]) if one["seconds"] == one["seconds"] and one["seconds"] is not None else 0.0
+        chart.add_trace(
+            go.Scatter(
+                x=[100 * one["gap"]], y=[scale * one["score"]], mode="markers+text", text=[plain(name)],
+                textposition="top center", textfont={"size": 11, "color": colours.soft}, showlegend=False,
+                error_x=_error(100, one["gap"], one["gap_low"], one["gap_high"], colour),
+                error_y=_error(scale, one["score"], one["low"], one["high"], colour),
+                marker={"size": 9 + 13 * math.sqrt(cost / slowest), "color": colour,
+                        "symbol": "circle" if one["kind"] == "transfer" else "diamond-open"},
+                hovertemplate=f"<b>{plain(name)}</b><br>gap %{{x:.1f}} points<br>%{{y:.4g}}<br>{cost:.3g} s a trial"
+                "<extra></extra>",
+            )
+        )  # fmt: skip
+    return chart
+
+
+def _error(scale: float, value: float, low: float | None, high: float | None, colour: str) -> dict[str, Any]:
+    """Error bars of a point; a resampled gap can lie above the one seen, whose bar then ends there."""
+    if low is None or high is None:
+        return {}
+    up, down = max(high - value, 0.0), max(value - low, 0.0)
+    return {"array": [scale * up], "arrayminus": [scale * down], "color": colour, "thickness": 1, "width": 0}
+
+
 def learning(table: pd.DataFrame, colours: Palette) -> go.Figure:
     """Training (dotted) and validation loss by epoch of the trials given; table: name, epoch, train_loss, ..."""
     chart = figure(colours, 330, x="epoch", y="loss")
