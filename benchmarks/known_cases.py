@@ -73,7 +73,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "heart": {
         "dataset": "heart/hungarian.csv", "target": "heartDisDiagnosis", "after": "heart-source",
-        "strategies": ["linear_probe", "full_finetune"], "controls": ["scratch", "random_frozen", "classical"],
+        "strategies": ["boosted_continuation", "linear_probe", "full_finetune"],
+        "controls": ["scratch", "random_frozen", "classical"],
         "per_class": [10, 40], "draws": 5,
     },
     "student-por": {

@@ -47,7 +47,7 @@ def codes(table: pd.DataFrame) -> np.ndarray:
 @pytest.fixture(scope="module")
 def tuned(table: pd.DataFrame, codes: np.ndarray) -> Any:
     """Makes a training over pairs of the first rows."""
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     backbone = TabularBackbone(SOURCE)
     backbone.fit_items(table, np.arange(N))
 

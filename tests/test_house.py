@@ -15,14 +15,14 @@ HEAVY = {"torch", "torchvision", "timm", "transformers", "peft"}
 
 # the floor of every module and room below tltools; imports go down, never up, never sideways between rooms
 FLOORS = {
-    "records": 0, "home": 0, "registry": 0,
+    "records": 0, "home": 0, "registry": 0, "fits": 0,
     "schema": 1, "holders": 1, "ledgers": 1, "store": 1, "tickets": 1, "failures": 1, "artifacts": 1, "hub": 1,
     "sound": 1, "kmers": 1,
     "entities": 1, "places": 1, "languages": 1, "answers": 1, "label_sets": 1,
     "formats": 2, "modalities": 2, "tasks": 2, "strategies": 2, "providers": 2, "judging": 2,
     "drafts": 3, "datasets": 3, "splits": 3, "readings": 3, "profiles": 3, "targets": 3, "samples": 3, "sources": 3,
     "studies": 3, "study_files": 3, "first_studies": 3, "trials": 3, "plans": 3, "rates": 3, "costs": 3, "reports": 3,
-    "augmentation": 3, "overlays": 3, "mismatches": 3, "evidence": 3,
+    "augmentation": 3, "overlays": 3, "mismatches": 3, "evidence": 3, "matching": 3,
     "engine": 4, "ui": 4, "backends": 4,
     "supervise": 5, "worker": 5, "commands": 5, "cli": 5, "__main__": 5, "doctor": 5,
 }  # fmt: skip

@@ -43,6 +43,9 @@ class NotingKit:
     def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         return (self._outcome(trial, "classical", None) for trial in trials)
 
+    def boost(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        return (self._outcome(trial, "boost", {}) for trial in trials)
+
     def stages(self, trial: Trial) -> int:
         return self.count
 
@@ -85,7 +88,7 @@ def test_the_layout_has_a_rate_for_every_stage_and_frozen_ones_below_trained_one
     strategy: Strategy, stages: int
 ) -> None:
     layout = strategy.layout(stages, defaults(strategy))
-    if not strategy.needs_source:
+    if not strategy.needs_source or strategy.continues:
         assert layout.rates == ()
         return
     assert len(layout.rates) == stages
@@ -143,7 +146,7 @@ def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
         "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro",
-        "group_thresholds", "frozen_transformer",
+        "group_thresholds", "frozen_transformer", "boosted_continuation",
     }  # fmt: skip
     assert {s.key for s in ALL if s.kind == "control"} == {
         "scratch",

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 
 from tltools import datasets, evidence, first_studies, reports, sources, studies
 from tltools.backends import local
+from tltools.fits import Match
 from tltools.home import Home, write_bytes
 from tltools.records import Job, Refusal, Report, Study, refuse
 from tltools.store import Store, open_store
@@ -79,6 +81,7 @@ def sources_list(home: Home, options: Namespace) -> Answer:
         ]
         place = f"rank {row['rank']}" if row and row.get("rank") else ""
         lines.append(f"{'fits' if cell.fits else 'no  '} {place:8} {cell.source:50} {' '.join(filter(None, said))}")
+        lines += columns(cell.columns)
     held = evidence.track(store)
     answer = {"dataset": dataset.id, "sources": entries, "agreement": _known(evidence.agreement([*ranked.values()]))}
     return 0, answer | {"track_record": held and asdict(held)}, lines + ([held.sentence()] if held else [])
@@ -125,6 +128,12 @@ def plan(home: Home, options: Namespace) -> Answer:
     guess = studies.estimate(home, open_store(home), study)
     answer["estimate"] = guess.model_dump()
     answer["trials"] = [trial.model_dump(mode="json", exclude={"study"}) for trial in studies.expand(home, study)]
+    dataset = datasets.get(home, study.dataset)
+    for name in study.sources:
+        cell = sources.fit(home, sources.get(home, name), dataset, changes=study.columns.get(name))
+        if cell.columns:
+            answer.setdefault("columns", {})[name] = [match.model_dump() for match in cell.columns]
+            lines += [f"columns of {name}: {cell.why}", *columns(cell.columns)]
     lines += [
         f"{guess.trials} trials, {guess.sealed} of them finished already",
         f"about {duration(guess.seconds)} ({duration(guess.seconds_low)} to {duration(guess.seconds_high)}), "
@@ -279,6 +288,11 @@ def table(found: Report) -> list[str]:
         )
     lines.append(f"study {found.study}")
     return lines
+
+
+def columns(matches: Sequence[Match]) -> list[str]:
+    """How columns of a dataset are matched with those of a source's table, one a line."""
+    return [f"        {m.column:28} {m.source or '(new)':28} {100 * m.sure:3.0f} %  {m.why}" for m in matches]
 
 
 def duration(seconds: float | None) -> str:

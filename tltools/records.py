@@ -142,17 +142,9 @@ class Source(Record):
     sha256: str | None = None  # of the weights file
     trained_on: str | None = None  # dataset id, for own/ sources
     options: dict[str, Any] = {}  # extra arguments of the builder (timm: pad_type, bn_eps)
-
-
-class Fit(Record):
-    """One cell of source model x dataset: fits, or why not, and the nearest that does."""
-
-    source: str
-    fits: bool
-    why: str
-    instead: str | None = None
-    warnings: tuple[str, ...] = ()
-    new_input: bool = False  # True: only through a new input layer, so for strategies that train one
+    task: str | None = None  # key of the source task, for own/ sources
+    columns: dict[str, str] = {}  # own/ tables, for a dataset: its column -> the source's that it takes over from
+    continues: bool = False  # own/ tables, for a dataset: of the same task, and no class is new to it
 
 
 # --- studies ----------------------------------------------------------------------------------------------------
@@ -221,6 +213,7 @@ class Study(Record):
     margin: float = 0.01
     group: str | None = None
     sensitive: tuple[str, ...] = ()
+    columns: dict[str, dict[str, str | None]] = {}  # own/ table -> changes to the matches: column -> its, or none
     budget: Budget = Budget()
     seed: int = 0
     name: str | None = None

@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tltools import datasets, mismatches
+from tltools import datasets, matching, mismatches
 from tltools.artifacts import building, sealed
+from tltools.fits import Fit, Match
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
-from tltools.records import Dataset, Fit, Problem, Refusal, Source, refuse
+from tltools.records import Dataset, Problem, Refusal, Source, refuse
 from tltools.tasks import tasks
 
 NOBODY: Told = lambda done, total: None  # noqa: E731
@@ -42,11 +43,11 @@ def search(home: Home, query: str) -> list[Source]:
     return [source for source in {source.id: source for source in found}.values() if source.id not in known]
 
 
-def get(home: Home, source_id: str, dataset: Dataset | None = None) -> Source:
-    """Returns a source's card; with a dataset, as it serves its rows.
+def get(home: Home, source_id: str, dataset: Dataset | None = None, changes: matching.Changes | None = None) -> Source:
+    """Returns a source's card; with a dataset, as it serves its rows, its columns matched and changed by a study.
 
     Raises:
-        Refusal: unknown; the nearest known ids are named.
+        Refusal: unknown; the nearest known ids are named. Or changes of columns that cannot be.
     """
     key = source_id.split("/")[0]
     if key not in providers() or "/" not in source_id:
@@ -54,7 +55,16 @@ def get(home: Home, source_id: str, dataset: Dataset | None = None) -> Source:
         remedy = f"Did you mean {near[0]}?" if near else "See `python -m tltools sources`."
         raise refuse(source_id, f"must start with one of {', '.join(k + '/' for k in providers())}.", remedy)
     card = providers()[key].card(home, source_id)
-    return card if dataset is None else serving(card, dataset)
+    if dataset is None or not knows_columns(card, dataset):
+        return card if dataset is None else serving(card, dataset)
+    pairs = {m.column: m.source for m in matching.between(home, card, dataset, changes) if m.source is not None}
+    same = card.task == dataset.task and set(dataset.classes) <= set(card.classes_seen)
+    return card.model_copy(update={"columns": pairs, "continues": same})
+
+
+def knows_columns(source: Source, dataset: Dataset) -> bool:
+    """Whether a source has learnt columns of a table, with which those of the dataset are matched."""
+    return source.family == "tabular" and source.provider == "own" and dataset.modality == source.reads
 
 
 def serving(source: Source, dataset: Dataset) -> Source:
@@ -76,15 +86,22 @@ def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
     return providers()[source.provider].fetch(home, source, told)
 
 
-def fits(home: Home, dataset: Dataset) -> list[Fit]:
-    """One cell for every listed source, those that fit first, installed before others, small before large."""
-    numbers = datasets.profile(home, dataset.id).numbers
-    found = [(source, fit(home, source, dataset, numbers)) for source in listing(home)]
+def fits(home: Home, dataset: Dataset, changes: Mapping[str, matching.Changes] | None = None) -> list[Fit]:
+    """One cell for every listed source, those that fit first, installed before others, small before large; changes of
+    matched columns by source."""
+    numbers, changes = datasets.profile(home, dataset.id).numbers, changes or {}
+    found = [(source, fit(home, source, dataset, numbers, changes.get(source.id))) for source in listing(home)]
     found.sort(key=lambda pair: (not pair[1].fits, pair[1].new_input, not pair[0].installed, pair[0].parameters or 0))
     return [cell for _, cell in found]
 
 
-def fit(home: Home, source: Source, dataset: Dataset, numbers: Mapping[str, float] | None = None) -> Fit:
+def fit(
+    home: Home,
+    source: Source,
+    dataset: Dataset,
+    numbers: Mapping[str, float] | None = None,
+    changes: matching.Changes | None = None,
+) -> Fit:
     """Says whether a source model can serve a dataset, or why not and what does instead.
 
     numbers: those of the dataset's profile, where they are known; what a source was not made for is read off them.
@@ -98,9 +115,17 @@ def fit(home: Home, source: Source, dataset: Dataset, numbers: Mapping[str, floa
         return Fit(source=source.id, fits=False, why=why, instead=_nearest(home, views))
     if numbers is None:
         numbers = datasets.profile(home, dataset.id).numbers
-    warnings = tuple(mismatches.found(source, dataset, numbers))
+    warnings, why = [*mismatches.found(source, dataset, numbers)], _why(source, dataset)
+    columns: tuple[Match, ...] = ()
+    if knows_columns(source, dataset):
+        columns = matching.between(home, source, dataset, changes)
+        if not any(match.source for match in columns):
+            why = f"knows no column of {dataset.name}: nothing of its table could be matched."
+            return Fit(source=source.id, fits=False, why=why, instead="bundled/table-net", columns=columns)
+        why, doubts = matching.told(columns, source.name.rpartition(" tuned on ")[2])
+        warnings += doubts
     new_input = source.reads == "frames"
-    return Fit(source=source.id, fits=True, why=_why(source, dataset), warnings=warnings, new_input=new_input)
+    return Fit(source=source.id, fits=True, why=why, warnings=tuple(warnings), columns=columns, new_input=new_input)
 
 
 def _why(source: Source, dataset: Dataset) -> str:

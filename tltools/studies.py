@@ -77,6 +77,8 @@ def propose(home: Home, dataset: Dataset, chosen: list[Source]) -> Study:
     labels = dataset.rows
     fractions = (0.1, 0.25, 0.5, 1.0) if labels >= 200 else (0.25, 0.5, 1.0)
     controls: tuple[str, ...] = ("scratch", "random_frozen", "classical") if usual or not chosen else ("classical",)
+    if any(source.continues and source.columns for source in chosen):
+        strategies = (*strategies, "boosted_continuation")
     entered = [sources.serving(source, dataset).reads == "frames" for source in chosen]
     if any(entered):  # a text model behind a new input layer has strategies and a control of its own
         strategies = ("frozen_transformer",) if all(entered) else (*strategies, "frozen_transformer")
@@ -131,12 +133,12 @@ def check(home: Home, study: Study) -> list[Problem]:
     chosen = []
     for source_id in study.sources:
         try:
-            source = sources.get(home, source_id, dataset)
+            source = sources.get(home, source_id, dataset, study.columns.get(source_id))
         except Refusal as refusal:
             problems += refusal.problems
             continue
         chosen.append(source)
-        cell = sources.fit(home, source, dataset)
+        cell = sources.fit(home, source, dataset, changes=study.columns.get(source_id))
         if not cell.fits:
             instead = f"Choose {cell.instead}." if cell.instead else "Choose another source."
             say("error", f"source {source_id}", cell.why, instead)
@@ -146,6 +148,8 @@ def check(home: Home, study: Study) -> list[Problem]:
             if strategy.needs_source and not trials.usable(strategy, source):
                 what = f"{trials.unusable(strategy, source)}; this arm is left out."
                 say("note", f"strategy {strategy.key}", what, "Choose another source for it.")
+    for name in [name for name in study.columns if name not in study.sources]:
+        say("error", f"columns of {name}", "are changed, but it is none of the sources.", "Leave them out.")
     transfer = [strategy for strategy, _ in arms if strategy.kind == "transfer" and strategy.needs_source]
     if transfer and chosen and not any(trials.usable(one, source) for one in transfer for source in chosen):
         what = f"must hold one that can work with {', '.join(source.id for source in chosen)}; none can."

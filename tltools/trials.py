@@ -12,7 +12,7 @@ from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy
 from tltools.tasks import tasks
 
-RECIPE_VERSION = 10  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 11  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dict[str, Any]]]:
@@ -60,7 +60,7 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Spl
     Raises:
         Refusal: as `arms`, or an unknown source.
     """
-    chosen = [sources.get(home, source_id, dataset) for source_id in study.sources]
+    chosen = [sources.get(home, name, dataset, study.columns.get(name)) for name in study.sources]
     shares: list[tuple[float | None, int | None]]
     if study.per_class is not None:
         shares = [(None, count) for count in sorted(set(study.per_class))]
@@ -83,7 +83,8 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Spl
 def usable(strategy: Strategy, source: Source) -> bool:
     """Whether a strategy can work with a source at all. An untrained source has nothing to probe or to transfer from
     but may be trained, which is how one's own source task is learnt."""
-    return source.reads in strategy.reads and source.family in strategy.families
+    able = source.reads in strategy.reads and source.family in strategy.families
+    return able and (not strategy.continues or (source.continues and bool(source.columns)))
 
 
 def unusable(strategy: Strategy, source: Source) -> str:
@@ -92,6 +93,8 @@ def unusable(strategy: Strategy, source: Source) -> str:
         return f"trains no new input layer, without which {source.id} cannot read these rows"
     if strategy.reads == ("frames",):
         return f"is for a text model that reads something else than texts, but {source.id} reads these rows as it is"
+    if strategy.continues and source.family in strategy.families:
+        return f"goes on from rows of the same task: {source.id} is no trial of yours on a table with these classes"
     return f"cannot work with {source.id} ({source.family})"
 
 
@@ -159,4 +162,5 @@ def identity(source: Source) -> list[Any]:
         source.std,
         source.max_length,
         source.options,
+        source.columns,
     ]

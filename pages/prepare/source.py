@@ -6,7 +6,7 @@ import streamlit as st
 
 from tltools import evidence, sources
 from tltools.tasks import tasks
-from tltools.ui import live, state, stepper, widgets
+from tltools.ui import column_views, live, state, stepper, widgets
 from tltools.ui import source_views as views
 from tltools.ui.words import esc
 
@@ -26,7 +26,8 @@ widgets.title(
 )
 chosen = state.sources()
 cards = {source.id: source for source in views.thinned(sources.listing(home), chosen)}
-cells = [cell for cell in sources.fits(home, dataset) if cell.source in cards]
+changes = column_views.changes(store, dataset, state.study())
+cells = [cell for cell in sources.fits(home, dataset, changes) if cell.source in cards]
 for extra in chosen:  # found by searching the hub
     if extra not in cards:
         cards[extra] = sources.get(home, extra)
@@ -84,6 +85,9 @@ elif jobs and jobs[0].result:
     views.trust(store, list(ranks.values()))
     views.depth(jobs[0].result.get("depth") or {})
 
+column_views.editors(
+    home, store, dataset, cells, [cards[id] for id in dict.fromkeys([*picked, *changes]) if id in cards], changes
+)
 views.why_not(cells, cards)
 views.add_own(home)
 if not home.offline:

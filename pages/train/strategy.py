@@ -6,7 +6,7 @@ import streamlit as st
 
 from tltools import datasets, evidence, studies
 from tltools.records import Refusal
-from tltools.ui import dataset_views, state, stepper, strips, study_draft, widgets
+from tltools.ui import column_views, dataset_views, state, stepper, strips, study_draft, widgets
 from tltools.ui import strategy_views as views
 from tltools.ui.words import esc
 
@@ -19,7 +19,8 @@ if dataset is None:
     widgets.title("What should be trained?")
     widgets.empty("First the data.", "pages/prepare/dataset.py", "Choose data")
     st.stop()
-picked, unknown = study_draft.chosen(home, state.sources(), dataset)
+changes = column_views.changes(store, dataset, opened)
+picked, unknown = study_draft.chosen(home, state.sources(), dataset, changes)
 if not picked:
     widgets.title("What should be trained?")
     widgets.problems(unknown)
@@ -49,6 +50,7 @@ study = begin.model_copy(
     update={
         "dataset": dataset.id,
         "sources": tuple(source.id for source in picked),
+        "columns": {source.id: changes[source.id] for source in picked if source.id in changes},
         "strategies": views.entries(chosen),
         "controls": views.entries(controls),
         "budget": begin.budget.model_copy(update={"minutes": minutes}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,7 +56,6 @@ class Backbone(nn.Module):
         self._rerun_stem = False  # True: of the stem only the exit is skipped, because blocks need its side branches
         self._dry_length: int | None = None
         self._prints: dict[int, str] = {}
-        self.carried: dict[str, Tensor] = {}  # tables: weights that wait for the table to be known
 
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         """Reads rows for a task of places from now on: pictures at another size if it can, texts with their words, up
@@ -73,6 +72,9 @@ class Backbone(nn.Module):
 
     def fit_items(self, items: Any, rows: np.ndarray) -> None:
         """Learns from the training rows what encoding needs; only tables need anything."""
+
+    def as_trial(self, card: Mapping[str, Any]) -> None:
+        """Takes the form that a trial's card tells of its network, before its weights are put in. Most have one."""
 
     def sample(self, rows: int, length: int) -> Batch:
         """A tiny batch for the dry run; `length` tokens where rows are sequences."""
@@ -304,12 +306,9 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
     backbone = load_backbone(home, base, init=init, seed=seed if init == "random" else int(card.get("init_seed", 0)))
     if init != "random":
         tensors = load_file(folder / "model.safetensors")
-        if base.family == "tabular":
-            prefix = "backbone."
-            backbone.carried = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        else:
-            load_changes(backbone, tensors)
-            generators.take(backbone, tensors)
+        backbone.as_trial(card)
+        load_changes(backbone, tensors)
+        generators.take(backbone, tensors)
     backbone.source = source
     return backbone
 

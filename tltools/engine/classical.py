@@ -20,6 +20,7 @@ from tltools.records import Dataset
 from tltools.tasks import Task
 
 FOLDS = 5  # of a cross-validation
+REFITTED = "not kept: refitted from its rows when needed"
 SMALL = 40  # rows below which a linear model stands in for trees
 
 
@@ -41,22 +42,20 @@ def pick(items: Any, rows: np.ndarray) -> Any:
     return items[rows] if isinstance(items, np.ndarray) else [items[i] for i in rows]
 
 
-class Control:
-    """A fitted control. `model` is a scikit-learn pipeline; None where all training rows are of one class."""
+class Fitted:
+    """What a trial without a network came to. `model` is scikit-learn's; None where all training rows are of the class
+    with the code `only`."""
 
-    def __init__(
-        self, dataset: Dataset, task: Task, train: Any, targets: np.ndarray, *, seed: int, was_read: bool = False
-    ) -> None:
-        """train: (n,) items; with `was_read` what `read` says of them, as then all that is to be predicted."""
-        self.kind = task.closed_form
-        self.width = task.width(dataset)
+    def __init__(self, dataset: Dataset, task: Task) -> None:
+        self.kind, self.width = task.closed_form, task.width(dataset)
         self.model: Any = None
         self.method, self.only = "the only class it saw", 0
-        if self.kind == "classes" and len(np.unique(targets)) < 2:
-            self.only = int(targets[0])
-            return
-        self.model, self.method = _pipeline(dataset.modality, targets, self.kind, seed, was_read)
-        self.model.fit(train, targets)
+
+    def one_class(self, targets: np.ndarray) -> bool:
+        """Whether there is nothing to fit, because all (n,) targets are of one class; it is remembered."""
+        alone = self.kind == "classes" and len(np.unique(targets)) < 2
+        self.only = int(targets[0]) if alone else 0
+        return alone
 
     def outputs(self, wanted: Any) -> np.ndarray:
         """Outputs (len(wanted), K) float32, as the task stores them."""
@@ -68,6 +67,19 @@ class Control:
         else:
             outputs[:, self.model.classes_] = self.model.predict_proba(wanted)
         return outputs
+
+
+class Control(Fitted):
+    """A fitted control; its model is a pipeline."""
+
+    def __init__(
+        self, dataset: Dataset, task: Task, train: Any, targets: np.ndarray, *, seed: int, was_read: bool = False
+    ) -> None:
+        """train: (n,) items; with `was_read` what `read` says of them, as then all that is to be predicted."""
+        super().__init__(dataset, task)
+        if not self.one_class(targets):
+            self.model, self.method = _pipeline(dataset.modality, targets, self.kind, seed, was_read)
+            self.model.fit(train, targets)
 
 
 def _pipeline(modality: str, targets: np.ndarray, kind: str | None, seed: int, was_read: bool) -> tuple[Any, str]:
@@ -125,18 +137,23 @@ def _each_label(model: Any, kind: str | None) -> Any:
 
 
 def _boosting(kind: str | None, rows: int, seed: int) -> Any:
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(Categories(), _each_label(trees(kind, rows, seed), kind))
+
+
+def trees(kind: str | None, rows: int, seed: int) -> Any:
     """Boosting that is hard to beat: small steps of shallow trees on half of the columns, so that few rows are not
     learned by heart."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.pipeline import make_pipeline
 
     chosen = HistGradientBoostingRegressor if kind == "number" else HistGradientBoostingClassifier
     balance = {"class_weight": "balanced"} if kind == "classes" else {}
-    boosted = chosen(
-        max_iter=120, learning_rate=0.05, max_depth=3 if rows < 1000 else 4, min_samples_leaf=min(10, rows // 10),
+    leaf = max(1, min(10, rows // 10))
+    return chosen(
+        max_iter=120, learning_rate=0.05, max_depth=3 if rows < 1000 else 4, min_samples_leaf=leaf,
         l2_regularization=1.0, max_features=0.5, categorical_features="from_dtype", random_state=seed, **balance,
     )  # fmt: skip
-    return make_pipeline(Categories(), _each_label(boosted, kind))
 
 
 class Categories:

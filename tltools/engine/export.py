@@ -21,7 +21,7 @@ from tltools.engine.backbone import Backbone
 from tltools.engine.dense import LEVELS
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.image_backbone import ImageBackbone, _takes_size
-from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone, slug
+from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel, WriterModel
 from tltools.home import Home, write_bytes, write_json
@@ -156,7 +156,7 @@ def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
         return facts | export_sounds.written(backbone, config, model.dataset.reading["seconds"], folder)
     assert isinstance(backbone, TabularBackbone)
     columns = {"numbers": backbone.numbers, "categories": backbone.categories}
-    return facts | {kind: {name: slug(name) for name in names} for kind, names in columns.items()} | {"blocks": BLOCKS}
+    return facts | {kind: list(names) for kind, names in columns.items()} | {"blocks": BLOCKS}
 
 
 def _text_facts(home: Home, model: NeuralModel | PlacesModel, backbone: TextBackbone, folder: Path) -> dict[str, Any]:

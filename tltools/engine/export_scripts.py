@@ -114,13 +114,15 @@ def norm(x, name):
 
 def features(rows):
     x = 0.0
-    for name, key in facts["numbers"].items():
-        own = {part: body[f"columns.numbers.{key}.{part}"] for part in ("mean", "scale", "vector", "bias", "missing")}
+    width = len(body["columns.norm.weight"])
+    vector, bias, missing = (body[f"columns.numbers.{part}"].view(-1, width) for part in ("vector", "bias", "missing"))
+    mean, scale = body["columns.numbers.mean"], body["columns.numbers.scale"]
+    for k, name in enumerate(facts["numbers"]):
         value = torch.tensor(pd.to_numeric(rows[name], errors="coerce").to_numpy("float32", na_value=np.nan))
-        standard = ((value.nan_to_num() - own["mean"]) / own["scale"]).clamp(-6, 6)[:, None]
-        x = x + torch.where(value.isfinite()[:, None], standard * own["vector"] + own["bias"], own["missing"])
-    for name, key in facts["categories"].items():
-        x = x + body[f"columns.categories.{key}.weight"][[slot(value) for value in rows[name]]]
+        standard = ((value.nan_to_num() - mean[k]) / scale[k]).clamp(-6, 6)[:, None]
+        x = x + torch.where(value.isfinite()[:, None], standard * vector[k] + bias[k], missing[k])
+    for k, name in enumerate(facts["categories"]):
+        x = x + body["columns.categories.weight"][[256 * k + slot(value) for value in rows[name]]]
     layers = [norm(x, "columns.norm")]
     for k in range(facts["blocks"]):
         wide, narrow = f"blocks.{k}.widen", f"blocks.{k}.narrow"

@@ -7,7 +7,7 @@ rows, and each becomes one vector in the place of a word's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,9 @@ class FrameBackbone(TextBackbone):
         """The new input layer."""
         assert isinstance(self.core, Entered), "fit_items or enter makes the input layer"
         return self.core.entry
+
+    def as_trial(self, card: Mapping[str, Any]) -> None:
+        self.enter(**card["frames"])
 
     def shape(self) -> dict[str, int]:
         """What `enter` must be told to make the same input layer again."""

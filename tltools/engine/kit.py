@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tltools import datasets, sources, studies
-from tltools.engine import adapters, classical, contrast, dense, heads, layouts, loop, outcomes, written
+from tltools import datasets, matching, sources, studies
+from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.checkpoints import Checkpoint
@@ -169,10 +169,13 @@ class EngineKit:
             fitted = classical.Control(self.dataset, self.task, train, targets, seed=_seed(trial), was_read=True)
             outputs = fitted.outputs(classical.pick(seen, place[self.test]))
             card = {
-                "method": fitted.method, "n_train": len(rows), "weights": "not kept: refitted from its rows when needed"
+                "method": fitted.method, "n_train": len(rows), "weights": classical.REFITTED
             }  # fmt: skip
             seconds = time.monotonic() - started + read
             yield Outcome(trial, self.test, outputs, {}, card, seconds, outcomes.peak_mb(), 0)
+
+    def boost(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        return (boosting.outcome(self, trial, _seed(trial)) for trial in trials)
 
     # --- shared parts -----------------------------------------------------------------------------------------------
 
@@ -195,7 +198,7 @@ class EngineKit:
         )
 
     def source(self, source_id: str) -> Source:
-        return sources.get(self.home, source_id, self.dataset)
+        return sources.get(self.home, source_id, self.dataset, self.study.columns.get(source_id))
 
     def backbone(self, source_id: str, init: Init, seed: int = 0) -> Backbone:
         """A source's backbone, never trained itself; random ones of other seeds are made anew each time."""
@@ -233,6 +236,11 @@ class EngineKit:
         one_a_draw = {(t.fraction, t.per_class, t.draw, t.seed): t for t in studies.expand(self.home, self.study)}
         drawn = [rows for trial in one_a_draw.values() for rows in self.draw(trial)]
         return np.unique(np.concatenate([*drawn, self.test]))
+
+    @functools.cached_property
+    def learnt_columns(self) -> list[matching.Column]:
+        """What a later study may compare of the table's columns, without the test rows."""
+        return matching.columns_of(self.view("tabular").iloc[self.labelled])
 
     @functools.cached_property
     def _groups(self) -> np.ndarray:

@@ -215,9 +215,10 @@ def some(items: Any, rows: Array) -> Any:
 
 def _candidates(ticket: Ticket, dataset: Dataset, named: Sequence[str] | None) -> list[Source]:
     if named:
-        return [sources.get(ticket.home, name) for name in dict.fromkeys(named)]
+        return [sources.get(ticket.home, name, dataset) for name in dict.fromkeys(named)]
     fitting = {fit.source for fit in sources.fits(ticket.home, dataset) if fit.fits and not fit.new_input}
-    found = [source for source in sources.listing(ticket.home) if source.installed and source.id in fitting]
+    listed = [source.id for source in sources.listing(ticket.home) if source.installed and source.id in fitting]
+    found = [sources.get(ticket.home, name, dataset) for name in listed]
     if not found:
         raise refuse("sources", "no installed source model fits this dataset.", "Add or download one.")
     return found

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from tltools import __version__
+from tltools import __version__, matching
 from tltools.artifacts import building_all
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.kit import EngineKit
@@ -124,6 +124,8 @@ def _write(kit: EngineKit, outcome: Outcome, folder: Path) -> dict[str, float]:
         frame.to_parquet(folder / "validation.parquet", index=False)
     if weights:
         save_file({name: np.asarray(value, order="C") for name, value in weights.items()}, folder / "model.safetensors")
+    if source is not None and source.family == "tabular":
+        matching.remember(folder, kit.learnt_columns)
     (folder / "card.json").write_bytes(json_bytes(plain(facts)))
     return metrics
 

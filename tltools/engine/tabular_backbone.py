@@ -1,16 +1,17 @@
-"""The tabular network: one encoder a column, found by the column's name; their sum goes through residual blocks.
+"""The tabular network: one encoder a column; their sum goes through residual blocks.
 
 A number enters as `standardised value x vector + bias`, a missing value as a vector of its own, a category as the
-vector of its hashed value (256 slots a column). Because encoders are keyed by column name and categories are hashed,
-a network pre-trained on one table carries over to another: columns with the same name keep their encoder and their
-statistics, new columns get fresh ones. The blocks are MLPs with pre-norm residuals (Gorishniy et al., arXiv
-2106.11959, ResNet for tables).
+vector of its hashed value (256 slots a column). Because each column has an encoder of its own and categories are
+hashed, a network pre-trained on one table carries over to another: columns that `tltools/matching.py` found to mean the
+same take over encoder and statistics, new columns get fresh ones. The blocks are MLPs with pre-norm residuals
+(Gorishniy et al., arXiv 2106.11959, ResNet for tables).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,8 @@ from tltools.engine.backbone import Backbone, Batch
 from tltools.records import Source
 
 WIDTH, BLOCKS, SLOTS = 128, 3, 256
-
-
-def slug(column: str) -> str:
-    """A column's name as a parameter name: letters, digits and a short hash."""
-    plain = "".join(c if c.isalnum() else "_" for c in column.strip().lower())[:40]
-    return f"{plain}_{hashlib.sha256(column.strip().lower().encode()).hexdigest()[:6]}"
+SHIFT = 3.0  # deviations or times of the deviation: a column that is farther off is in another unit
+ENCODERS = ("columns.numbers.", "columns.categories.")  # what begins the names of their tensors
 
 
 def slot(value: Any) -> int:
@@ -38,36 +35,41 @@ def slot(value: Any) -> int:
     return 1 + int.from_bytes(hashlib.sha256(str(value).strip().encode()).digest()[:4], "little") % (SLOTS - 1)
 
 
-class NumberEncoder(nn.Module):
-    """What belongs to one numeric column; `NumberEncoders` computes with all of them at once."""
+class NumberEncoders(nn.Module):
+    """The encoders of all numeric columns: (B, columns) values, NaN where missing -> (B, WIDTH), their sum.
+
+    Three matrix products instead of a call a column: a table of thousands of columns takes milliseconds a step. The
+    weights of all columns lie in three flat tensors, which an optimiser treats as what they are: vectors.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int) -> None:
         super().__init__()
-        self.vector = nn.Parameter(torch.randn(WIDTH) * 0.3)
-        self.bias = nn.Parameter(torch.zeros(WIDTH))
-        self.missing = nn.Parameter(torch.randn(WIDTH) * 0.3)
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("scale", torch.ones(()))
-
-
-class NumberEncoders(nn.ModuleDict):
-    """The encoders of all numeric columns by slug: (B, columns) values, NaN where missing -> (B, WIDTH), their sum.
-
-    Three matrix products instead of a call a column: a table of thousands of columns takes milliseconds a step.
-    """
+        self.vector = nn.Parameter(torch.randn(columns * WIDTH) * 0.3)
+        self.bias = nn.Parameter(torch.zeros(columns * WIDTH))
+        self.missing = nn.Parameter(torch.randn(columns * WIDTH) * 0.3)
+        self.register_buffer("mean", torch.zeros(columns))
+        self.register_buffer("scale", torch.ones(columns))
 
     def forward(self, values: Tensor) -> Tensor:
-        def stacked(name: str) -> Tensor:
-            return torch.stack([getattr(encoder, name) for encoder in self.values()])
-
         known = torch.isfinite(values)
-        standard = ((torch.nan_to_num(values) - stacked("mean")) / stacked("scale")).clamp(-6, 6)
+        standard = ((torch.nan_to_num(values) - self.mean) / self.scale).clamp(-6, 6)
         seen = known.to(standard.dtype)
-        summed: Tensor = (standard * seen) @ stacked("vector")
-        return summed + seen @ stacked("bias") + (1 - seen) @ stacked("missing")
+        vector, bias, missing = (part.view(-1, WIDTH) for part in (self.vector, self.bias, self.missing))
+        summed: Tensor = (standard * seen) @ vector
+        return summed + seen @ bias + (1 - seen) @ missing
+
+    @torch.no_grad()
+    def take(self, column: int, other: NumberEncoders, its: int) -> None:
+        """Takes over a column of another table: what was learnt, and its statistics unless the unit is another."""
+        for own, theirs in zip(self.parameters(), other.parameters(), strict=True):
+            own.view(-1, WIDTH)[column] = theirs.view(-1, WIDTH)[its]
+        apart = (self.mean[column] - other.mean[its]).abs() / other.scale[its]
+        wider = (self.scale[column] / other.scale[its]).log().abs()
+        if apart <= SHIFT and wider <= math.log(SHIFT):
+            self.mean[column], self.scale[column] = other.mean[its], other.scale[its]
 
 
 class Columns(nn.Module):
@@ -75,19 +77,28 @@ class Columns(nn.Module):
 
     def __init__(self, numbers: Sequence[str], categories: Sequence[str]) -> None:
         super().__init__()
-        self.numbers = NumberEncoders({slug(name): NumberEncoder() for name in numbers})
-        self.categories = nn.ModuleDict({slug(name): nn.Embedding(SLOTS, WIDTH) for name in categories})
-        for weight in self.categories.parameters():
-            nn.init.normal_(weight, std=0.3)
+        self.names = {name: place for names in (numbers, categories) for place, name in enumerate(names)}
+        self.numbers = NumberEncoders(len(numbers))
+        self.categories = nn.Embedding(SLOTS * len(categories), WIDTH)  # the slots of one column after the other's
+        nn.init.normal_(self.categories.weight, std=0.3)
         self.norm = nn.LayerNorm(WIDTH)
 
     def forward(self, values: Tensor) -> Tensor:
-        total: Tensor = torch.zeros(values.shape[0], WIDTH, device=values.device)
-        if len(self.numbers):
-            total = total + self.numbers(values[:, : len(self.numbers)])
-        for i, encoder in enumerate(self.categories.values(), start=len(self.numbers)):
-            total = total + encoder(values[:, i].long())
-        return self.norm(total)
+        numbers = len(self.numbers.mean)
+        slots = values[:, numbers:].long()
+        first = SLOTS * torch.arange(slots.shape[1], device=slots.device)
+        total: Tensor = self.norm(self.numbers(values[:, :numbers]) + self.categories(slots + first).sum(1))
+        return total
+
+    @torch.no_grad()
+    def take(self, column: str, other: Columns, its: str, numeric: bool) -> None:
+        """Takes over the encoder of a column of another table, of the same kind."""
+        place, there = self.names[column], other.names[its]
+        if numeric:
+            self.numbers.take(place, other.numbers, there)
+        else:
+            own, theirs = (part.categories.weight.view(-1, SLOTS, WIDTH) for part in (self, other))
+            own[place] = theirs[there]
 
 
 class Block(nn.Module):
@@ -135,7 +146,8 @@ class Rows:
 
 
 class TabularBackbone(Backbone):
-    """See the module's text. Its columns are known only when the first table is fitted."""
+    """See the module's text. Its columns are known only when a table is fitted; until then the core of an own/ source
+    is the network of the source's own table."""
 
     reads = "tabular"
 
@@ -145,32 +157,39 @@ class TabularBackbone(Backbone):
         self.categories: tuple[str, ...] = ()
         self.shared: tuple[str, ...] = ()  # columns whose encoder came from the source
 
-    def fit_items(self, items: pd.DataFrame, rows: np.ndarray) -> None:
-        """Makes the network for a table: its columns, their statistics from the training rows, the source's weights."""
-        numeric = [name for name in items.columns if pd.api.types.is_numeric_dtype(items[name])]
-        self.numbers = tuple(map(str, numeric))
-        self.categories = tuple(str(name) for name in items.columns if name not in numeric)
+    def know(self, numbers: Sequence[str], categories: Sequence[str]) -> None:
+        """Makes an untrained network for a table of such columns."""
+        self.numbers, self.categories = tuple(numbers), tuple(categories)
         self.core = TableNet(self.numbers, self.categories)
-        own = self.core.state_dict()
-        for name in numeric:
-            seen = np.asarray(items[name].iloc[rows], dtype=np.float64)
-            seen = seen[np.isfinite(seen)]
-            own[f"columns.numbers.{slug(str(name))}.mean"].fill_(float(seen.mean()) if len(seen) else 0.0)
-            own[f"columns.numbers.{slug(str(name))}.scale"].fill_(
-                max(float(seen.std()), 1e-6) if len(seen) > 1 else 1.0
-            )
-        kept = {key: value for key, value in self.carried.items() if key in own and own[key].shape == value.shape}
-        for key, value in kept.items():
-            own[key].copy_(value)
-        names = {slug(name): name for name in (*self.numbers, *self.categories)}
-        self.shared = tuple(
-            dict.fromkeys(
-                names[key.split(".")[2]] for key in kept if key.count(".") >= 3 and key.split(".")[2] in names
-            )
-        )
         self.preprocessing = f"table|1|{self.numbers}|{self.categories}"
         self._prints.clear()
         self.find_stages()
+
+    def as_trial(self, card: Mapping[str, Any]) -> None:
+        self.know(card["columns"]["numbers"], card["columns"]["categories"])  # statistics are among the weights
+
+    def fit_items(self, items: pd.DataFrame, rows: np.ndarray) -> None:
+        """Makes the network for a table: its columns, their statistics from the training rows, the source's weights."""
+        before = self.core
+        numeric = [name for name in items.columns if pd.api.types.is_numeric_dtype(items[name])]
+        self.know([str(name) for name in numeric], [str(name) for name in items.columns if name not in numeric])
+        assert isinstance(self.core, TableNet)
+        own = self.core.columns.numbers
+        for place, name in enumerate(numeric):
+            seen = np.asarray(items[name].iloc[rows], dtype=np.float64)
+            seen = seen[np.isfinite(seen)]
+            own.mean[place] = float(seen.mean()) if len(seen) else 0.0
+            own.scale[place] = max(float(seen.std()), 1e-6) if len(seen) > 1 else 1.0
+        if isinstance(before, TableNet):
+            self._take_over(self.core, before)
+
+    def _take_over(self, new: TableNet, before: TableNet) -> None:
+        """Copies what the source learnt on its own table: all blocks and norms, the encoders of matched columns."""
+        learnt = {k: v for k, v in before.state_dict().items() if not k.startswith(ENCODERS)}
+        new.load_state_dict(learnt, strict=False)
+        for column, its in self.source.columns.items():
+            new.columns.take(column, before.columns, its, numeric=column in self.numbers)
+        self.shared = tuple(self.source.columns)
 
     def encode(self, items: Any) -> Rows:
         numbers = [np.asarray(items[name], dtype=np.float32) for name in self.numbers]
@@ -195,5 +214,5 @@ class TabularBackbone(Backbone):
 
 
 def build(source: Source, folder: Path, random: bool) -> TabularBackbone:
-    """The untrained tabular network; `fit_items` must be called before it is used. An own/ source brings weights."""
+    """The untrained tabular network; `fit_items` or `as_trial` must be called before it is used."""
     return TabularBackbone(source)

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from tltools import datasets
 from tltools.artifacts import sealed
-from tltools.engine import classical, dense, kit, torchvision_operators, written
+from tltools.engine import boosting, classical, dense, kit, torchvision_operators, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
-from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import of_tensors
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.writers import writer_of
 from tltools.home import Home
 from tltools.places import as_rows
 from tltools.records import Dataset, Source, Trial, refuse
+from tltools.strategies import strategies
 from tltools.tasks import Task, tasks
 from tltools.tickets import Ticket
 
@@ -72,7 +72,8 @@ class TrialModel:
 
 
 class ClassicalModel(TrialModel):
-    """A classical control, fitted again on the rows of its trial: the same rows and seed give the same model."""
+    """A classical control, or boosting continued, fitted again on the rows of its trial: the same rows and seed give
+    the same model."""
 
     def __init__(self, home: Home, card: dict[str, Any]) -> None:
         super().__init__(home, card)
@@ -81,8 +82,14 @@ class ClassicalModel(TrialModel):
         if self.task.objects:
             self.fitted = items, targets, rows
             return
-        seed = kit._seed(self.trial)
-        self.control = classical.Control(self.dataset, self.task, classical.pick(items, rows), targets[rows], seed=seed)
+        seed, train = kit._seed(self.trial), classical.pick(items, rows)
+        self.control: classical.Fitted
+        if self.trial.source == "none":
+            self.control = classical.Control(self.dataset, self.task, train, targets[rows], seed=seed)
+            return
+        learnt = boosting.learnt_rows(home, Source.model_validate(card["source"]), self.dataset)
+        knobs = self.trial.knobs
+        self.control = boosting.Continued(self.dataset, self.task, learnt, train, targets[rows], knobs, seed)
 
     def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
         if self.task.objects:
@@ -199,7 +206,7 @@ def load(home: Home, trial_id: str) -> NeuralModel | ClassicalModel | PlacesMode
     torchvision_operators.ensure()
     card = card_of(home, trial_id)
     trial = Trial.model_validate(card["trial"])
-    if trial.source == "none":
+    if trial.source == "none" or strategies()[trial.strategy].continues:
         return ClassicalModel(home, card)
     path = folder_of(home, trial_id) / "model.safetensors"
     tensors = load_file(path) if path.is_file() else {}
@@ -235,13 +242,7 @@ def _backbone(home: Home, card: dict[str, Any], trial: Trial, source: Source, ch
     # an untrained source is made from the study's seed, which is the trial's; a random start from its own
     seed = int(card.get("init_seed") or trial.seed) if init == "random" else trial.seed
     backbone = load_backbone(home, source, init=init, seed=seed)
-    if backbone.reads == "tabular":
-        known = card["columns"]  # the statistics of its columns are among the changes
-        empty: dict[str, Any] = {name: np.zeros(0, np.float64) for name in known["numbers"]}
-        empty |= {name: np.zeros(0, object) for name in known["categories"]}
-        backbone.fit_items(pd.DataFrame(empty), np.zeros(0, np.int64))
-    if isinstance(backbone, FrameBackbone):
-        backbone.enter(**card["frames"])
+    backbone.as_trial(card)
     if isinstance(backbone, TextBackbone):
         backbone.unit = bool(card.get("unit"))
     load_changes(backbone, changes)

@@ -51,6 +51,7 @@ def _card(folder: Path) -> Source | None:
             "pretraining": f"your own: {what}, {facts.get('n_train', '?')} labels",
             "classes_seen": tuple(facts.get("classes", ())),
             "bias": "That of your source task; see its per-group results.",
+            "task": facts["task"],
             "trained_on": facts["dataset"]["id"],
             "released": None,
             "sha256": None,

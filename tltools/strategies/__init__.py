@@ -98,6 +98,9 @@ class Kit(Protocol):
     def classical(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         """The modality's classical baseline for the trials' task, fitted anew for each; rows are read once."""
 
+    def boost(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        """Boosting on the rows of the source's own table, continued on those of each trial."""
+
     def stages(self, trial: Trial) -> int:
         """Number of stages of the trial's backbone."""
 
@@ -125,6 +128,7 @@ class Strategy:
         "labels",
     )  # it can serve
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
+    continues: bool = False  # True: only from a table of one's own, of the same task, with matched columns
     needs_source: bool = True  # False: the classical control
     order: int = 0  # place in lists: cheap ones first
 

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tltools import costs, evidence, sources
+from tltools.fits import Fit
 from tltools.home import Home
-from tltools.records import Dataset, Fit, Refusal, Source
+from tltools.records import Dataset, Refusal, Source
 from tltools.store import Store
 from tltools.ui import charts, state, uploads, widgets
 from tltools.ui.words import duration, esc, minus, parameters, short, size
@@ -79,6 +80,8 @@ def card(
         rate, known = costs.forward_rate(store, source)
         if known:
             st.caption(f":material/speed: {rate:,.0f} rows a second, measured here")
+        if cell.columns:
+            st.caption(f":material/table_chart: {esc(cell.why)}")
         for warning in (*cell.warnings, *doubts):
             st.markdown(f":orange[:material/warning:] {esc(warning)}")
         with st.popover("More", type="tertiary"):

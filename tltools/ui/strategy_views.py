@@ -14,7 +14,7 @@ from tltools.store import Store
 from tltools.strategies import Strategy, strategies
 from tltools.study_files import arm, defaults
 from tltools.tasks import tasks
-from tltools.trials import unserved, usable
+from tltools.trials import unserved, unusable, usable
 from tltools.ui import strips, widgets
 
 _MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
@@ -58,7 +58,7 @@ def _card(
     if why:
         why = f"It {why}"
     elif not any(usable(strategy, source) for source in chosen_sources):
-        why = "Not for this source."
+        why = f"It {unusable(strategy, chosen_sources[0])}."
     fits = not why
     with st.container(border=True, height="stretch", key=f"strategy_{strategy.key}"):
         on = st.toggle(

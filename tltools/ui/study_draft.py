@@ -9,16 +9,17 @@ from tltools.home import Home
 from tltools.records import Dataset, Estimate, Problem, Refusal, Source, Study
 from tltools.store import Store
 from tltools.ui import widgets
+from tltools.ui.column_views import Changes
 from tltools.ui.words import about, esc, size
 
 
-def chosen(home: Home, ids: list[str], dataset: Dataset) -> tuple[list[Source], list[Problem]]:
-    """The cards of the chosen sources, and what is wrong with ids that are not known."""
+def chosen(home: Home, ids: list[str], dataset: Dataset, changes: Changes) -> tuple[list[Source], list[Problem]]:
+    """The cards of the chosen sources, their columns matched as changed, and what is wrong with unknown ids."""
     found: list[Source] = []
     problems: list[Problem] = []
     for id in ids:
         try:
-            found.append(sources.get(home, id, dataset))
+            found.append(sources.get(home, id, dataset, changes.get(id)))
         except Refusal as refusal:
             problems += refusal.problems
     return found, problems

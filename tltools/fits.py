@@ -1,0 +1,26 @@
+"""Whether a source model serves a dataset, or why not; and which columns of a table it knows."""
+
+from __future__ import annotations
+
+from tltools.records import Record
+
+
+class Match(Record):
+    """A column of a dataset and the column of a source's table that means the same."""
+
+    column: str
+    source: str | None  # None: nothing there means the same, and the column starts new
+    sure: float  # from 0 to 1; see `tltools/matching.py`
+    why: str
+
+
+class Fit(Record):
+    """One cell of source model x dataset: fits, or why not, and the nearest that does."""
+
+    source: str
+    fits: bool
+    why: str
+    instead: str | None = None
+    warnings: tuple[str, ...] = ()
+    columns: tuple[Match, ...] = ()  # own/ tables: one for each column that is read
+    new_input: bool = False  # True: only through a new input layer, so for strategies that train one
