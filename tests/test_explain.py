@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.sealed_trials import Sealed
-from tltools import datasets
-from tltools.engine import explain, trial_model
-from tltools.records import Refusal
+from tests.sealed_trials import SHORT, Sealed
+from tltools import datasets, studies
+from tltools.engine import explain, sanity, trial_model
+from tltools.engine import study as engine
+from tltools.records import Refusal, Study
+from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
 
@@ -119,6 +121,36 @@ def test_what_was_forgotten(sealed: Sealed) -> None:
     assert all(stage["cka"] == 1.0 for stage in frozen["stages"]) and "frozen" in frozen["note"]
     table = _asked(sealed, "table/full_finetune", "forgetting")
     assert all(0.5 < stage["cka"] < 1 for stage in table["stages"]) and "untrained" in table["note"]
+
+
+@pytest.mark.parametrize("name", ("text/linear_probe", "own/multilayer_probe"))
+def test_random_weights_are_explained_beside(sealed: Sealed, name: str) -> None:
+    found = _asked(sealed, name, "attribution")["sanity"]
+    assert found["rows"] == 3 and -1 <= found["likeness"] <= 1
+    assert _asked(sealed, "text/classical", "attribution", rows=[0])["sanity"] is None
+
+
+def test_a_model_of_random_weights_looks_at_what_random_weights_look_at() -> None:
+    one, other = np.array([0.1, -0.9, 0.3, 0.0]), np.array([0.2, 0.8, -0.4, 0.1])
+    assert sanity.likeness([one], [other]) == pytest.approx(1)
+    assert sanity.likeness([one, one], [other, np.zeros(4)]) == pytest.approx(0.5)
+
+
+def test_the_source_task_is_scored_before_and_after(sealed: Sealed, tmp_path: Path) -> None:
+    dataset = datasets.get(sealed.home, trial_model.load(sealed.home, sealed.id("image/full_finetune")).dataset.id)
+    own = f"own/{sealed.id('image/full_finetune')}"
+    study = Study(dataset=dataset.id, sources=(own,), strategies=({"full_finetune": SHORT},), controls=(), draws=1)
+    key = studies.save(sealed.home, study)
+    ticket = QuietTicket(sealed.home, open_store(sealed.home))
+    engine.run_one(ticket, key)
+    (trial,) = studies.expand(sealed.home, study)
+    found = explain.run(ticket, {"trial": trial.id, "what": "forgetting"})["source_task"]
+    source = trial_model.load(sealed.home, sealed.id("image/full_finetune"))
+    stored = source.stored()
+    hits = (stored["truth"] == stored["prediction"]).groupby(stored["truth"]).mean().mean()
+    assert found["before"] == pytest.approx(hits, abs=1e-6) and found["rows"] == len(stored)
+    assert 0 <= found["after"] <= 1 and found["dataset"] == dataset.name
+    assert _asked(sealed, "text/last_block", "forgetting")["source_task"] is None
 
 
 def test_what_has_no_answer_is_refused(sealed: Sealed) -> None:

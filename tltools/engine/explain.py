@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 
 from tltools import datasets
-from tltools.engine import predict, trial_model
+from tltools.engine import predict, sanity, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
 from tltools.judging import thresholds
 from tltools.modalities import Drawn
-from tltools.records import refuse
+from tltools.records import Refusal, refuse
 from tltools.tickets import Ticket
 
 MOST_ROWS = 20  # rows explained in one request
@@ -96,7 +96,28 @@ def attribution(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> d
         ticket.progress("covering", k, len(asked.table))
         outputs, explained = one(model, item)
         found.append(asked.facts(model, k, outputs) | explained)
-    return {"kind": kind, "rows": found}
+    return {"kind": kind, "rows": found, "sanity": _sanity(ticket, model, asked, found)}
+
+
+def _sanity(ticket: Ticket, model: TrialModel, asked: Rows, found: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """How alike the explanations of the same model with random weights are: {"likeness", "rows"}; None of a model that
+    has none to draw."""
+    if not isinstance(model, NeuralModel) or model.task.closed_form not in ("classes", "number"):
+        return None
+    ticket.progress("explaining random weights", 0, 1)
+    twin, one = sanity.unlearned(model, ticket), _words if model.reads == "text" else _places
+    again = []
+    for item in asked.items(model)[: sanity.EXPLAINED]:
+        ticket.check()
+        again.append(_weights(one(twin, item)[1]))
+    ours = [_weights(row) for row in found[: len(again)]]
+    return {"likeness": round(sanity.likeness(ours, again), 4), "rows": len(again)}
+
+
+def _weights(explained: dict[str, Any]) -> np.ndarray:
+    """(N,) the weight of each word or place."""
+    found = [weight for _, weight in explained["words"]] if "words" in explained else explained["weights"]
+    return np.asarray(found, np.float64).ravel()
 
 
 def _drop(outputs: np.ndarray) -> np.ndarray:
@@ -246,7 +267,30 @@ def forgetting(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> di
     after = _by_stage(ticket, model.backbone.to("cpu"), items, "the tuned backbone")
     stages = [{"stage": name, "cka": cka(one, two)} for name, one, two in zip(names, before, after, strict=True)]
     note = "" if model.backbone.source.pretrained else "The source was untrained: this is what training changed."
-    return {"rows": len(rows), "stages": stages, "note": note}
+    return {"rows": len(rows), "stages": stages, "note": note, "source_task": _source_task(ticket, model)}
+
+
+def _source_task(ticket: Ticket, model: NeuralModel) -> dict[str, Any] | None:
+    """What the tuned backbone still scores under the head of the trial that was its source, on that trial's test rows:
+    {"dataset", "metric", "before", "after", "rows"}; None where the source has no head of its own here."""
+    source_id = model.trial.source
+    if not source_id.startswith("own/") or model.reads == "tabular":  # a table has columns of its own
+        return None
+    try:
+        source = trial_model.load(model.home, source_id.removeprefix("own/"))
+    except Refusal:  # its dataset is gone, or only its backbone was kept
+        return None
+    if not isinstance(source, NeuralModel):
+        return None
+    stored = source.stored()["row"].to_numpy()
+    rows = stored[np.unique(np.linspace(0, len(stored) - 1, min(len(stored), FORGETTING_ROWS)).astype(np.int64))]
+    items = trial_model.picked(datasets.items(source.home, source.dataset, source.reads), rows)
+    truth, metric = datasets.target(source.home, source.dataset)[rows], source.task.metrics[0]
+    before = metric.score(truth, source.decide(source.features(items, ticket)))
+    source.backbone = model.backbone.to(source.device.name)
+    after = metric.score(truth, source.decide(source.features(items, ticket)))
+    said = {"dataset": source.dataset.name, "metric": metric.title, "rows": len(rows)}
+    return said | {"before": round(before, 6), "after": round(after, 6)}
 
 
 def _by_stage(ticket: Ticket, backbone: Backbone, items: Any, note: str) -> list[np.ndarray]:

@@ -31,6 +31,7 @@ from tltools.tickets import Ticket
 
 CHUNK = 10_000  # items encoded at a time: bounded memory, also for a million rows
 BATCH = 64
+RANDOM = 20_180_810  # seed of the random weights that explanations are held against
 
 
 class TrialModel:
@@ -235,6 +236,12 @@ def start_of(model: NeuralModel) -> Backbone:
         labelled = np.sort(np.asarray([*split.train, *split.validation], np.int64))
         backbone.fit_items(datasets.items(home, model.dataset, "tabular"), labelled)
     return backbone.eval()
+
+
+def random_like(model: NeuralModel) -> Backbone:
+    """The backbone of a trial with random weights, in eval mode."""
+    source = Source.model_validate(model.card["source"])
+    return _backbone(model.home, {**model.card, "init": "random", "init_seed": RANDOM}, model.trial, source, {})
 
 
 def _backbone(home: Home, card: dict[str, Any], trial: Trial, source: Source, changes: dict[str, Tensor]) -> Backbone:

@@ -21,6 +21,7 @@ from tltools.ui import charts, live, row_views
 from tltools.ui.words import esc, short
 
 _MOST = 6  # rows explained at once
+ALIKE = 0.5  # rank correlation with random weights from which marks are not trusted
 _QUESTIONS = {
     "attribution": ("What it looked at", ":material/visibility:"),
     "nearest": ("Nearest training rows", ":material/hub:"),
@@ -63,6 +64,7 @@ def _attribution(home: Home, dataset: Dataset, result: Mapping[str, Any]) -> Non
     if kind == "columns":
         _columns(result)
         return
+    _sanity(result.get("sanity"))
     word = "word" if kind == "words" else "place"
     st.caption(f"Each {word} was covered once. :orange-badge[speaks for the prediction] :blue-badge[speaks against it]")
     if kind == "words":
@@ -77,6 +79,21 @@ def _attribution(home: Home, dataset: Dataset, result: Mapping[str, Any]) -> Non
             if picture is not None:
                 said = f"{row['truth']}, taken for {row['prediction']}"
                 st.image(picture, caption=esc(said), width=168, alt=f"Where the model looked: {said}")
+
+
+def _sanity(found: Mapping[str, Any] | None) -> None:
+    """Whether the marks owe anything to what was learnt."""
+    if not found:
+        return
+    alike = float(found["likeness"])
+    said = f"rank correlation {alike:.2f} over {found['rows']} rows".replace("-", "−")
+    if alike >= ALIKE:
+        st.markdown(
+            f":orange[:material/warning:] The same network with random weights marks much the same ({said}): these "
+            "marks show the rows and the architecture rather than what was learnt."
+        )
+    else:
+        st.caption(f"The same network with random weights marks other things ({said}): the marks come from learning.")
 
 
 def _coloured(words: Sequence[Sequence[Any]]) -> str:
@@ -154,3 +171,9 @@ def _forgetting(home: Home, dataset: Dataset, result: Mapping[str, Any]) -> None
     chart.add_trace(go.Scatter(x=frame["stage"], y=frame["cka"], mode="lines+markers", line=line))
     chart.update_yaxes(range=[0, 1.05])
     charts.show(chart, "How alike each block still is to the source model", "forgetting", frame)
+    if task := result.get("source_task"):
+        st.markdown(
+            f"On **{esc(task['dataset'])}**, on which its source was trained, the tuned backbone under the source's "
+            f"head comes to {esc(task['metric'])} **{task['after']:.3f}**; before it was **{task['before']:.3f}** "
+            f"({task['rows']:,} test rows)."
+        )
