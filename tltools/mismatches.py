@@ -93,8 +93,8 @@ def _picture(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
         return
     if source.image_size >= ENLARGED * side:
         yield (
-            f"It reads {source.image_size} pixels and half of your images have {side:.0f} or fewer: they are enlarged, "
-            "and the fine structure that it knows from its own images is not in them."
+            f"Half of your images have {side:.0f} pixels or fewer and it reads {source.image_size}: enlarged, they "
+            "lack the fine structure that it knows."
         )
     elif side >= SHRUNK * source.image_size:
         yield (

@@ -75,7 +75,7 @@ with opened["Learning curves"]:
         arm_views.learning(shown)
 with opened["Groups"]:
     if opened["Groups"].open:
-        arm_views.groups(report)
+        arm_views.groups(shown)
 if classes and dataset is not None:
     with opened["By class"]:
         if opened["By class"].open and (picked := row_views.pick_trial(shown, key="classes_arm")) is not None:

@@ -82,8 +82,9 @@ if busy:
 elif jobs and jobs[0].state == "failed":
     live.failure(jobs[0])
 elif jobs and jobs[0].result:
-    views.trust(store, list(ranks.values()))
     views.depth(jobs[0].result.get("depth") or {})
+if ranks and not busy:
+    views.trust(store, list(ranks.values()))
 
 column_views.editors(
     home, store, dataset, cells, [cards[id] for id in dict.fromkeys([*picked, *changes]) if id in cards], changes

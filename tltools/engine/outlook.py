@@ -131,8 +131,8 @@ def _beside(found: dict[str, Any], numbers: bool) -> str:
 
 def _doubt(found: dict[str, Any]) -> str:
     return (
-        f"Negative transfer is likely where it stays frozen: on your labelled rows a linear layer on its features is "
-        f"worse than {found['method']} (with {100 * found['p_worse']:.0f} % probability by more than a point)."
+        f"Negative transfer is likely while it stays frozen: on your labelled rows a linear layer on its features is "
+        f"worse than {found['method']} ({100 * found['p_worse']:.0f} % sure)."
     )
 
 

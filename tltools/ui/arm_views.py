@@ -165,11 +165,12 @@ def _gaps(report: Report, column: str, k: int) -> None:
     for row in report.groups:
         if row["column"] == column and row["kind"] == "gap":
             title = by_group.title_of(report, row)
-            line = {"arm": title, "difference": _metric(row["metric"]), "value": _rate(_values(row))}
-            if than := moved.get((title, row["metric"])):
-                line["less that of the best control"] = _rate(_values(than))
-                line["wider than the control's?"] = GAP_WORDS.get(str(than.get("verdict")), "")
-            rows.append(line)
+            than = moved.get((title, row["metric"]))
+            rows.append(
+                {"arm": title, "difference": _metric(row["metric"]), "value": _rate(_values(row))}
+                | {"less that of the best control": _rate(_values(than)) if than else ""}
+                | {"wider than the control's?": GAP_WORDS.get(str(than.get("verdict")), "") if than else ""}
+            )
     if rows:
         widgets.table(pd.DataFrame(rows), f"Largest differences between groups by {column}", f"gaps_{k}")
 

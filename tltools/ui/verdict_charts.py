@@ -137,8 +137,7 @@ def frontier(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.Figure
         cost = float(one["seconds"]) if one["seconds"] == one["seconds"] and one["seconds"] is not None else 0.0
         chart.add_trace(
             go.Scatter(
-                x=[100 * one["gap"]], y=[scale * one["score"]], mode="markers+text", text=[plain(name)],
-                textposition="top center", textfont={"size": 11, "color": colours.soft}, showlegend=False,
+                x=[100 * one["gap"]], y=[scale * one["score"]], mode="markers", name=plain(name),
                 error_x=_error(100, one["gap"], one["gap_low"], one["gap_high"], colour),
                 error_y=_error(scale, one["score"], one["low"], one["high"], colour),
                 marker={"size": 9 + 13 * math.sqrt(cost / slowest), "color": colour,

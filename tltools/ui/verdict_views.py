@@ -112,9 +112,7 @@ def cards(report: Report) -> None:
     with fourth:
         undecided = [one for one in report.verdicts if one["verdict"] in _OPEN]
         rows = [int(one["needed_rows"]) for one in undecided if one.get("needed_rows")]
-        under = (
-            f"{min(rows):,} more test rows would help" if rows else "all are decided" if not undecided else "see below"
-        )
+        under = f"{min(rows):,} more test rows help" if rows else "all are decided" if not undecided else "see below"
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
 
