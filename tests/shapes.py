@@ -63,7 +63,9 @@ def with_boxes(path: Path, count: int) -> Path:
     return path
 
 
-def exported(ticket: Ticket, trial: str, to: Path, most_lines: int) -> dict[str, Any]:
+def exported(
+    ticket: Ticket, trial: str, to: Path, most_lines: int, spoiled: str = "head.last.weight"
+) -> dict[str, Any]:
     """Exports a trial: the replay agrees, a changed folder does not, the script is short, formatted and alone."""
     from safetensors.torch import load_file, save_file
 
@@ -78,7 +80,7 @@ def exported(ticket: Ticket, trial: str, to: Path, most_lines: int) -> dict[str,
     assert subprocess.run([*ruff, to / "predict.py"], capture_output=True).returncode == 0
     other = shutil.copytree(to, to.with_name("other"))
     tensors = load_file(other / "model.safetensors")
-    tensors["head.last.weight"] = tensors["head.last.weight"].flip(0).contiguous()
+    tensors[spoiled] = tensors[spoiled].flip(0).contiguous()
     save_file(tensors, other / "model.safetensors")
     assert not replay.check(ticket, trial_model.load(ticket.home, trial), other)["agrees"]
     return result

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests import shapes
 from tests.bad_files import archive
 from tests.test_audio import low_and_high
 from tests.test_backbones import TEXT, minilm_folder, source
 from tltools import datasets, reports, samples, sources, studies
-from tltools.engine import explain, export, frame_backbone, layouts, predict, rank, trial_model
+from tltools.engine import explain, frame_backbone, layouts, predict, rank, trial_model
 from tltools.engine import study as engine
 from tltools.engine.backbone import load_backbone
 from tltools.engine.frame_backbone import FrameBackbone
@@ -173,11 +174,15 @@ def test_a_rebuilt_model_says_what_was_sealed_and_hears_new_sounds(judged: Judge
     assert set(predict.run(QuietTicket(home), asked)["predictions"][0]["probabilities"]) == {"hum", "whistle"}
 
 
+def test_an_exported_folder_hears_alone(judged: Judged, tmp_path: Path) -> None:
+    home, _, ids = judged
+    ticket = QuietTicket(home, open_store(home))
+    shapes.exported(ticket, ids["frozen_transformer"], tmp_path / "model", 140, "backbone.entry.linear.weight")
+
+
 def test_what_it_cannot_do_is_said_in_a_sentence(judged: Judged, tmp_path: Path) -> None:
     home, study, ids = judged
     trial, ticket = ids["frozen_transformer"], QuietTicket(home, open_store(home))
-    with pytest.raises(Refusal, match="input layer of its own, which cannot be exported yet"):
-        export.run(ticket, {"trial": trial, "to": str(tmp_path / "model")})
     with pytest.raises(Refusal, match="no word or place can be covered"):
         explain.run(ticket, {"trial": trial, "what": "attribution", "rows": [0]})
     stages = explain.run(ticket, {"trial": trial, "what": "forgetting"})["stages"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests import shapes
 from tests.texts import OTHERS, WORDS, written
 from tltools import datasets, reports, studies
 from tltools.engine import export, predict, trial_model
@@ -62,5 +63,16 @@ def test_new_texts_are_translated_as_the_stored_ones_were(ran: tuple[Home, Study
     predict.run(ticket, {"trial": tuned.id, "file": str(written(tmp_path, 12, 3)), "out": str(out)})
     told = pd.read_csv(out, keep_default_na=False)
     assert len(told) == 12 and all(told["prediction"])
+
+
+def test_an_exported_folder_writes_the_same_texts_alone(ran: tuple[Home, Study], tmp_path: Path) -> None:
+    home, study = ran
+    trials = {trial.strategy: trial.id for trial in studies.expand(home, study)}
+    ticket = QuietTicket(home, open_store(home))
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 60, "head.words.weight")
+    given = written(tmp_path, 12, 3)
+    shapes.alone(tmp_path / "model", given, tmp_path / "out.csv")
+    wanted = predict.run(ticket, {"trial": trials["full_finetune"], "file": str(given)})["predictions"]
+    assert pd.read_csv(tmp_path / "out.csv")["prediction"].tolist() == [one["prediction"] for one in wanted]
     with pytest.raises(Refusal, match="cannot be exported yet"):
-        export.run(ticket, {"trial": tuned.id, "to": str(home.root / "out")})
+        export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "out")})

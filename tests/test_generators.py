@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import shapes
 from tests.hub_server import Hub, serving
 from tests.test_tasks import dataset
 from tests.text_models import MODELS, save
@@ -192,6 +193,7 @@ def test_a_marian_folder_is_read_with_its_two_tables_of_pieces(tmp_path: Path) -
 # --- studies ---
 
 KNOBS = {"epochs": 1, "min_steps": 0, "batch_size": 16, "rates_tried": 1}
+TAUGHT_LONG = KNOBS | {"epochs": 12, "batch_size": 8, "learning_rate": 5e-3, "head_rate": 5e-3, "patience": 0}
 Ran = tuple[Home, Study]
 
 
@@ -203,7 +205,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> R
     data = datasets.add(home, folder / "pairs.csv", target="de")
     added = [sources.add(home, folders[kind], name=kind).id for kind in ("t5", "gpt2")]
     study = Study(
-        dataset=data.id, sources=tuple(added), strategies=("linear_probe", {"full_finetune": KNOBS}, {"lora": KNOBS}),
+        dataset=data.id, sources=tuple(added),
+        strategies=("linear_probe", {"full_finetune": TAUGHT_LONG}, {"lora": KNOBS}),
         controls=({"scratch": KNOBS}, "random_frozen", "classical"), fractions=(1.0,), draws=1,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:  # a few steps do: what is learned is not judged here
@@ -235,6 +238,16 @@ def test_models_that_were_sealed_write_what_they_wrote_and_new_texts(ran: Ran) -
         assert same.mean() >= (0.9 if trial.strategy == "lora" else 1.0), trial.strategy  # merging rounds
     found = predict.run(QuietTicket(home, open_store(home)), {"trial": trial.id, "items": ["sun moon"]})
     assert len(found["predictions"]) == 1
+
+
+def test_exported_folders_write_the_same_texts_alone(ran: Ran, tmp_path: Path) -> None:
+    home, study = ran
+    ticket = QuietTicket(home, open_store(home))
+    for source, table in zip(study.sources, ("shared.weight", "lm_head.weight"), strict=True):
+        trial = next(
+            one for one in studies.expand(home, study) if (one.source, one.strategy) == (source, "full_finetune")
+        )
+        shapes.exported(ticket, trial.id, tmp_path / table / "model", 45, table)
 
 
 def test_a_trial_as_a_source_brings_what_its_decoder_learned(ran: Ran) -> None:

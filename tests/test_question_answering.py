@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
+from tests import shapes
 from tests.questions import written
 from tltools import answers, datasets, overlays, places, reports, sources, studies
 from tltools.answers import Said, Truth
@@ -181,8 +182,19 @@ def test_new_questions_are_answered_as_the_stored_ones_were(ran: tuple[Home, Stu
     assert len(told) == 6 and all(
         answer in text for answer, text in zip(told["answer"], told[answers.COLUMN], strict=True)
     )
+
+
+def test_an_exported_folder_finds_the_same_answers_alone(ran: tuple[Home, Study], tmp_path: Path) -> None:
+    home, study = ran
+    trials = {trial.strategy: trial.id for trial in studies.expand(home, study) if trial.draw == 0}
+    ticket = QuietTicket(home, open_store(home))
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 60)
+    text = "When was the mill built? | Nobody but Kim <b> wanted it. The mill is from 1831, they say."
+    pd.DataFrame({answers.COLUMN: [text]}).to_csv(tmp_path / "new.csv", index=False)
+    shapes.alone(tmp_path / "model", tmp_path / "new.csv", tmp_path / "out.csv")
+    assert pd.read_csv(tmp_path / "out.csv")["prediction"].tolist() == ["1831,"]
     with pytest.raises(Refusal, match="cannot be exported yet"):
-        export.run(ticket, {"trial": tuned.id, "to": str(home.root / "out")})
+        export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "out")})
 
 
 def test_no_answer_and_long_contexts_are_shown_so() -> None:

@@ -15,7 +15,15 @@ from torch import nn
 
 from tltools import datasets, places, reports, sources
 from tltools.artifacts import building, sealed, verify
-from tltools.engine import export_places, export_scripts, export_sounds, export_words, replay, trial_model
+from tltools.engine import (
+    export_frames,
+    export_places,
+    export_scripts,
+    export_sounds,
+    export_texts,
+    replay,
+    trial_model,
+)
 from tltools.engine.audio_backbone import AudioBackbone
 from tltools.engine.backbone import Backbone
 from tltools.engine.dense import LEVELS
@@ -30,9 +38,12 @@ from tltools.modalities import modalities
 from tltools.records import Refusal, Source, refuse
 from tltools.tickets import Ticket
 
-Model = NeuralModel | ClassicalModel | PlacesModel
+Network = NeuralModel | PlacesModel | WriterModel
+Model = Network | ClassicalModel
 PACKAGES = {
     "text": ("torch", "transformers", "safetensors", "numpy", "pandas"),
+    "generator": ("torch", "transformers", "numpy", "pandas"),
+    "frames": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "vision": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "audio": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas"),
@@ -55,18 +66,12 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse(str(final), "must be a new or an empty folder.", "Choose another name.")
     ticket.progress("loading the model", 0, 3)
     model = trial_model.load(ticket.home, payload["trial"])
-    if isinstance(model, NeuralModel) and isinstance(model.backbone, FrameBackbone):
-        what = "reads frames through an input layer of its own, which cannot be exported yet."
-        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
     if thresholds.columns(model.card):
         what = "has thresholds per group, which a folder cannot hold yet."
         raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`, or export another arm of the study.")
-    if isinstance(model, WriterModel) or model.task.written:
-        what = "writes texts, which cannot be exported yet."
-        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
     dense = model.task.dense
-    if dense and dense.texts and (isinstance(model, ClassicalModel) or dense.draws not in export_words.STEPS):
-        what = "answers questions or is a control of words, which cannot be exported yet."
+    if isinstance(model, ClassicalModel) and (model.task.written or (dense and dense.texts)):
+        what = "is a control of words, which cannot be exported yet."
         raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
     if final.is_dir():
         final.rmdir()
@@ -75,7 +80,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         facts = written(model, folder)
         write_json(folder / "preprocessing.json", facts)
         write_bytes(folder / "predict.py", export_scripts.script(facts).encode())
-        write_bytes(folder / "requirements.txt", _requirements(facts).encode())
+        write_bytes(folder / "requirements.txt", _requirements(facts, folder).encode())
         write_papers(ticket.home, model, folder)
         ticket.progress("replaying", 2, 3)
         again = replay.check(ticket, model, folder)
@@ -101,6 +106,8 @@ def written(model: Model, folder: Path) -> dict[str, Any]:
     """Writes a model of any kind; returns the facts for the script."""
     if isinstance(model, PlacesModel):
         return write_places(model, folder)
+    if isinstance(model, WriterModel):
+        return write_writer(model, folder)
     return write_neural(model, folder) if isinstance(model, NeuralModel) else write_classical(model, folder)
 
 
@@ -122,7 +129,17 @@ def write_places(model: PlacesModel, folder: Path) -> dict[str, Any]:
     return facts | _image_facts(model.home, backbone, folder)
 
 
-def _common(model: NeuralModel | PlacesModel, backbone: Backbone, layers: Sequence[nn.Module]) -> dict[str, Any]:
+def write_writer(model: WriterModel, folder: Path) -> dict[str, Any]:
+    """Writes a model that writes texts; returns the facts for the script."""
+    backbone = model.model.backbone
+    assert isinstance(backbone, TextBackbone), "texts are written from texts"
+    facts = _common(model, backbone, ()) | export_texts.common(model)
+    if backbone.generator:
+        return facts | export_texts.generator(model, folder)
+    return facts | _text_facts(model.home, model, backbone, folder) | export_texts.decoder(model, folder)
+
+
+def _common(model: Network, backbone: Backbone, layers: Sequence[nn.Module]) -> dict[str, Any]:
     """Facts of every network; `layers` are those whose outputs the head reads."""
     names = {id(module): name for name, module in backbone.core.named_modules()}
     return {
@@ -142,11 +159,16 @@ def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     home, backbone = model.home, model.backbone.to("cpu")
-    tensors = {f"backbone.{name}": value.clone().contiguous() for name, value in backbone.core.state_dict().items()}
+    body = "body." if isinstance(backbone, FrameBackbone) else ""  # the language model behind an input layer
+    state = {name.removeprefix(body): value for name, value in backbone.core.state_dict().items()}
+    tensors = {f"backbone.{name}": value.clone().contiguous() for name, value in state.items()}
     save_file(tensors | model.head, folder / "model.safetensors")
     inner = range(len(backbone.stages) - 1) if model.all_layers else ()
     facts = _common(model, backbone, [backbone._last(i) for i in inner])
     facts |= {"kind": "table", "neighbours": "head.rows" in model.head}
+    if isinstance(backbone, FrameBackbone):
+        config = AutoConfig.from_pretrained(_base_folder(home, backbone.source), local_files_only=True)
+        return facts | export_frames.written(backbone, config, folder)
     if isinstance(backbone, TextBackbone):
         return facts | _text_facts(home, model, backbone, folder)
     if isinstance(backbone, ImageBackbone):
@@ -159,14 +181,11 @@ def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
     return facts | {kind: list(names) for kind, names in columns.items()} | {"blocks": BLOCKS}
 
 
-def _text_facts(home: Home, model: NeuralModel | PlacesModel, backbone: TextBackbone, folder: Path) -> dict[str, Any]:
+def _text_facts(home: Home, model: Network, backbone: TextBackbone, folder: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     tokenizer = backbone.tokenizer
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(backbone.pad)
-    tokenizer.padding_side = "right"
-    tokenizer.save_pretrained(folder)
+    export_texts.keep_tokenizer(backbone, folder)
     config = AutoConfig.from_pretrained(_base_folder(home, backbone.source), local_files_only=True)
     config.save_pretrained(folder)
     numbers = datasets.rows(home, model.dataset.id)[list(model.dataset.inputs)].select_dtypes("number").columns
@@ -278,9 +297,10 @@ def _model_card(home: Home, model: Model) -> str:
         )
 
 
-def _requirements(facts: dict[str, Any]) -> str:
+def _requirements(facts: dict[str, Any], folder: Path) -> str:
     no_table = facts["draws"] in export_places.ANSWERS
     packages = [name for name in PACKAGES[facts["kind"]] if not (no_table and name == "pandas")]
+    packages += ["sentencepiece"] if any(folder.glob("*.spm")) else []
     exported = export_scripts.reading_files(facts)
     packages += [name for name in (exported.packages if exported else ()) if name not in packages]
     return "".join(f"{name}=={metadata.version(name).partition('+')[0]}\n" for name in packages)

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tltools.engine import export_places, export_sounds, export_words, torchvision_operators
+from tltools.engine import (
+    export_frames,
+    export_places,
+    export_sounds,
+    export_texts,
+    export_words,
+    torchvision_operators,
+)
 from tltools.modalities import Exported, modalities
 
 Facts = dict[str, Any]
@@ -207,20 +214,29 @@ def _neural(facts: Facts) -> list[str]:
         others[2:2] = ["import torch.nn.functional as F"]
     if kind != "text":
         others.insert(0, "import numpy as np")
-    if facts["draws"]:  # pictures need no table
+    if writes := facts["draws"] == export_texts.WRITES:
+        others, last = export_texts.imports(facts)
+        others = ["import pandas as pd", "import torch", *others]
+    elif facts["draws"]:  # pictures need no table
         others[1:] = ["import torch", "import torch.nn.functional as F", others[-1]]
     others += exported.imports if exported else ()
     parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
     if kind != "table" and torchvision_operators.ensure() == "declared":
         parts.append(SHIM)  # this machine needs it, so the next one may
-    if kind == "timm":
+    if writes:
+        parts.append(last)
+    elif kind == "timm":
         parts.append("import timm  # noqa: E402\n")
     elif kind != "table":
         readers = {"text": ["AutoTokenizer"], "audio": ["AutoFeatureExtractor"]}.get(kind, [])
         wanted = ", ".join(sorted(["AutoConfig", "AutoModel", *readers]))
         parts.append(f"from transformers import {wanted}  # noqa: E402\n")
+    if kind == "generator":
+        return [*parts, OPEN, *export_texts.steps(facts, _items(facts))]
     parts.append(OPEN + WEIGHTS)
     parts += _model(facts)
+    if writes:
+        return [*parts, *export_texts.steps(facts, _items(facts))]
     if facts["draws"] in export_words.STEPS:
         return [*parts, *_items(facts), *export_words.STEPS[facts["draws"]]]
     if facts["draws"]:
@@ -261,8 +277,8 @@ def reading_files(facts: Facts) -> Exported | None:
     files = modalities()[facts["modality"]].files
     if files is None:
         return None
-    if facts["kind"] == "audio":
-        return files.exported("samples")
+    if facts["kind"] in ("audio", "frames"):
+        return files.exported("samples" if facts["kind"] == "audio" else "frames")
     return files.exported("describe" if facts["kind"] == "scikit-learn" and not facts["draws"] else "picture")
 
 
@@ -296,8 +312,8 @@ def _features(facts: Facts) -> list[str]:
         return [found.replace("{causal}", " * torch.arange(1, mask.shape[1] + 1)[:, None]" if facts["causal"] else "")]
     exported = reading_files(facts)
     assert exported is not None, "what reads pictures or sounds has files"
-    if facts["kind"] == "audio":
-        return [exported.code, *export_sounds.steps(facts)]
+    if facts["kind"] in ("audio", "frames"):
+        return [exported.code, *(export_sounds if facts["kind"] == "audio" else export_frames).steps(facts)]
     last = "model(pixels)" if facts["kind"] == "timm" else "model(pixels)[0]"
     last += "[:, 0]" if facts["class_token"] else ""
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"

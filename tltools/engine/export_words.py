@@ -1,4 +1,4 @@
-"""The lines of an exported script that tag the words of texts, and how far its tags are from those that were sealed."""
+"""The lines of an exported script that tag words of texts or find answers in them, and how far it is from sealed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tltools import places
+from tltools import answers, datasets, places
 from tltools.engine.trial_model import TrialModel
+from tltools.tasks.question_answering import LONGEST
 
 TAGS = """\
 names = facts["tags"]
@@ -45,14 +46,54 @@ table["prediction"] = found  # the tags of the words, with blanks between them
 table.to_csv(sys.argv[2], index=False)
 """
 
-STEPS = {"words": [TAGS, READ]}
+ANSWER = """\
+def answer(text, spans, scores):  # the likeliest words of the context, at most {most}; none if "no answer" is likelier
+    words, at, own = text.split(" "), 0, []
+    first = {begin: place for place, (begin, end) in reversed(list(enumerate(spans))) if end}
+    for word in words:  # a word has the scores of its first token; one beyond the limit of tokens has none
+        place = next((first[k] for k in range(at - 1, at + len(word)) if k in first), None)
+        own.append(None if place is None else scores[place])
+        at += len(word) + 1
+    read = [k for k in range(words.index("{separator}") + 1, len(words)) if own[k]]
+    pairs = [(own[a][0] + own[b][1], a, b) for a in read for b in read if a <= b < a + {most}]
+    score, begin, end = max(pairs, default=(-float("inf"), 0, 0))
+    return " ".join(words[begin : end + 1]) if score > sum(own[0]) else ""
+"""
+
+FOUND = READ.replace("map(tags,", "map(answer,").replace(
+    "the tags of the words, with blanks between them", "empty: none"
+)
+STEPS = {
+    "words": [TAGS, READ],
+    "answer": [
+        ANSWER.replace("{most}", str(LONGEST)).replace("{separator}", answers.SEPARATOR),
+        FOUND,
+    ],
+}
 
 
-def differences(model: TrialModel, stored: list[str], out: Path) -> np.ndarray:
-    """(1,) share of the words of all texts whose tag in the script's table is not that of the sealed cell."""
-    names = places.tag_names(model.dataset.classes)
-    again = pd.read_csv(out, keep_default_na=False)["prediction"].str.split(" ")
-    before = [[names[code] for code in places.tags_of(cell, model.dataset.classes)] for cell in stored]
-    if [len(tags) for tags in before] != [len(tags) for tags in again]:
-        return np.ones(1)
-    return np.mean(np.concatenate(before) != np.concatenate(again.tolist()), keepdims=True)
+def as_said(model: TrialModel, stored: pd.DataFrame) -> list[str]:
+    """The predictions of sealed rows as a script writes them: the tags of words, the words of an answer, or a text."""
+    objects, classes = model.task.objects, model.dataset.classes
+    assert objects is not None
+    if model.task.written:
+        return list(stored["prediction"])
+    _, outputs = objects.read_frame(stored, classes)
+    if told := model.task.dense and model.task.dense.told:
+        items = datasets.items(model.home, model.dataset, model.reads)
+        return [told(str(items[row]), said) for row, said in zip(stored["row"], outputs, strict=True)]
+    names = places.tag_names(classes)
+    return [" ".join(names[code] for code in places.tags_of(cell, classes)) for cell in stored["prediction"]]
+
+
+def differences(model: TrialModel, stored: pd.DataFrame, out: Path) -> np.ndarray:
+    """(1,) share of all words or tags that the script says otherwise than was sealed; a text that is longer or shorter
+    counts as a whole."""
+    again = pd.read_csv(out, keep_default_na=False)["prediction"]
+    said, apart = 0, 0
+    for one, other in zip(as_said(model, stored), again, strict=True):
+        before, after = one.split(" "), str(other).split(" ")
+        said += max(len(before), len(after))
+        same = len(before) == len(after)
+        apart += sum(a != b for a, b in zip(before, after, strict=True)) if same else max(len(before), len(after))
+    return np.array([apart / max(said, 1)])

@@ -14,8 +14,9 @@ import pandas as pd
 
 from tltools import datasets
 from tltools.engine import export_places, export_words, trial_model
-from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel
+from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel, WriterModel
 from tltools.modalities import modalities
+from tltools.tasks import Written
 from tltools.tickets import Ticket
 
 REPLAYED = 500  # test rows that the exported script predicts again, at most
@@ -24,16 +25,17 @@ EXACT, ROUNDED = 2e-3, 0.15  # greatest difference of a probability: computed in
 ROUNDED_MEAN = 0.03  # and the mean difference in bf16; numbers: in standard deviations of the truth
 
 
-Model = NeuralModel | ClassicalModel | PlacesModel
+Model = NeuralModel | ClassicalModel | PlacesModel | WriterModel
 
 
 def check(ticket: Ticket, model: Model, folder: Path) -> dict[str, Any]:
     """Runs the exported script on test rows, where tltools cannot be imported, and compares with what was sealed.
 
     Returns {"rows", "max_difference", "mean_difference", "same_class", "tolerance", "agrees", "note"}. Differences are
-    of probabilities; of numbers in standard deviations of the truth; of masks in shares of their pixels; of tags in the
-    share of all words; of boxes in score and in shares of the picture, where one that is missing counts with its
-    score. A class may differ where the sealed probabilities of two classes lie within the tolerance.
+    of probabilities; of numbers in standard deviations of the truth; of masks in shares of their pixels; of tags,
+    answers and texts in the share of all words; of boxes in score and in shares of the picture, where one that is
+    missing counts with its score. A class may differ where the sealed probabilities of two classes lie within the
+    tolerance.
     """
     stored = model.stored()
     stored = stored.iloc[np.unique(np.linspace(0, len(stored) - 1, min(len(stored), REPLAYED)).astype(np.int64))]
@@ -42,12 +44,11 @@ def check(ticket: Ticket, model: Model, folder: Path) -> dict[str, Any]:
         said = _run_script(ticket, folder / "predict.py", given, out)
         if said:
             return {"rows": 0, "max_difference": 1.0, "agrees": False, "note": f"predict.py failed: {said}"}
-        if model.task.dense:
-            cells = list(stored["prediction"])
-            if model.task.dense.draws in export_words.STEPS:
-                apart = export_words.differences(model, cells, out)
+        if objects := model.task.objects:
+            if isinstance(objects, Written) or objects.texts:
+                apart = export_words.differences(model, stored, out)
             else:
-                apart = export_places.differences(model, cells, sorted(given.iterdir()), out)
+                apart = export_places.differences(model, list(stored["prediction"]), sorted(given.iterdir()), out)
             return _answer(model, len(stored), apart, float((apart <= _tolerance(model)).mean()), True)
         again = pd.read_csv(out, keep_default_na=False)
     tolerance = _tolerance(model)
@@ -94,7 +95,7 @@ def _decided(before: np.ndarray, after: np.ndarray, tolerance: float, several: b
     return before.argmax(1) == after.argmax(1), close
 
 
-def _rounded(model: NeuralModel | PlacesModel) -> bool:
+def _rounded(model: NeuralModel | PlacesModel | WriterModel) -> bool:
     """Whether bf16 had a part in the sealed predictions: in the passes, or in the activations they went on from."""
     card = model.card
     return bool(card.get("bf16", model.device.bf16)) or bool(card.get("resumed_from_stage"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Reading = Mapping[str, float]  # how the rows of one dataset are read, where that is chosen from its data
-Reader = Literal["picture", "describe", "samples"]  # the function by which an exported script reads files
+Reader = Literal["picture", "describe", "samples", "frames"]  # the function by which an exported script reads files
 # (rows, input columns, media folder, reading) -> one item per row; what an item is, the key of `views` says
 View = Callable[["pd.DataFrame", Sequence[str], Path, Reading], Sequence[Any]]
 
@@ -60,7 +60,8 @@ class Exported:
     imports: tuple[str, ...]  # lines beside the standard library's, numpy and pandas
     packages: tuple[str, ...]  # that its requirements name
     endings: tuple[str, ...]  # of the files that it takes from a folder
-    code: str  # defines `picture(path)`, an RGB picture, `describe(paths)`, (N, D) numbers, or `samples(path)`, a wave
+    code: str  # defines `picture(path)`, an RGB picture, `describe(paths)`, (N, D) numbers, `samples(path)`, a wave, or
+    # `frames(path)`, (T, F) uint8
 
 
 @dataclass(frozen=True)

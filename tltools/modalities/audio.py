@@ -172,7 +172,7 @@ def describe(items: Sequence[Clip]) -> np.ndarray:
 
 def exported(what: Reader) -> Exported:
     """The front end as code: the functions of `tltools.sound`, and a line that reads any sound file."""
-    names = _SHARED[:5] if what == "samples" else (*_SHARED, "spectrogram" if what == "picture" else "statistics")
+    names = _SHARED[:5] if what == "samples" else (*_SHARED, "statistics" if what == "describe" else "spectrogram")
     functions = [inspect.getsource(getattr(sound, name)).replace(": Reading", ": dict[str, float]") for name in names]
     last = (
         "def samples(path):  # a sound file as a wave at the model's rate\n"
@@ -183,6 +183,10 @@ def exported(what: Reader) -> Exported:
         '    samples, rate = plain(*soundfile.read(path, dtype="float32"))\n'
         '    return Image.fromarray(spectrogram(samples, rate, facts["reading"])).convert("RGB")\n'
         if what == "picture"
+        else "def frames(path):  # a sound file as columns of its log-mel spectrogram\n"
+        '    samples, rate = plain(*soundfile.read(path, dtype="float32"))\n'
+        '    return spectrogram(samples, rate, facts["reading"])[::-1].T\n'
+        if what == "frames"
         else "def describe(paths):  # sound files as statistics of their log-mel spectrograms\n"
         '    sounds = [plain(*soundfile.read(path, dtype="float32")) for path in paths]\n'
         '    return np.stack([statistics(samples, rate, facts["reading"]) for samples, rate in sounds])\n'

@@ -179,20 +179,30 @@ def patches(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Read
 
 def exported(what: Reader) -> Exported:
     """Code that opens any picture as one of the dataset's, or describes pictures as the classical control does."""
-    if what == "picture":
-        return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, _OPEN)
+    if what in ("picture", "frames"):
+        code = _OPEN if what == "picture" else _OPEN.replace(_DRAFT, "") + _FRAMES
+        return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code)
     code = inspect.getsource(describe) + "\n\n" + inspect.getsource(_describe)
     return Exported((), ("pillow",), _EXPORT_ENDINGS, code.replace("Sequence[str]", "list[str]"))
 
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _EXPORT_ENDINGS = (*ENDINGS, ".bmp", ".gif", ".tif", ".tiff")
-_OPEN = """\
+_DRAFT = """\
+        image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
+"""
+_OPEN = f"""\
 def picture(path):  # upright, transparency laid on white
     with Image.open(path) as image:
-        image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
-        image = ImageOps.exif_transpose(image).convert("RGBA")
+{_DRAFT}        image = ImageOps.exif_transpose(image).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+"""
+_FRAMES = f"""
+
+def frames(path):  # patches of the whole picture, row by row
+    small = np.asarray(picture(path).resize(({_PATCH * _PATCHES}, {_PATCH * _PATCHES}), Image.Resampling.BICUBIC))
+    split = small.reshape({_PATCHES}, {_PATCH}, {_PATCHES}, {_PATCH * 3}).transpose(0, 2, 1, 3)
+    return split.reshape({_PATCHES**2}, -1)
 """
 IMAGE = Modality(
     key="image",
