@@ -20,6 +20,7 @@ from tltools.engine import export, predict, replay, trial_model
 from tltools.engine.features import TOLERANCE
 from tltools.home import Home
 from tltools.records import Refusal
+from tltools.reports import views
 from tltools.tickets import Cancelled, QuietTicket
 
 TRIALS = (
@@ -222,3 +223,13 @@ def test_homes_are_not_written_by_predicting(sealed: Sealed) -> None:
     before = seen(sealed.home)
     _job(sealed, predict, trial=sealed.id("text/classical"), items=["fine"])
     assert seen(sealed.home) == before
+
+
+def test_a_list_of_classes_holds_the_true_one_of_rows_left_out(sealed: Sealed) -> None:
+    trial = sealed.id("text/linear_probe")
+    least = views.least_probability(sealed.home, trial)
+    _, _, truth, held = views.scored(sealed.home, trial, "validation")
+    assert least is not None and (held[np.arange(len(truth)), truth] >= least - 1e-9).mean() >= 0.9
+    assert views.least_probability(sealed.home, trial, level=0.99) is None, "twenty rows cannot promise that"
+    for name in ("text/classical", "number/full_finetune"):
+        assert views.least_probability(sealed.home, sealed.id(name)) is None

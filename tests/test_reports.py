@@ -386,3 +386,23 @@ def test_without_copies_nothing_is_said_of_them(finished: tuple[Dataset, Report]
     _, report = finished
     assert all(arm["score_without_copies"] is None for arm in report.arms)
     assert not any("near copy" in problem.what for problem in report.problems)
+
+
+def test_settings_that_differ_are_judged_against_the_usual_ones(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    flipped = {"full_finetune": {"flip": True}}
+    study = study_of(dataset, strategies=("full_finetune", flipped, "linear_probe"), draws=5)
+    report = reports.judge(home, store, make(home, dataset, study))
+    assert len(report.twins) == 4 and {row["strategy"] for row in report.twins} == {"full_finetune"}
+    assert all(row["changed"] == {"flip": [False, True]} for row in report.twins)
+    for row in report.twins:
+        arms = [a for a in report.arms if (a["strategy"], a["n_train"]) == ("full_finetune", row["n_train"])]
+        with_flip, without = sorted(arms, key=lambda arm: not arm["knobs"]["flip"])
+        assert row["gain"] == pytest.approx(with_flip["score"] - without["score"], abs=1e-9)
+        assert row["low"] <= row["gain"] <= row["high"]
+    assert any(sentence.startswith("Flip on instead of off ") for sentence in report.sentences)
+
+
+def test_a_study_without_such_arms_says_nothing_of_settings(finished: tuple[Dataset, Report]) -> None:
+    _, report = finished
+    assert not report.twins and not any("instead of off" in sentence for sentence in report.sentences)

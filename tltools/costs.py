@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tltools import plans, rates, sources
 from tltools.artifacts import sealed
 from tltools.home import Home
+from tltools.judging.verdict import detectable
 from tltools.plans import Counts
 from tltools.records import Dataset, Estimate, Source, Split, Study, Trial
 from tltools.store import Store
@@ -41,7 +41,7 @@ def estimate(
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts))
     widths = {name: int(known[name].get("width", 512)) for name in cards}
     draws = _draws_in_time(study, raw * factor)
-    detectable = mde(len(split.test), draws) if row_classes(dataset) else None
+    gain = detectable(len(split.test), draws) if row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     if not all(known.values()):
         said.append("This machine has not run all of these sources yet, so the time is a guess.")
@@ -50,8 +50,8 @@ def estimate(
             f"The time budget of {study.budget.minutes:g} min covers about {draws} of {study.draws} draws: the run "
             "stops there with its verdict, and can be run on."
         )
-    if detectable is not None:
-        said.append(f"Gains of {100 * detectable:.1f} points or more will probably be decided; smaller may stay open.")
+    if gain is not None:
+        said.append(f"Gains of {100 * gain:.1f} points or more will probably be decided; smaller may stay open.")
     return Estimate(
         seconds=raw * factor,
         seconds_low=raw * low,
@@ -62,7 +62,7 @@ def estimate(
         sealed=len(wanted) - len(todo),
         prefix_rows=shared,
         prefix_rows_naive=naive,
-        detectable=detectable,
+        detectable=gain,
         sentences=tuple(said),
     )
 
@@ -72,11 +72,3 @@ def _draws_in_time(study: Study, seconds: float) -> int:
     if study.budget.minutes is None or seconds <= 60 * study.budget.minutes:
         return study.draws
     return max(1, int(study.draws * 60 * study.budget.minutes / seconds))
-
-
-def mde(rows: int, draws: int, discordance: float = 0.15) -> float:
-    """Detectable gain at 80 % power before a run: 2.80 sqrt(discordant share / rows); see docs/statistics.md.
-
-    `discordance` is the share of test rows on which two arms usually disagree; draws add their own spread.
-    """
-    return 2.80 * math.sqrt(discordance / max(rows, 1) * (1 + 1 / max(draws, 1)))

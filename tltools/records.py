@@ -329,6 +329,7 @@ class Report(Record):
     arms: tuple[dict[str, Any], ...]
     verdicts: tuple[dict[str, Any], ...]
     labels_saved: tuple[dict[str, Any], ...] = ()
+    twins: tuple[dict[str, Any], ...] = ()  # arms that differ in their settings alone, against the usual ones
     ranking: tuple[dict[str, Any], ...] = ()
     groups: tuple[dict[str, Any], ...] = ()
     cost: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tltools.reports import views as tables
 from tltools.tasks import tasks
 from tltools.ui import judged, place_views, row_views, state, widgets
 from tltools.ui import predict_views as views
@@ -33,7 +34,7 @@ with single:
         if found and tasks()[dataset.task].objects:
             place_views.predicted(mine, dataset, "one")
         elif found:
-            views.answer(found[0], dataset)
+            views.answer(found[0], dataset, tables.least_probability(home, trial))
             views.seen(mine, dataset)
 with file:
     views.note(dataset)

@@ -12,7 +12,7 @@ import numpy as np
 from tltools import datasets, evidence, studies
 from tltools.home import Home, write_bytes, write_json
 from tltools.records import Dataset, Problem, Report, Split, Study, refuse
-from tltools.reports import copies, figures, groups, labels, words
+from tltools.reports import copies, figures, groups, labels, twins, words
 from tltools.reports.cards import export_card as export_card
 from tltools.reports.cards import trial_card as trial_card
 from tltools.reports.early import Stopped, stopped
@@ -84,8 +84,8 @@ def _report(
     sizes = _labels(home, dataset, split, found)
     names = titles(found.cells.values())
     judged = figures.judge_all(found, margin)
-    twins = copies.leaked(home, dataset, split)
-    arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), twins)
+    again_seen = copies.leaked(home, dataset, split)
+    arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), again_seen)
     verdicts = figures.verdict_rows(judged, names, sizes, margin)
     again = labels.curve_replicates(found)
     saved = labels.saved_rows(found, again, names, sizes)
@@ -99,6 +99,8 @@ def _report(
     told = words.sentences(
         verdicts, arms, saved, metric, margin, (names[best.arm], more) if best and more else None, winner
     )
+    settings = twins.twin_rows(found, names, sizes, margin)
+    told += twins.sentences(settings, metric)
     cards = [card for cell in found.cells.values() for card in cell.cards.values()]
     return Report(
         study=study_id,
@@ -109,13 +111,14 @@ def _report(
         arms=tuple(map(_clean, arms)),
         verdicts=tuple(map(_clean, verdicts)),
         labels_saved=tuple(map(_clean, saved)),
+        twins=tuple(map(_clean, settings)),
         ranking=tuple(map(_clean, _ranking(store, study, dataset))),
         groups=tuple(map(_clean, by_group)),
         cost=_clean(_cost(store, study_id, cards)),
         problems=(
             *found.problems,
             *_problems(home, store, study, dataset, split, found),
-            *copies.problems(found, arms, twins),
+            *copies.problems(found, arms, again_seen),
             *few,
         ),
         headline=words.headline(verdicts, arms, metric),

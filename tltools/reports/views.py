@@ -138,6 +138,16 @@ def trust(home: Home, trial_id: str, level: float = 0.9) -> dict[str, Any]:
     }
 
 
+def least_probability(home: Home, trial_id: str, level: float = 0.9) -> float | None:
+    """The probability from which a class is on a list that holds the true one with the promised `level` (split
+    conformal, set on rows that the model did not learn from); None where these are too few, or have several labels."""
+    classes, _, truth, held = scored(home, trial_id, "validation")
+    if not classes or not len(held) or truth.ndim > 1:
+        return None
+    found = calibration.conformal(held, truth, held, truth, level)
+    return found and found.threshold
+
+
 def score_by_labels(report: Report) -> pd.DataFrame:
     """title, kind, source, strategy, n_train, score, low, high: the curves of score against labels."""
     keys = ["title", "kind", "source", "strategy", "n_train", "score", "low", "high", "draws"]

@@ -145,8 +145,9 @@ def follow(job: Job, kinds: Sequence[str]) -> bool:
     return job.state == "done" and job.result is not None
 
 
-def answer(row: Mapping[str, Any], dataset: Dataset) -> None:
-    """One prediction: the word, how sure, and all classes as bars."""
+def answer(row: Mapping[str, Any], dataset: Dataset, least: float | None = None) -> None:
+    """One prediction: the word, how sure, and all classes as bars; `least`: the probability from which a class is on
+    the list that holds the true one in nine of ten rows."""
     said = row.get("prediction")
     if not dataset.classes:
         st.metric(esc(dataset.target), f"{float(str(said)):.4g}", border=True)
@@ -177,6 +178,11 @@ def answer(row: Mapping[str, Any], dataset: Dataset) -> None:
     with right:
         alt = "Probabilities: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in top)
         charts.show(chart, alt, "probabilities")
+    if least is not None and not several:
+        kept = [name for name, share in sorted(shares.items(), key=lambda pair: -pair[1]) if share >= least]
+        named = ", ".join(f"**{esc(short(name, 40))}**" for name in kept[:10]) or "none of the classes"
+        more = f" and {len(kept) - 10} more" if len(kept) > 10 else ""
+        st.caption(f"A list that holds the true class in 90 % of such rows: {named}{more}.")
 
 
 def seen(job: Job, dataset: Dataset) -> None:
