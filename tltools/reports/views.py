@@ -145,7 +145,7 @@ def least_probability(home: Home, trial_id: str, level: float = 0.9) -> float | 
     if not classes or not len(held) or truth.ndim > 1:
         return None
     found = calibration.conformal(held, truth, held, truth, level)
-    return found and found.threshold
+    return found.threshold if found else None
 
 
 def score_by_labels(report: Report) -> pd.DataFrame:
