@@ -20,12 +20,13 @@ import yaml
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 IMAGENET = "local/mobilenetv2-035"
+SPECTRA = "local/mobilenetv2-035-128"  # the same, at a size that suits spectrograms of 64 bands
 MINILM = "bundled/minilm-l6"
 NET = "bundled/table-net"
 
-MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 30, "batch_size": 4, "patience": 0, "rates_tried": 1,
+MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 25, "batch_size": 4, "patience": 0, "rates_tried": 1,
          "hold_out": False}  # fmt: skip
-BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 13, "min_steps": 320, "batch_size": 8, "patience": 0,
+BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 9, "min_steps": 200, "batch_size": 8, "patience": 0,
          "rates_tried": 1, "hold_out": False, "scale": 0.3, "colour": 0.2}  # fmt: skip
 ANSWERS = {"learning_rate": 3e-4, "epochs": 5, "batch_size": 16, "patience": 0, "rates_tried": 1, "hold_out": False}
 WORDS = {"learning_rate": 4e-4, "epochs": 8, "patience": 0, "rates_tried": 1, "hold_out": False}
@@ -93,7 +94,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bccd": {
         "dataset": "bccd/bccd_voc.zip", "sources": [IMAGENET],
         "strategies": [{"full_finetune": BOXES}], "controls": [{"scratch": BOXES}, "classical"],
-        "fractions": [0.2, 1.0], "draws": 2,
+        "fractions": [0.2, 1.0], "draws": 3,
     },
     "wikiann": {
         "dataset": "wikiann/wikiann_en_train.conll", "test": "wikiann/wikiann_en_test.conll", "sources": [MINILM],
@@ -120,10 +121,10 @@ CASES: dict[str, dict[str, Any]] = {
         "fractions": [0.5], "draws": 2,
     },
     "fsdd": {
-        "dataset": "fsdd/fsdd_train.zip", "test": "fsdd/fsdd_test.zip", "sources": [IMAGENET],
+        "dataset": "fsdd/fsdd_train.zip", "test": "fsdd/fsdd_test.zip", "sources": [SPECTRA],
         "strategies": ["linear_probe", {"full_finetune": SOUNDS}],
         "controls": [{"scratch": SOUNDS}, "random_frozen", "classical"],
-        "fractions": [1.0], "draws": 2,
+        "fractions": [0.125, 1.0], "draws": 3,
     },
     "fsdd-language": {
         "dataset": "fsdd/fsdd_train.zip", "test": "fsdd/fsdd_test.zip", "sources": [MINILM],
@@ -162,8 +163,9 @@ def main(words: list[str] | None = None) -> None:
     stored = DOCS / "known_cases.json"
     found: dict[str, Any] = json.loads(stored.read_text()) if stored.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        _tltools(folder, "sources", "add", str(asked.data / "weights/mobilenetv2-035-imagenet"),
-                 "--architecture", "timm/mobilenetv2_035", "--name", "mobilenetv2-035")  # fmt: skip
+        for more in (("--name", "mobilenetv2-035"), ("--name", "mobilenetv2-035-128", "--size", "128")):
+            _tltools(folder, "sources", "add", str(asked.data / "weights/mobilenetv2-035-imagenet"),
+                     "--architecture", "timm/mobilenetv2_035", *more)  # fmt: skip
         for name in asked.cases or CASES:
             found[name] = _run(Path(folder), asked.data.resolve(), name)
             stored.write_text(json.dumps(found, indent=1) + "\n")

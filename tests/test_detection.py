@@ -68,6 +68,17 @@ def test_the_loss_is_least_where_the_maps_are_right_and_empty_pictures_count() -
         assert float(code.loss(raw, target, {}).sum()) > float(least.sum()) + 0.1
 
 
+def test_rare_classes_weigh_more_in_the_loss_and_absent_ones_as_boxes_do_on_average() -> None:
+    places_ = [(2, 2), (2, 12), (12, 2), (12, 12), (7, 7)]  # the middle one of class 1, others of 0
+    boxes = np.array([[int(k == 4), x / 16, y / 16, (x + 1) / 16, (y + 1) / 16] for k, (x, y) in enumerate(places_)])
+    raw = torch.zeros(1, 3 + 4, 16, 16, requires_grad=True)
+    code.loss(raw, torch.from_numpy(code.padded([boxes])), {}).sum().backward()
+    slope = raw.grad[0]  # type: ignore[index]
+    assert float(slope[1, 7, 7] / slope[0, 2, 2]) == pytest.approx(4**code.BALANCE)
+    empty = slope[:3, 7, 15]
+    assert float(4 * empty[0] + empty[1]) / 5 == pytest.approx(float(empty[2]), rel=1e-4)
+
+
 MIRROR = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]])
 
 

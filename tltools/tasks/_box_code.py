@@ -12,7 +12,8 @@ from tltools.tasks._box_scores import MOST, overlaps
 
 Array = NDArray[Any]
 
-NARROW = 0.15  # deviation of a centre's bump in shares of its box, and no less than one place
+BUMP = 1.0  # deviation, in places, of the bump about a centre; wider ones for larger boxes taught those too slowly
+BALANCE = 0.5  # power of a class's share of the boxes by which it weighs less in the loss: 0 none, 1 all alike
 SURE = 0.02  # peaks below it are no boxes
 SAME = 0.55  # overlap from which two peaks of a class are one object
 
@@ -41,7 +42,8 @@ def moved(target: Any, matrix: Any) -> Any:
 
 
 def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
-    """Per row: focal loss of the heatmaps and L1 of form and place at the centres, over the boxes of the batch.
+    """Per row: focal loss of the heatmaps and L1 of form and place at the centres, over the boxes of the batch; rare
+    classes weigh more, since the score is a mean over classes.
 
     raw (B, K, h, w) as `CentreHead` gives it, target (B, m, 5) as `padded` -> (B,).
     """
@@ -53,21 +55,25 @@ def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
     centre = (target[..., 1:3] + target[..., 3:5]) / 2 * cells
     size = (target[..., 3:5] - target[..., 1:3]).clamp(min=1e-4)
     place = centre.clamp(min=torch.zeros_like(cells), max=cells - 1).floor()
-    spread = (NARROW * size * cells).clamp(min=1.0)
+    codes = target[..., 0].long().clamp(min=0)
+    counts = torch.bincount(codes[there], minlength=classes).float()
+    weights = counts.clamp(min=1) ** -BALANCE
+    weights = torch.where(counts > 0, weights * counts.sum() / (weights * counts).sum().clamp(min=1e-9), 1.0)
     bumps = []
     for axis, count in enumerate((width, height)):
         away = torch.arange(count, device=raw.device) - place[..., axis, None]
-        bumps.append(torch.exp(-away.square() / (2 * spread[..., axis, None].square())))
+        bumps.append(torch.exp(-away.square() / (2 * BUMP**2)))
     bump = bumps[1][..., :, None] * bumps[0][..., None, :] * there[..., None, None]
     wanted = torch.stack([(bump * (target[..., 0] == k)[..., None, None]).amax(1) for k in range(classes)], 1)
     heat = raw[:, :classes]
     sure, log_yes, log_no = heat.sigmoid(), torch.nn.functional.logsigmoid(heat), torch.nn.functional.logsigmoid(-heat)
     peak = wanted >= 0.9999
     focal = torch.where(peak, (1 - sure) ** 2 * log_yes, (1 - wanted) ** 4 * sure**2 * log_no)
+    focal = focal * weights[:, None, None]
     spots = (place[..., 1] * width + place[..., 0]).long().clamp(min=0)
     said = raw[:, classes:].flatten(2).gather(2, spots[:, None].expand(-1, 4, -1)).transpose(1, 2)
     right = torch.cat([size.log(), centre - place - 0.5], 2)
-    form = ((said - right).abs() * there[..., None]).sum((1, 2))
+    form = ((said - right).abs() * (there * weights[codes])[..., None]).sum((1, 2))
     each = there.sum().clamp(min=1) / len(raw)  # boxes of a row, on average: rows with many boxes weigh more
     return (form - focal.sum((1, 2, 3))) / each
 

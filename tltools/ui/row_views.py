@@ -59,7 +59,7 @@ def confusion(home: Home, dataset: Dataset, trial: str) -> None:
 def by_class(home: Home, dataset: Dataset, trial: str) -> None:
     """How well each class is found: a table in place of a confusion matrix, where rows have no class of their own."""
     table = _by_class(str(home.root), trial, home, dataset)
-    st.caption("How well each class is found in the test rows; empty where the truth has none.")
+    st.caption("How well each class is found in the test rows; – where they have none of it.")
     widgets.table(table.round(3), "How well each class is found", "classes")
 
 

@@ -62,7 +62,9 @@ def empty(text: str, page: str, label: str) -> None:
 def table(frame: pd.DataFrame, alt: str, name: str, config: Mapping[str, Any] | None = None) -> None:
     """A table of at most 1,000 shown rows; the whole of it can be downloaded where it is longer."""
     shown = frame.head(SHOWN_ROWS)
-    st.dataframe(shown, hide_index=True, alt=alt, column_config=dict(config or {}), key=f"table_{name}")
+    st.dataframe(
+        shown, hide_index=True, alt=alt, column_config=dict(config or {}), key=f"table_{name}", placeholder="–"
+    )
     if len(frame) > len(shown):
         st.caption(f"The first {len(shown):,} of {len(frame):,} rows.")
     csv_button(frame, name)
