@@ -5,16 +5,23 @@ from __future__ import annotations
 import pytest
 
 from tltools import sources
-from tltools.engine import layouts
+from tltools.engine import dense, layouts
 from tltools.engine.backbone import load_backbone
 from tltools.home import Home
 from tltools.strategies import Layout, Recipe
+from tltools.tasks import tasks
+
+PLACES = dense.Places.sound_batch
 
 
-@pytest.mark.parametrize(("rows", "own"), [(layouts.SOUND_BATCH, True), (layouts.SOUND_BATCH - 1, False)])
-def test_norms_read_their_batch_only_where_it_is_large(home: Home, rows: int, own: bool) -> None:
-    card = sources.get(home, "bundled/tiny-resnet")
-    model = layouts.Tuned(load_backbone(home, card), 2)
+@pytest.mark.parametrize(
+    ("task", "rows", "own"),
+    [("classification", layouts.SOUND_BATCH, True), ("classification", layouts.SOUND_BATCH - 1, False),
+     ("detection", PLACES, True), ("detection", PLACES - 1, False)],
+)  # fmt: skip
+def test_norms_read_their_batch_only_where_it_is_large(home: Home, task: str, rows: int, own: bool) -> None:
+    backbone, card = load_backbone(home, sources.get(home, "bundled/tiny-resnet")), tasks()[task]
+    model = dense.Places(backbone, card, 6) if card.dense else layouts.Tuned(backbone, 2)
     for name, buffer in model.backbone.named_buffers():
         if name.endswith("running_mean"):
             buffer += 0.1  # statistics that were learned

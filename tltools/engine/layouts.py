@@ -22,6 +22,7 @@ class Tuned(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    sound_batch = SOUND_BATCH
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ def set_modes(model: Tuned, layout: Layout, recipe: Recipe, frozen_bottom: int) 
         for module in stage_.modules:
             module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
     for module in model.backbone.modules():
-        small = recipe.batch_size < SOUND_BATCH or layout.part != "all"
+        small = recipe.batch_size < model.sound_batch or layout.part != "all"
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
             module.eval()  # statistics of a few rows are worse than the source's
     norms = (module for module in model.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
