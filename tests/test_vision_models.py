@@ -95,15 +95,6 @@ def test_maps_show_every_place_where_it_is(home: Home, kind: str) -> None:
     assert (row * 8 // side, column * 8 // side) == (1, 5)
 
 
-@pytest.mark.parametrize("kind", ["detr", "rt_detr", "d_fine", "yolos"])
-def test_a_detector_is_no_source_and_says_so(kind: str) -> None:
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(kind).to_dict()
-    with pytest.raises(Refusal, match=r"is a detector.*Choose a ViT"):
-        from_config(f"hf/lab/{kind}", "hf", config, {})
-
-
 def test_weights_that_lack_a_block_are_refused(home: Home, tmp_path: Path) -> None:
     for file in (home.sources / "local" / "vit").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -119,6 +119,7 @@ class Source(Record):
     name: str
     provider: str  # key of a plugin in providers/
     reads: Literal["text", "image", "tabular", "audio", "frames"]  # "frames": a text transformer behind a new layer
+    answers: str | None = None  # key of the one task that it serves, as a whole: by its own head and loss; None: any
     family: Literal["transformers", "timm", "tabular"]  # which engine builder makes the module
     architecture: str  # timm architecture name, transformers model_type, or "table-net"
     pretrained: bool = True  # False: an untrained network, to pre-train on a source task of one's own

@@ -110,6 +110,9 @@ def fit(
     if source.reads not in views:
         what = f"reads {source.reads}; {dataset.name} holds {dataset.modality} rows."
         return Fit(source=source.id, fits=False, why=what, instead=_nearest(home, views))
+    if source.answers not in (None, dataset.task):
+        what = f"answers as a whole, by a head of its own for {tasks()[source.answers].title.lower()} alone."
+        return Fit(source=source.id, fits=False, why=what, instead=_nearest(home, views))
     if home.offline and not source.installed:
         why = "is not on this machine, and tltools is offline."
         return Fit(source=source.id, fits=False, why=why, instead=_nearest(home, views))
@@ -135,6 +138,8 @@ def _why(source: Source, dataset: Dataset) -> str:
         return "Reads texts, and writes new ones as it was pre-trained to."
     if not source.pretrained:
         return "Untrained: for a source task of your own."
+    if source.answers:
+        return f"Answers as a whole, by its own head; only its scores of classes are new. Reads {source.image_size} px."
     if source.reads == "audio" and source.sampling_rate:
         seconds = min(dataset.reading["seconds"], source.seconds or dataset.reading["seconds"])
         return f"Reads waveforms at {source.sampling_rate / 1000:g} kHz, at most {seconds:g} s of a clip."
@@ -143,10 +148,10 @@ def _why(source: Source, dataset: Dataset) -> str:
 
 def _nearest(home: Home, views: Sequence[str] | object) -> str | None:
     for source in listing(home):
-        if source.reads in views and source.installed and source.pretrained:  # type: ignore[operator]
+        if source.reads in views and source.installed and source.pretrained and source.answers is None:  # type: ignore[operator]
             return source.id
     for source in listing(home):
-        if source.reads in views and source.installed:  # type: ignore[operator]
+        if source.reads in views and source.installed and source.answers is None:  # type: ignore[operator]
             return source.id
     return None
 
@@ -205,9 +210,9 @@ def _described(
 
         config = _json(path / "config.json")
         extractor = _json(path / EXTRACTOR) if (path / EXTRACTOR).is_file() else {}
-        return from_config(source_id, "local", config, extractor).model_copy(
-            update={"name": name, "installed": True, "licence": "yours to know", "pretraining": f"file {path.name}"}
-        )
+        card = from_config(source_id, "local", config, extractor)
+        said = {"name": name, "installed": True, "licence": "yours to know", "pretraining": f"file {path.name}"}
+        return card.model_copy(update=said | ({"image_size": image_size} if image_size else {}))
     if architecture is None:
         what = "must come with --architecture timm/NAME, or be a transformers folder with config.json."
         raise refuse(str(path), what, "Name the architecture that the weights were made for.")

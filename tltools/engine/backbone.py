@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,10 @@ from tltools import sources
 from tltools.engine import stages as staging
 from tltools.engine.stages import Stage
 from tltools.home import Home
-from tltools.records import Source, refuse
+from tltools.records import Dataset, Source, refuse
+
+if TYPE_CHECKING:
+    from tltools.tasks import Task
 
 Batch = dict[str, Tensor]
 DRY_LENGTH = 7  # tokens in the dry run; a number that no weight of a model is wide
@@ -60,6 +63,13 @@ class Backbone(nn.Module):
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         """Reads rows for a task of places from now on: pictures at another size if it can, texts with their words, up
         to `tokens` if it can; `asked`: questions and contexts; not `words`: all tokens are places. Called once."""
+
+    def with_own_head(self, task: Task, dataset: Dataset) -> Any:
+        """The network as a model of a dataset's task by the head, loss and decoding that it brings (see
+        `dense.Places`), which takes over this backbone; None: it brings none."""
+
+    def take_head(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes what fits of a trial's `head.*` tensors into the head that it brings."""
 
     def settled(self, raw: Tensor, batch: Batch) -> Tensor:
         """Scores of places, where a row has fewer places than its batch has room for."""
@@ -309,6 +319,7 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
         backbone.as_trial(card)
         load_changes(backbone, tensors)
         generators.take(backbone, tensors)
+        backbone.take_head(tensors)
     backbone.source = source
     return backbone
 
@@ -338,10 +349,19 @@ def builder(source: Source) -> Any:
     Raises:
         Refusal: none does.
     """
-    from tltools.engine import audio_backbone, frame_backbone, image_backbone, tabular_backbone, text_backbone
+    from tltools.engine import (
+        audio_backbone,
+        detectors,
+        frame_backbone,
+        image_backbone,
+        tabular_backbone,
+        text_backbone,
+    )
 
     if source.family == "tabular":
         return tabular_backbone.build
+    if source.answers:
+        return detectors.build
     kinds = {"image": image_backbone, "text": text_backbone, "frames": frame_backbone, "audio": audio_backbone}
     if source.reads in kinds:
         return kinds[source.reads].build

@@ -51,13 +51,30 @@ class Places(layouts.Tuned):
     def __init__(self, backbone: Backbone, task: Task, width: int) -> None:
         nn.Module.__init__(self)
         assert task.dense is not None
-        self.backbone, self.dense = backbone, task.dense
+        self.backbone, self.task, self.dense = backbone, task, task.dense
         sizes = [one.shape[1 if one.dim() == 4 else -1] for one in self.maps(_sample(backbone))]
         self.head = getattr(heads_dense, task.dense.head)(sizes, width)
 
     def forward(self, batch: Batch, states: Tensor | None = None, boundary: int = 0) -> Tensor:
         """(B, K, h, w) raw maps, or (B, W, K) of words; no activations are ever cached for them."""
         return self.backbone.settled(self.head(self.maps(batch)), batch)
+
+    def taught(self, batch: Batch, targets: Tensor, options: Mapping[str, float]) -> Tensor:
+        """(B,) losses of a batch that is learnt from."""
+        return self.loss(self(batch).float(), targets, options)
+
+    def loss(self, raw: Tensor, targets: Tensor, options: Mapping[str, float]) -> Tensor:
+        """(B,) losses of raw outputs."""
+        found: Tensor = self.task.loss(raw, targets, options)
+        return found
+
+    def decode(self, raw: np.ndarray) -> np.ndarray:
+        """Raw outputs (M, ...) as outputs of the task."""
+        return self.task.decode(raw)
+
+    def facts(self) -> dict[str, Any]:
+        """What a trial's card says of the model."""
+        return {"features": "maps"}
 
     def shape(self) -> tuple[int, ...]:
         """(h, w) of the raw maps."""
@@ -128,6 +145,12 @@ class Training(loop.Training):
     truth: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,) of the whole dataset
     changed: Mapping[str, Any] = field(default_factory=dict)  # settings of `tltools.augmentation`
 
+    @property
+    def places(self) -> Places:
+        """The model, where it judges places."""
+        assert isinstance(self.model, Places)
+        return self.model
+
     def losses(self, rows: np.ndarray) -> Tensor:
         """(B,) losses of a batch."""
         assert self.task is not None and self.task.dense is not None
@@ -139,8 +162,7 @@ class Training(loop.Training):
             targets = moved(targets, torch.from_numpy(changes.matrix).to(targets.device))
             batch = {**batch, "pixel_values": augment.moved(batch["pixel_values"], changes)}
         with self.place.device.autocast(self.place.half):
-            raw = self.model(batch)
-        return self.loss(raw.float(), targets, {"smoothing": self.recipe.smoothing})
+            return self.places.taught(batch, targets, {"smoothing": self.recipe.smoothing})
 
     def outputs(self, rows: np.ndarray) -> np.ndarray:
         """(len(rows),) object array of what the model as it stands says of rows."""
@@ -149,15 +171,20 @@ class Training(loop.Training):
             8 * self.task.dense.batch
         )  # decoded at a time: raw maps are large, and texts sorted by length within
         parts = np.array_split(rows, -(-len(rows) // some_rows))
-        return np.concatenate([self.task.decode(self.predict(some).numpy()) for some in parts])
+        return np.concatenate([self.places.decode(self.predict(some).numpy()) for some in parts])
 
     def choice(self, loss: float, raw: Tensor) -> float:
         """The score, negated where more is better; the loss decides between epochs that find nothing or everything."""
         assert self.task is not None
         metric = self.task.metrics[0]
-        score = metric.score(self.truth[self.rows.validation], self.task.decode(raw.numpy()))
+        score = metric.score(self.truth[self.rows.validation], self.places.decode(raw.numpy()))
         score = 0.0 if math.isnan(score) else score  # rows without a single object: the loss alone decides
         return (-score if metric.higher_is_better else score) + TIE * loss
+
+
+def places(backbone: Backbone, task: Task, dataset: Dataset) -> Places:
+    """The model of a task: with the head that the network brings, or with one of the house's."""
+    return backbone.with_own_head(task, dataset) or Places(backbone, task, task.width(dataset))
 
 
 def prepare(backbone: Backbone, task: Task, dataset: Dataset) -> None:
@@ -182,7 +209,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):
-            model = Places(base.twin(), kit.task, kit.task.width(kit.dataset))
+            model = places(base.twin(), kit.task, kit.dataset)
             if recipe.adapter:
                 adapters.inject(model.backbone, **recipe.adapter)
         model.to(kit.device.name)
@@ -190,13 +217,14 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
         feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
         training = Training(
-            model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, kit.task.loss, multiplier,
+            model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, model.loss, multiplier,
             seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"), kit.telling(trial),
             task=kit.task, truth=kit.targets, changed=changed,
         )  # fmt: skip
         tried.append((training.run().least, k, training))
     *_, best = min(tried, key=lambda item: item[:2])
-    return replace(outcome(kit, trial, best, base, seed, train), seconds=time.monotonic() - started)
+    found = outcome(kit, trial, best, base, seed, train)
+    return replace(found, card={**found.card, **best.places.facts()}, seconds=time.monotonic() - started)
 
 
 def read_once(
@@ -241,7 +269,7 @@ def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, se
     """What a trained model came to; `train` are the training rows that it is scored on, too."""
     model, rows, fitted, metric = training.model, training.rows, training.at, kit.task.metrics[0]
     card: dict[str, Any] = {
-        "features": "maps", "init": training.recipe.init, "init_seed": seed if training.recipe.init == "random" else 0,
+        "init": training.recipe.init, "init_seed": seed if training.recipe.init == "random" else 0,
         "n_train": len(rows.train) + len(rows.validation), "n_validation": len(rows.validation),
         "rate_multiplier": training.multiplier, "steps": fitted.steps, "stopped_early": fitted.stopped_early,
         "side": base.size, "bf16": training.place.half,

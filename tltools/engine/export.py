@@ -16,6 +16,7 @@ from torch import nn
 from tltools import datasets, places, reports, sources
 from tltools.artifacts import building, sealed, verify
 from tltools.engine import (
+    export_detectors,
     export_frames,
     export_places,
     export_scripts,
@@ -27,6 +28,7 @@ from tltools.engine import (
 from tltools.engine.audio_backbone import AudioBackbone
 from tltools.engine.backbone import Backbone
 from tltools.engine.dense import LEVELS
+from tltools.engine.detectors import Detecting
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.image_backbone import ImageBackbone, _takes_size
 from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone
@@ -46,6 +48,7 @@ PACKAGES = {
     "frames": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "vision": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "audio": ("torch", "transformers", "safetensors", "numpy", "pandas"),
+    "detector": ("torch", "transformers", "safetensors", "numpy"),
     "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas"),
     "table": ("torch", "safetensors", "numpy", "pandas"),
     "means": (),
@@ -115,6 +118,8 @@ def write_places(model: PlacesModel, folder: Path) -> dict[str, Any]:
     """Writes weights and config of a backbone and a head over its maps; returns the facts for the script."""
     backbone, head, dense = model.model.backbone.to("cpu").eval(), model.model.head.to("cpu"), model.task.dense
     assert dense is not None
+    if isinstance(model.model, Detecting):
+        return _common(model, backbone, ()) | {"draws": dense.draws} | export_detectors.written(model.model, folder)
     parts = {"backbone": backbone.core.state_dict(), "head": head.state_dict()}
     tensors = {f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()}
     save_file({name: value.clone().contiguous() for name, value in tensors.items()}, folder / "model.safetensors")

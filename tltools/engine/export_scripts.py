@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tltools.engine import (
+    export_detectors,
     export_frames,
     export_places,
     export_sounds,
@@ -155,7 +156,10 @@ table.to_csv(sys.argv[2], index=False)
 def script(facts: Facts) -> str:
     """The source of `predict.py` for what `preprocessing.json` says."""
     parts = [_title(facts)]
-    parts += _neural(facts) if "layers" in facts else _classical(facts)
+    if facts["kind"] == "detector":
+        parts += _detector(facts)
+    else:
+        parts += _neural(facts) if "layers" in facts else _classical(facts)
     if not facts["draws"]:
         picks = PICK_LABELS if facts["several"] else PICK_CLASS
         parts.append(picks + WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
@@ -223,6 +227,15 @@ def _neural(facts: Facts) -> list[str]:
     raw = "votes(read_now)" if facts["neighbours"] else LINEAR
     parts.append(DECIDE.replace("{raw}", f"raw = {raw}").replace("{decided}", decided))
     return parts
+
+
+def _detector(facts: Facts) -> list[str]:
+    assert (exported := reading_files(facts)) is not None, "what boxes are drawn on are pictures in files"
+    others = ["import numpy as np", "import torch", *exported.imports]
+    shim = [SHIM] if torchvision_operators.ensure() == "declared" else []
+    listed = _listed(exported, export_places.GIVEN)
+    return [STANDARD, "\n".join(others) + "\n", *shim, export_detectors.IMPORT, OPEN + export_detectors.MODEL, listed,
+            exported.code, READ_PICTURE, export_places.SIZE, export_detectors.BOXES]  # fmt: skip
 
 
 def _model(facts: Facts) -> list[str]:

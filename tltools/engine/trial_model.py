@@ -157,7 +157,7 @@ class PlacesModel(TrialModel):
         super().__init__(home, card)
         dense.prepare(backbone, self.task, self.dataset)
         self.reads, self.device = backbone.reads, devices.best()
-        self.model = dense.Places(backbone, self.task, self.task.width(self.dataset))
+        self.model = dense.places(backbone, self.task, self.dataset)
         self.model.head.load_state_dict({name.removeprefix("head."): value for name, value in head.items()})
         self.model.to(self.device.name).eval()
 
@@ -167,7 +167,7 @@ class PlacesModel(TrialModel):
             for start in range(0, len(encoded), BATCH):
                 rows = np.arange(start, min(start + BATCH, len(encoded)))
                 batch = {k: v.to(self.device.name) for k, v in encoded.take(rows).items()}
-                found.append(self.task.decode(self.model(batch).float().cpu().numpy()))
+                found.append(self.model.decode(self.model(batch).float().cpu().numpy()))
                 _tell(ticket, done + start + len(rows), total)
         return np.concatenate(found)
 

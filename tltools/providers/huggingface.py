@@ -18,6 +18,10 @@ HEARS = ("feat_extract_norm", "num_mel_bins")
 ASKS = ("num_queries", "num_detection_tokens")
 # how the names of architectures end that have kept what they write with
 WRITES = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "ForCausalLM")
+DETECTORS = frozenset(  # model types that serve detection as a whole
+    ["conditional_detr", "d_fine", "dab-detr", "deformable_detr", "detr", "rt_detr", "rt_detr_v2", "table-transformer",
+     "yolos"]
+)  # fmt: skip
 
 
 def repository(source_id: str) -> str:
@@ -37,7 +41,7 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
     """A card from a transformers config.json, and from what its folder says on how sounds or pictures are read.
 
     Raises:
-        Refusal: it asks for code of its own, names no model type, or is a detector.
+        Refusal: it asks for code of its own, names no model type, or is a detector that is not read here.
     """
     if "auto_map" in config:
         raise refuse(
@@ -47,18 +51,18 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
         raise refuse(
             source_id, "is not a transformers model: its config.json names no model_type.", "Try it as timm/..."
         )
-    if any(key in config for key in ASKS):
-        what = "is a detector, whose learnt queries are no features of a picture."
-        raise refuse(source_id, what, "Choose a ViT, Swin, SegFormer, ConvNeXt or ResNet; detection is learnt from it.")
+    detects = _detects(source_id, config)
     hears = any(key in config for key in HEARS)
-    sees = not hears and ("image_size" in config or "num_channels" in config)
+    sees = detects or not hears and ("image_size" in config or "num_channels" in config)
     return Source(
         id=source_id,
         name=source_id.split("/")[-1],
         provider=provider,
         reads="audio" if hears else "image" if sees else "text",
         family="transformers",
+        answers="detection" if detects else None,
         architecture=str(config["model_type"]),
+        classes_seen=tuple(map(str, (config.get("id2label") or {}).values())) if detects else (),
         image_size=_side(config, extractor) if sees else None,
         mean=_channels(extractor, "image_mean", 0.0) if sees else None,
         std=_channels(extractor, "image_std", 1.0) if sees else None,
@@ -67,6 +71,21 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
         sampling_rate=int(extractor.get("sampling_rate") or 16_000) if hears else None,
         seconds=_seconds(config, extractor) if hears else None,
     )
+
+
+def _detects(source_id: str, config: dict[str, Any]) -> bool:
+    """Whether a configuration is that of a detector with its head.
+
+    Raises:
+        Refusal: it has learnt queries, but no head for boxes, or one of a kind that is not read here.
+    """
+    if not any(key in config for key in ASKS):
+        return False
+    headed = any(str(name).endswith("ForObjectDetection") for name in config.get("architectures") or ())
+    if config["model_type"] in DETECTORS and headed:
+        return True
+    what = f"is a {config['model_type']} without a head for boxes, or one whose head is not read here."
+    raise refuse(source_id, what, f"Choose a detector of {', '.join(sorted(DETECTORS))}; or a ViT, Swin or ConvNeXt.")
 
 
 def _side(config: dict[str, Any], extractor: dict[str, Any]) -> int | None:
