@@ -86,7 +86,13 @@ def _line(number: int, cells: list[str], names: list[str]) -> tuple[int, Points,
     outline = len(cells) >= 7 and len(cells) % 2 == 1
     if len(cells) not in (5, 6) and not outline:
         raise ValueError(f"line {number} must be: class x y width height; got {len(cells)} cells")
-    code, values = int(cells[0]), [float(cell) for cell in cells[1:]]
+    try:
+        first, *values = (float(cell) for cell in cells)
+    except ValueError:
+        raise ValueError(f"line {number} must hold numbers; got {' '.join(cells)[:40]}") from None
+    if first != first // 1:
+        raise ValueError(f"line {number} must begin with the whole number of a class; got {cells[0]}")
+    code = int(first)
     if code < 0 or (names and code >= len(names)):
         raise ValueError(f"line {number} has the class {code}, but {len(names)} classes are named")
     shares = values if outline else values[:4]
@@ -95,6 +101,7 @@ def _line(number: int, cells: list[str], names: list[str]) -> tuple[int, Points,
     if outline:
         return code, in_pairs(values), True
     x, y, w, h = shares
+    w, h = max(w, 0.0), max(h, 0.0)  # a side below zero is none
     return code, corners(x - w / 2, y - h / 2, x + w / 2, y + h / 2), False
 
 
@@ -104,20 +111,25 @@ def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
     The name of a file may say a part (instances_val2017.json); a category that only stands above others is no class.
     """
     found, known = Boxes(in_pixels=True), _paired.Named(images)
+    before: set[tuple[Any, ...]] = set()  # objects of earlier files
     for name in jsons:
         try:
             read = loaded(files.text(name))
             pictures, kinds, objects = read["images"], read["categories"], read["annotations"]
-            labels = {kind["id"]: str(kind["name"]).strip() for kind in kinds}
-            by_id = {one["id"]: str(one["file_name"]) for one in pictures}
-            sizes = {one["id"]: (float(one["width"]), float(one["height"])) for one in pictures if "width" in one}
+            labels = {_key(kind["id"]): str(kind["name"]).strip() for kind in kinds}
+            by_id = {_key(one["id"]): str(one["file_name"]) for one in pictures}
+            sizes = {_key(one["id"]): (float(one["width"]), float(one["height"])) for one in pictures if "width" in one}
             _judge_ids(pictures, "images")
             _judge_ids(kinds, "categories")
             above = {kind.get("supercategory") for kind in kinds} - {one.get("category_id") for one in objects}
-            bare = {kind["id"] for kind in kinds} - {one.get("category_id") for one in objects}
+            bare = labels.keys() - {_key(one.get("category_id")) for one in objects}
         except (NotTaken, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            files.skip(name, f"it is no COCO file ({type(error).__name__}: {str(error)[:100]})")
+            why = (
+                f"{error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {str(error)[:100]}"
+            )
+            files.skip(name, f"it is no COCO file ({why})")
             continue
+        files.judge_names(name, list(labels.values()))
         found.used.add(name)
         used = [label for key, label in labels.items() if not (key in bare and label in above)]
         found.classes += [label for label in dict.fromkeys(used) if label not in found.classes]
@@ -133,30 +145,43 @@ def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
             found.parts[there] = part
             if key in sizes:
                 found.sizes[there] = sizes[key]
-        wrong, twice, seen = 0, 0, set[str]()
+        wrong, twice, seen, here = 0, 0, set[str](), list[tuple[Any, ...]]()
         for one in objects:
             try:
-                if one["image_id"] not in by_id:
-                    raise KeyError(one["image_id"])
-                label, (rings, drawn) = labels[one["category_id"]], _rings(one)
+                image = _key(one["image_id"])
+                if image not in by_id:
+                    raise KeyError(image)
+                label, (rings, drawn) = labels[_key(one["category_id"])], _rings(one)
             except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
                 wrong += 1
                 continue
             own = repr(one.get("id"))
             if "id" in one and own in seen:
                 twice += 1
-            elif one["image_id"] in places:
-                found.add(places[one["image_id"]], label, rings, drawn)
+            elif image in places:
+                here.append((places[image], label, tuple(map(tuple, rings))))
+                if here[-1] not in before:
+                    found.add(places[image], label, rings, drawn)
             seen.add(own)
+        same = sum(one in before for one in here)
+        before |= set(here)
         if wrong:
             files.warn(name, f"{wrong} annotation(s) name no image or class of the file or have no bbox; left out.",
                        "Correct image_id, category_id and bbox.")  # fmt: skip
+        if same:
+            files.warn(name, f"{same} object(s) stand in an earlier file, too, and were taken once.",
+                       "Keep one file for each picture.")  # fmt: skip
         if twice:
             files.warn(name, f"{twice} annotation(s) have the id of an earlier one and were left out.",
                        "Give each annotation an id of its own.")  # fmt: skip
     if not any(found.of.values()):
         found.classes = []
     return found
+
+
+def _key(value: Any) -> Any:
+    """An id, whether it is written as a number or as text."""
+    return str(value) if isinstance(value, int) else value
 
 
 def _judge_ids(records: list[dict[str, Any]], what: str) -> None:
@@ -182,7 +207,7 @@ def _rings(one: Mapping[str, Any]) -> tuple[list[Points], bool]:
     rings = [in_pairs(ring) for ring in drawn] if isinstance(drawn, list) else []
     if one.get("bbox"):
         x, y, w, h = (float(value) for value in one["bbox"])
-        return (rings or [corners(x, y, x + w, y + h)]), bool(rings)
+        return (rings or [corners(x, y, x + max(w, 0.0), y + max(h, 0.0))]), bool(rings)
     if not rings:
         raise KeyError("bbox")
     return rings, True
@@ -196,7 +221,9 @@ def _names(files: _paired.Files, name: str) -> list[str]:
     """
     text = files.text(name)
     if not name.lower().endswith((".yaml", ".yml")):
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        listed = [line.strip() for line in text.splitlines() if line.strip()]
+        files.judge_names(name, listed)
+        return listed
     try:
         read = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError):
@@ -207,4 +234,6 @@ def _names(files: _paired.Files, name: str) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(one, str | int | float) for one in names):
         what = "must be YAML with the class names as a list or by number under names; it is not."
         raise refuse(f"{files.shown}, {name}", what, "Write names: [cat, dog].")
-    return [str(one).strip() for one in names]
+    listed = [str(one).strip() for one in names]
+    files.judge_names(name, listed)
+    return listed

@@ -46,8 +46,19 @@ class Files:
         self.problems.append(Problem(severity="warning", where=place, what=what, remedy=remedy))
 
     def text(self, name: str) -> str:
-        """A file as text; what is no UTF-8 is replaced."""
-        return self.content(name).decode("utf-8-sig", "replace")
+        """A file as text: UTF-8, UTF-16 with its mark, else Windows-1252, which is said."""
+        content = self.content(name)
+        try:
+            return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        except UnicodeDecodeError:
+            self.warn(name, "it is no UTF-8 and was read as Windows-1252.", "Save it as UTF-8.")
+            return content.decode("cp1252", "replace")
+
+    def judge_names(self, name: str, classes: Sequence[str]) -> None:
+        """Says which class a list of a file names twice."""
+        if twice := sorted({one for one in classes if classes.count(one) > 1}):
+            what = f"it names {', '.join(twice[:5])} more than once; equal names are one class."
+            self.warn(name, what, "Give each class a name of its own.")
 
 
 @contextmanager

@@ -69,6 +69,9 @@ class Boxes:
     def shares(self, name: str, width: int, height: int, files: _paired.Files) -> Array:
         """(n, 5) class and corners in shares of the image; what lies outside is cut off or left out, and named."""
         across, down = self._size(name, width, height)
+        if self.in_pixels and width != height and (across, down) == (height, width):
+            what = f"its boxes are for {across:g} x {down:g} pixels, but upright it has {width} x {height}"
+            raise NotTaken(f"{what}; save the picture upright, without a mark that turns it, and mark it again")
         kept, cut, gone = [], 0, 0
         for label, *corners in self.of[name] or ():
             box = np.array(corners, np.float64) / [across, down, across, down]

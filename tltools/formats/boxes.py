@@ -60,8 +60,9 @@ def read(path: Path, scratch: Path) -> Read:
             if name not in found.of:
                 files.skip(name, "no file says which boxes it has")
         if not found.classes:
-            first = f" The first: {files.skipped[0].where}: {files.skipped[0].reason}." if files.skipped else ""
-            raise refuse(files.shown, f"there is no box in it.{first}", _HOW)
+            wrong = [f"{one.where}: {one.reason}." for one in files.skipped]
+            wrong += [f"{one.where}: {one.what}" for one in files.problems]
+            raise refuse(files.shown, f"there is no box in it.{f' The first: {wrong[0]}' if wrong else ''}", _HOW)
 
         def cell(name: str, width: int, height: int) -> str:
             if found.of[name] is None:

@@ -26,7 +26,10 @@ FOLDERS = {
 _ENDING = re.compile(r"[_-](mask|masks|seg|segmentation|label|labels|gt|annot|l)$", re.IGNORECASE)
 _LEGENDS = re.compile(r"(classes|legend|labels|label_colors|labelmap|class_dict|palette|colou?rs|names)\.(txt|csv)$")
 _VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "unknown"}  # classes that are judged nowhere
-_COLOUR = re.compile(r"#([0-9a-f]{6})\b|(?<!\d)(\d{1,3})[\s,:;]+(\d{1,3})[\s,:;]+(\d{1,3})(?!\d)", re.IGNORECASE)
+_RGB = r"(\d{1,3})[\s,:;]+(\d{1,3})[\s,:;]+(\d{1,3})"
+_COLOUR = re.compile(  # in hex; at the end of a line; or at its beginning, perhaps behind the number of the class
+    rf"#([0-9a-f]{{6}})\b|(?<![\w]){_RGB}[\s,:;]*$|^\s*(?:\d+[\s,:;]+)?{_RGB}(?!\w)", re.IGNORECASE
+)
 _HOW = "Put masks as PNG beside the images (images/1.jpg, masks/1.png), and for colours a legend.txt (name 128 0 64)."
 
 
@@ -119,11 +122,15 @@ def _meaning(
     files: _paired.Files, legends: list[str], masks: dict[str, Array]
 ) -> tuple[list[str], Callable[[Array, str], Array]]:
     """(class names, what turns a decoded mask into codes (H, W) uint8) by the legend, or by the values themselves."""
-    listed = _legend(files.text(legends[0])) if legends else []
+    listed = _legend(files.text(legends[0]), f"{files.shown}, {legends[0]}") if legends else []
     coloured = {name for name, mask in masks.items() if mask.ndim == 3}
     names = [name for name, _ in listed if name.lower() not in _VOID]
     if coloured:
-        colours = {colour: name for name, colour in listed if colour is not None}
+        colours: dict[tuple[int, ...], str] = {}
+        for name, colour in listed:
+            if colour is not None and colours.setdefault(colour, name) != name:
+                what = f"a colour must stand for one class; {colour} stands for {colours[colour]} and {name}."
+                raise refuse(f"{files.shown}, {legends[0]}", what, "Give each class a colour of its own.")
         if not colours:
             what = (
                 f"{len(coloured)} masks are coloured, the first {sorted(coloured)[0]}, and no legend names the colours."
@@ -135,6 +142,7 @@ def _meaning(
     if not listed and set(values) <= {0, 255} or not listed and set(values) <= {0, 1}:
         files.inference.append("The masks are black and white: white is the foreground.")
         return ["background", "foreground"], lambda mask, name: (mask > 0).astype(np.uint8)
+    files.judge_names(legends[0] if legends else "", [name for name, _ in listed])
     if not listed:
         names = [f"class {value}" for value in values if value != places.IGNORED]
         kept = [value for value in values if value != places.IGNORED]
@@ -174,16 +182,26 @@ def _by_colour(mask: Array, colours: dict[tuple[int, ...], str], names: list[str
     return found
 
 
-def _legend(text: str) -> list[tuple[str, tuple[int, ...] | None]]:
-    """(class name, colour or None) of the lines of a legend: "0 sky", "sky 128 128 128", "#80ff00 sky"."""
+def _legend(text: str, where: str) -> list[tuple[str, tuple[int, ...] | None]]:
+    """(class name, colour or None) of the lines of a legend: "0 sky", "sky 128 128 128", "#80ff00 sky", CVAT's
+    "sky:128,128,128::".
+
+    Raises:
+        Refusal: a colour beyond 255.
+    """
     found: list[tuple[str, tuple[int, ...] | None]] = []
-    for line in text.splitlines():
-        if not line.strip() or line.lower().replace(" ", "").startswith(("name,r,g,b", "class,r,g,b", "//")):
+    for number, line in enumerate(text.splitlines(), 1):
+        bare, match = re.sub(r"[\s,;]+", ",", line.strip().lower()), _COLOUR.search(line)
+        remark = bare.startswith(("name,r,g,b", "class,r,g,b", "//")) or (bare.startswith("#") and match is None)
+        if not bare or remark:
             continue
-        colour, match = None, _COLOUR.search(line)
+        colour = None
         if match:
-            hexed = match.group(1)
-            colour = tuple(bytes.fromhex(hexed)) if hexed else tuple(int(one) for one in match.groups()[1:])
+            hexed, *parts = match.groups()
+            colour = tuple(bytes.fromhex(hexed)) if hexed else tuple(int(part) for part in parts if part)
+            if max(colour) > 255:
+                what = f"line {number}: a colour must have three numbers from 0 to 255; got {max(colour)}."
+                raise refuse(where, what, "Correct it.")
             line = line[: match.start()] + " " + line[match.end() :]
         name = re.sub(r"^\s*\d+[\s,:;=]+(?=\S)", "", line).strip(" \t,:;=\"'")
         if name:
