@@ -298,6 +298,8 @@ def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int
     folder = sources.fetch(home, source)
     if source.provider == "own":
         return _own(home, source, folder, init, seed)
+    from tltools.engine.builders import builder
+
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     try:
@@ -341,28 +343,3 @@ def load_changes(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
             )
         own[key].copy_(value)
     backbone._prints.clear()
-
-
-def builder(source: Source) -> Any:
-    """What builds a source's backbone: (source, folder, random) -> Backbone.
-
-    Raises:
-        Refusal: none does.
-    """
-    from tltools.engine import (
-        audio_backbone,
-        detectors,
-        frame_backbone,
-        image_backbone,
-        tabular_backbone,
-        text_backbone,
-    )
-
-    if source.family == "tabular":
-        return tabular_backbone.build
-    if source.answers:
-        return detectors.build
-    kinds = {"image": image_backbone, "text": text_backbone, "frames": frame_backbone, "audio": audio_backbone}
-    if source.reads in kinds:
-        return kinds[source.reads].build
-    raise refuse(source.id, f"reads {source.reads}, which needs a family of its own.", "Choose another source.")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tltools.engine import weights
-from tltools.engine.backbone import builder
+from tltools.engine.builders import builder
 from tltools.engine.weights import weights_file
 from tltools.records import Refusal, Source, refuse
 
