@@ -20,6 +20,7 @@ CORRELATIONS = {
     "low": ((0.40, 0.20, 0.40), (0.05, 0.03)),  # arms trained on other draws read many rows anew; draws matter little
     "high": ((0.55, 0.30, 0.15), (0.10, 0.10)),  # rows are read alike in every draw; a draw lifts or sinks all of them
 }
+FALLING = 3.0  # times as much as at the most labels draws differ at the fewest
 RARE = 0.3  # share of the second class
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)  # for expectations over the draws
 HEAVY = 0.5  # deviation of log absolute errors
@@ -66,18 +67,21 @@ def whole(
     """A study: (shares, arms, draws, rows) hits of transfer arms that are all `gain` better than their control, whose
     (shares, draws, rows) come second; the accuracy grows by 0.05 a share.
 
-    `uneven`: deviation of the logarithm of how much an arm's draws differ; half of an arm's luck in a draw is the same
-    at all shares, as larger shares hold the rows of smaller ones.
+    `uneven`: deviation of the logarithm of how much an arm's draws differ; where it is above 0, draws also differ
+    `FALLING` times as much at the fewest labels as at the most. Half of an arm's luck in a draw is the same at all
+    shares, as larger shares hold the rows of smaller ones.
     """
     (row, arm_row, rest), (draw, arm_draw) = CORRELATIONS[world.correlation]
     s, m = world.draws, world.rows
-    luck = arm_draw * np.exp(uneven * rng.normal(size=(arms + 1, 1, 1)))
+    own = arm_draw * np.exp(uneven * rng.normal(size=(arms + 1, 1, 1)))
     lasting = rng.normal(size=(arms + 1, s, 1))
     read = np.sqrt(row) * rng.normal(size=m) + np.sqrt(arm_row) * rng.normal(size=(arms + 1, 1, m))
-    deviation, found = np.sqrt(row + arm_row + rest + draw**2 + luck**2), []
+    found = []
     for share in range(shares):
-        own = luck * (lasting + rng.normal(size=lasting.shape)) / np.sqrt(2)
-        z = read + np.sqrt(rest) * rng.normal(size=(arms + 1, s, m)) + own + draw * rng.normal(size=(s, 1))
+        luck = own * (FALLING ** (1 - share / (shares - 1)) if uneven and shares > 1 else 1.0)
+        drawn = luck * (lasting + rng.normal(size=lasting.shape)) / np.sqrt(2) + draw * rng.normal(size=(s, 1))
+        z = read + np.sqrt(rest) * rng.normal(size=(arms + 1, s, m)) + drawn
+        deviation = np.sqrt(row + arm_row + rest + draw**2 + luck**2)
         shift = np.where(np.arange(arms + 1) < arms, gain, 0.0)[:, None, None]
         found.append((z < ndtri(world.accuracy + 0.05 * share + shift) * deviation).astype(np.float64))
     every = np.stack(found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import digamma, polygamma
 
 from benchmarks.judge import together
-from tltools.judging.moderation import prior
+from tltools.judging.moderation import priors
 from tltools.judging.verdict import Prior, Squares, estimate, measure, squares
 
 
@@ -18,6 +19,12 @@ def drawn(rng: np.random.Generator, df: float, comparisons: int, draws: int = 5)
     true = np.full(comparisons, 2.0) if math.isinf(df) else 2.0 * df / rng.chisquare(df, comparisons)
     seen = true * rng.chisquare(draws - 1, comparisons) / (draws - 1)
     return [Squares(0.1, float(one), 0.3, 0.2, 1e-6, draws, 500) for one in seen]
+
+
+def prior(seen: list[Squares]) -> Prior | None:
+    """What comparisons at one number of labels say together."""
+    (one,) = set(priors(seen, [64.0] * len(seen)))
+    return one
 
 
 def test_the_prior_is_found_again_from_many_comparisons() -> None:
@@ -36,9 +43,19 @@ def test_the_prior_solves_the_moments_of_the_logarithms() -> None:
     assert np.log(found.square) == pytest.approx(logs.mean() + digamma(found.df / 2) - np.log(found.df / 2))
 
 
+def test_draws_that_differ_less_with_more_labels_are_followed() -> None:
+    labels, many = np.repeat([25.0, 50.0, 100.0, 200.0], 4_000), drawn(np.random.default_rng(5), 8.0, 16_000)
+    found = priors([replace(one, draw=one.draw / n) for one, n in zip(many, labels, strict=True)], labels)
+    for k in range(0, 16_000, 4_000):
+        one = found[k]
+        assert one and one == found[k + 3_999]
+        assert one.square * labels[k] == pytest.approx(2, rel=0.05) and one.df == pytest.approx(8, rel=0.1)
+
+
 def test_few_comparisons_and_single_draws_say_nothing_together() -> None:
     seen = drawn(np.random.default_rng(3), 8.0, 4)
     assert prior(seen) is not None and prior(seen[:3]) is None
+    assert priors(seen, [10, 20, 40, 80]) == [None] * 4, "a line takes two of them"
     assert prior([Squares(0.1, math.nan, 0.3, math.nan, 1e-6, 1, 500)] * 9) is None
     assert prior([Squares(0.1, 0.0, 0.3, 0.2, 1e-6, 5, 500)] * 9) is None
 

@@ -122,10 +122,11 @@ def sentences(row: dict[str, Any], numbers: bool) -> dict[str, Any]:
 
 def _beside(found: dict[str, Any], numbers: bool) -> str:
     scale, unit = (1.0, "of R2") if numbers else (100.0, "points of balanced accuracy")
-    gain, low, high = (f"{scale * found[key]:+.3g}".replace("-", "−") for key in ("gain", "low", "high"))
+    low, high = (f"{scale * found[key]:+.3g}".replace("-", "−") for key in ("low", "high"))
+    side = "above" if found["gain"] >= 0 else "below"
     return (
-        f"On {found['rows']:,} labelled rows, each left out, a linear layer on its features comes to {gain} {unit} "
-        f"against {found['method']} (95 % interval {low} to {high})."
+        f"On {found['rows']:,} labelled rows, each left out, a linear layer on its features is "
+        f"{abs(scale * found['gain']):.3g} {unit} {side} {found['method']} (95 % interval {low} to {high})."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tltools.judging.moderation import prior
+from tltools.judging.moderation import priors
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, ways, without_luck
 from tltools.judging.sequential import beaten
 from tltools.judging.verdict import conclude, measure, squares
@@ -51,10 +51,11 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     How much draws differ is learnt from all of them together, where there are enough (`judging.moderation`).
     """
     pairs = _pairs(found)
-    shared = prior([squares(scores, _best(controls), scale=found.scale) for _, scores, controls, _ in pairs])
+    seen = [squares(scores, _best(controls), scale=found.scale) for _, scores, controls, _ in pairs]
+    shared = priors(seen, [cell.share.size for cell, *_ in pairs])
     judged = [
-        (cell, against_best(scores, controls, margin, scale=found.scale, prior=shared), names)
-        for cell, scores, controls, names in pairs
+        (cell, against_best(scores, controls, margin, scale=found.scale, prior=one), names)
+        for (cell, scores, controls, names), one in zip(pairs, shared, strict=True)
     ]
     verdicts = family([one for _, one, _ in judged], margin)
     return [

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from tltools.judging.moderation import prior
+from tltools.judging.moderation import priors
 from tltools.judging.multiplicity import against_best, family
 from tltools.judging.verdict import squares
 from tltools.reports import words
@@ -45,8 +45,12 @@ def twin_rows(found: Readings, titles: Mapping[ArmKey, str], labels: Mapping[Sha
                 if cell is not usual and len(draws) > 1:
                     pairs.append((cell, usual, draws))
     scores = [(cell.scores(draws), usual.scores(draws)) for cell, usual, draws in pairs]
-    shared = prior([squares(ours, theirs, scale=found.scale) for ours, theirs in scores])
-    judged = [against_best(o, {"usual": t}, margin, scale=found.scale, prior=shared) for o, t in scores]
+    seen = [squares(ours, theirs, scale=found.scale) for ours, theirs in scores]
+    shared = priors(seen, [cell.share.size for cell, *_ in pairs])
+    judged = [
+        against_best(ours, {"usual": theirs}, margin, scale=found.scale, prior=one)
+        for (ours, theirs), one in zip(scores, shared, strict=True)
+    ]
     return [
         who(cell)
         | {"title": titles[cell.arm], "n_train": labels[cell.share], "against_title": titles[usual.arm]}
