@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import figures, tasks
 from tltools.engine import torchvision_operators
 
-NAMES = ("study", "sweep", "tail", "finetune", "warm", "estimate", "budget", "scale", "screens")
+NAMES = ("study", "heads", "sweep", "tail", "finetune", "warm", "estimate", "budget", "scale", "start", "screens")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 

@@ -264,9 +264,9 @@ def timm_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> An
     return create_transform((3, size, size), mean=tuple(mean), std=tuple(std))
 
 
-def matmul_peak(size: int = 2048, times: int = 5) -> float:
-    """FLOP per second of a bf16 matrix product, the best of some."""
-    a = torch.randn(size, size).bfloat16()
+def matmul_peak(size: int = 2048, times: int = 5, kind: torch.dtype = torch.bfloat16) -> float:
+    """FLOP per second of a matrix product, in bf16 without other word, the best of some."""
+    a = torch.randn(size, size, dtype=kind)
     best = float("inf")
     with torch.inference_mode():
         torch.mm(a, a)

@@ -43,7 +43,7 @@ def run(data: Path | None, *, sessions: tuple[int, ...], seconds: float, pause: 
         job = submit(ground.study_of(dataset, forever, fractions=(0.3,)))
         query = f"dataset={dataset.id}&study={studies.study_id(judged)}&source={ground.MINILM}"
         _pace(home, job, 0.0, least=2)  # it trains by now
-        with _server(home) as port:
+        with server(home) as port:
             asyncio.run(_visit(port, query, 1, 1.0, 0.0))  # the first visit of a server loads its modules
             before, found = _alone(home, job, seconds), []
             for count in sessions:
@@ -103,7 +103,7 @@ def _pace(home: Home, job: Job, since: float, *, least: int = 3) -> float:
 
 
 @contextmanager
-def _server(home: Home) -> Iterator[int]:
+def server(home: Home) -> Iterator[int]:
     """The server as `make run` starts it, with the worker that is there already; its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -146,18 +146,18 @@ async def _session(
     await asyncio.sleep(pause * k / count)
     url = f"ws://127.0.0.1:{port}/_stcore/stream"
     async with connect(url, subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
-        pages = await _rerun(socket, query, "")
+        pages = await rerun(socket, query, "")
         names = sorted(pages)
         turn = k
         while time.monotonic() < until or turn - k < 1:
             name, turn = names[turn % len(names)], turn + 1
             started = time.monotonic()
-            await _rerun(socket, query, pages[name])
+            await rerun(socket, query, pages[name])
             found.setdefault(name, []).append(time.monotonic() - started)
             await asyncio.sleep(pause)
 
 
-async def _rerun(socket: ClientConnection, query: str, page: str) -> dict[str, str]:
+async def rerun(socket: ClientConnection, query: str, page: str) -> dict[str, str]:
     """Asks for a page and reads until its script has ended; the hashes of all pages by name.
 
     Raises: RuntimeError when the page does not compile, or is not known.

@@ -1,9 +1,8 @@
-"""Study: all arms, draws and shares of the labels, against a Trainer per trial and an expert's scikit-learn loop."""
+"""Study: all arms, draws and shares of the labels, against a Trainer per trial."""
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -16,14 +15,13 @@ import pandas as pd
 from benchmarks import baselines, ground
 from benchmarks.figures import Figure
 from tltools import datasets, sources, studies
-from tltools.engine.backbone import Backbone, load_backbone
 from tltools.home import Home
 from tltools.records import Dataset, Split, Study, Trial
 
 TITLE = "Study: all arms, draws and shares of the labels"
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
-FULL: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 5, "a_class": 400, "rounds": 3, "last": {}}
-QUICK: dict[str, Any] = {"rows": 1000, "draws": 3, "sampled": 1, "a_class": 60, "rounds": 2, "last": {}}
+FULL: dict[str, Any] = {"rows": 2000, "draws": 5, "sampled": 5, "rounds": 1, "last": {}}
+QUICK: dict[str, Any] = {"rows": 1000, "draws": 3, "sampled": 1, "rounds": 1, "last": {}}
 PROBES = ("linear_probe", "multilayer_probe")
 CONTROLS = ("random_frozen", "classical")
 WARM_ROWS = 120
@@ -46,31 +44,24 @@ class Rows:
         return np.sort(np.concatenate(both))
 
 
-def run(
-    data: Path | None, *, rows: int, draws: int, sampled: int, a_class: int, rounds: int, last: dict[str, Any]
-) -> list[Figure]:
-    """Texts against the Trainer and the expert; images against the expert.
+def run(data: Path | None, *, rows: int, draws: int, sampled: int, rounds: int, last: dict[str, Any]) -> list[Figure]:
+    """Texts against the Trainer.
 
     sampled: draws that the Trainer really trains; the rest of its time is extrapolated, and said so.
     last: knobs of the last block, where they are not those that everybody gets.
     """
     table = ground.texts(data, rows)
+    warm_up(data)
+    return _against_trainer(lambda home: (ground.add(home, table), ground.MINILM), draws, sampled, rounds, last)
 
-    def made(home: Home) -> tuple[Dataset, str]:
-        return ground.add(home, table), ground.MINILM
 
+def warm_up(data: Path | None) -> None:
+    """A tiny study: whoever comes first would pay for everybody's imports."""
     few = ground.texts(data, WARM_ROWS)
-    warm: Made = lambda home: (ground.add(home, few), ground.MINILM)  # noqa: E731
-    _against_expert("imports", warm, 1, 1, CONTROLS)  # whoever comes first would pay for everybody's imports
-    found = _against_trainer(made, draws, sampled, max(1, rounds // 2), last)
-    found += _against_expert("texts", made, draws, rounds, CONTROLS)
-    if data is not None:
-        pictures: Made = lambda home: ground.pictures(home, data, a_class)  # noqa: E731
-        found += _against_expert("images", pictures, draws, rounds, ("random_frozen",))
-    return found
+    ours(lambda home: (ground.add(home, few), ground.MINILM), 1, strategies=PROBES, controls=CONTROLS)
 
 
-def _ours(made: Made, draws: int, **fields: Any) -> tuple[float, Scores]:
+def ours(made: Made, draws: int, **fields: Any) -> tuple[float, Scores]:
     """Runs the study in a home where nothing was ever run; (seconds of the study, its scores)."""
     with ground.fresh_home() as home:
         dataset, source = made(home)
@@ -108,21 +99,18 @@ def _key(trial: Trial) -> tuple[str, float, int]:
     return trial.strategy, float(trial.fraction or 0), trial.draw
 
 
-def _rows(home: Home, made: Made) -> tuple[Rows, str]:
+def rows_of(home: Home, made: Made) -> tuple[Rows, str]:
     dataset, source = made(home)
     split = datasets.split(home, dataset, seed=studies.SPLIT_SEED)
     items, codes = datasets.items(home, dataset, dataset.modality), datasets.target(home, dataset)
     return Rows(dataset, split, items, codes, np.sort(np.asarray(split.test, np.int64))), source
 
 
-# --- (a) a Trainer per trial ------------------------------------------------------------------------------------------
-
-
 def _against_trainer(made: Made, draws: int, sampled: int, rounds: int, last: dict[str, Any]) -> list[Figure]:
     arms = {"strategies": (*PROBES, {"last_block": last}), "controls": CONTROLS}
-    seconds, answers = ground.turns({"tltools": lambda: _ours(made, draws, **arms)}, rounds)
+    seconds, answers = ground.turns({"tltools": lambda: ours(made, draws, **arms)}, rounds)
     with ground.fresh_home() as home:
-        rows, source = _rows(home, made)
+        rows, source = rows_of(home, made)
         folder = sources.fetch(home, sources.get(home, source))
         spent: dict[str, float] = {"linear_probe": 0.0, "last_block": 0.0}
         right: dict[tuple[str, float, int], np.ndarray] = {}
@@ -130,7 +118,7 @@ def _against_trainer(made: Made, draws: int, sampled: int, rounds: int, last: di
             took, said = ground.timed(lambda one=(fraction, draw), name=strategy: _trainer(folder, rows, one, name))
             spent[strategy] += took / sampled * draws
             right[strategy, fraction, draw] = said == rows.codes[rows.test]
-        classical, _ = ground.timed(lambda: _tfidf(rows, draws))
+        classical, _ = ground.timed(lambda: tfidf(rows, draws))
     total, mine = 3 * spent["linear_probe"] + spent["last_block"] + classical, seconds["tltools"]
     note = "both probes and the random backbone count as a frozen Trainer run each"
     if sampled < draws:
@@ -141,7 +129,7 @@ def _against_trainer(made: Made, draws: int, sampled: int, rounds: int, last: di
         Figure("texts: against the Trainer", total / mine, "times", 20.0),
     ]
     theirs = Scores(rows.test, right)
-    return found + [_scored("texts", answers["tltools"], theirs, name, "Trainer") for name in spent]
+    return found + [scored("texts", answers["tltools"], theirs, name, "Trainer") for name in spent]
 
 
 def _trainer(folder: Path, rows: Rows, one: tuple[float, int], strategy: str) -> np.ndarray:
@@ -156,13 +144,13 @@ def _trainer(folder: Path, rows: Rows, one: tuple[float, int], strategy: str) ->
     return said
 
 
-def _tfidf(rows: Rows, draws: int) -> None:
+def tfidf(rows: Rows, draws: int) -> None:
     """The classical control as an expert writes it: words are counted and a head is fitted anew for every draw."""
     for fraction, draw in product(FRACTIONS, range(draws)):
         baselines.tfidf(rows.items, rows.codes, rows.drawn(fraction, draw), rows.test)
 
 
-def _scored(name: str, ours: Scores, theirs: Scores, strategy: str, who: str) -> Figure:
+def scored(name: str, ours: Scores, theirs: Scores, strategy: str, who: str) -> Figure:
     """At all labels: ours may be below theirs by no more than noise."""
     mine, other, gap, error = ours.beside(theirs, strategy, 1.0)
     said = "equal within noise" if abs(gap) <= 1.96 * error else "beyond noise"
@@ -171,56 +159,3 @@ def _scored(name: str, ours: Scores, theirs: Scores, strategy: str, who: str) ->
         100 * (gap + 1.96 * error), "points", 0.0,
         note=f"tltools {100 * mine:.1f}, {who} {100 * other:.1f} on the same test rows; {said}",
     )  # fmt: skip
-
-
-# --- (b) an expert's loop ---------------------------------------------------------------------------------------------
-
-
-def _against_expert(
-    name: str, made: Made, draws: int, rounds: int, controls: tuple[str, ...]
-) -> list[Figure]:  # fmt: skip
-    contenders = {
-        "tltools": lambda: _ours(made, draws, strategies=PROBES, controls=controls),
-        "as it comes": lambda: _expert(made, draws, controls, tuned=False),
-        "by 5-fold CV": lambda: _expert(made, draws, controls, tuned=True),
-    }
-    seconds, answers = ground.turns(contenders, rounds)
-    trials = f"{(len(PROBES) + len(controls)) * draws * len(FRACTIONS)} trials"
-    mine = seconds.pop("tltools")
-    found = [Figure(f"{name}, heads only: tltools", mine, "s", note=f"{trials} in a home that is new")]
-    for who, took in seconds.items():
-        found.append(Figure(f"{name}, heads only: expert, strength {who}", took, "s", note=trials))
-        found.append(Figure(f"{name}, heads only: against the expert, strength {who}", took / mine, "times", 3.0))
-    tuned = answers["by 5-fold CV"]
-    return found + [_scored(name, answers["tltools"], tuned, strategy, "expert") for strategy in PROBES]
-
-
-def _expert(made: Made, draws: int, controls: tuple[str, ...], tuned: bool) -> tuple[float, Scores]:
-    """Embeds once, fp32, all layers in one pass; then scikit-learn for every draw and share."""
-    with ground.fresh_home() as home:
-        rows, source = _rows(home, made)
-        card = sources.get(home, source)
-        made_of = {init: load_backbone(home, card, init=init) for init in ("source", "random")}
-        started = time.perf_counter()
-        layers = {init: _layers(home, rows, made_of[init]) for init in made_of}
-        every = [(fraction, draw) for fraction in FRACTIONS for draw in range(draws)]
-        right = {}
-        width = made_of["source"].width
-        tables = {"linear_probe": layers["source"][:, -width:], "multilayer_probe": layers["source"],
-                  "random_frozen": layers["random"][:, -width:]}  # fmt: skip
-        for strategy, table in tables.items():
-            said = baselines.sklearn_loop(table, rows.codes, [rows.drawn(*one) for one in every], rows.test, tuned)
-            for one, found in zip(every, said, strict=True):
-                right[strategy, *one] = found == rows.codes[rows.test]
-        if "classical" in controls:
-            _tfidf(rows, draws)
-        return time.perf_counter() - started, Scores(rows.test, right)
-
-
-def _layers(home: Home, rows: Rows, backbone: Backbone) -> np.ndarray:
-    """(N, sum of widths) float32 by the library itself; tltools only lends the network with its weights."""
-    if rows.dataset.modality == "text":
-        folder = sources.fetch(home, backbone.source)
-        return baselines.text_layers(folder, backbone.core, rows.items)
-    transform = baselines.timm_transform(backbone.size, backbone.mean, backbone.std)
-    return baselines.image_layers(backbone.core, transform, [str(path) for path in rows.items])

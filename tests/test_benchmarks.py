@@ -19,9 +19,11 @@ from benchmarks import (
     figures,
     finetune,
     ground,
+    heads,
     known_cases,
     scale,
     screens,
+    start,
     study,
     sweep,
     tail,
@@ -132,14 +134,33 @@ def test_the_study_is_compared_on_the_rows_of_its_own_draws(monkeypatch: pytest.
 
     monkeypatch.setattr(baselines, "trainer_text", seen)
     monkeypatch.setattr(EngineKit, "draw", noted)
-    quick = {"last": {"epochs": 1, "min_steps": 0}, "a_class": 0, "rounds": 1, "sampled": 1}
+    quick = {"last": {"epochs": 1, "min_steps": 0}, "rounds": 1, "sampled": 1}
     found = study.run(None, rows=100, draws=2, **quick)
     values = numbers(found)
     assert given == [drawn[fraction, 0] for fraction in (0.5, 0.5, 1.0, 1.0)]
-    assert sorted(barred(found)) == [0, 0, 0, 0, 3, 3, 20]
+    assert sorted(barred(found)) == [0, 0, 20]
     mine, theirs = values["texts: tltools"], values["texts: a Trainer per trial, backbone frozen, 3 epochs"]
     assert values["texts: against the Trainer"] == pytest.approx(theirs / mine)
     assert any("extrapolated from 1 of 2 draws" in figure.note for figure in found)
+
+
+def test_heads_are_compared_with_what_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "FRACTIONS", (1.0,))
+    monkeypatch.setattr(study, "FRACTIONS", (1.0,))
+    found = heads.run(None, rows=100, draws=1, a_class=0, rounds=1)
+    values = numbers(found)
+    assert sorted(barred(found)) == [0, 0, 3, 3]
+    gain = values["bf16 matrix product against fp32"]
+    assert values["texts, heads only: the most that bf16 allows"] >= gain, "the embedding is a part of the whole"
+
+
+@pytest.mark.slow
+def test_a_start_is_timed_and_imports_nothing_heavy() -> None:
+    found = start.run(None, rows=60, rounds=1)
+    values = numbers(found)
+    assert values["new server: until the first page has run"] > values["new server: until the server answers"] > 0
+    assert values["what `make run` installs"] > 500
+    assert not set(found[0].note.split(": ")[1].split(", ")) & {"torch", "timm", "transformers", "sklearn", "streamlit"}
 
 
 def test_scores_are_compared_on_the_same_test_rows_only() -> None:
@@ -207,11 +228,18 @@ def test_grown_rows_are_different_and_keep_their_labels() -> None:
     assert table["label"].value_counts(normalize=True).min() > 0.4
 
 
+def test_drawn_pictures_are_different_and_keep_their_classes(tmp_path: Path) -> None:
+    folder = scale.drawn(2000, tmp_path)
+    pictures = {path.read_bytes() for path in folder.rglob("*.png")}
+    assert len(pictures) > 1990 and sorted(path.name for path in folder.iterdir()) == [str(k) for k in range(10)]
+
+
 @pytest.mark.slow
 def test_cost_and_memory_are_told_for_every_size() -> None:
     found = scale.run(None, rows=(100, 200), draws=(2, 3))
     values = numbers(found)
-    assert barred(found) == [3000, 3000, 1.25, 1.25] and values["200 rows: peak memory of the job"] > 100
+    assert barred(found) == 2 * [3000, 3000, 1.25, 1.25]
+    assert values["200 texts: peak memory of the job"] > 100 and values["200 images: peak memory of the job"] > 100
 
 
 @pytest.mark.slow

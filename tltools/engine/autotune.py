@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "bfloat16"]
 
 SECONDS = 2.0  # at most, for all candidates together
+TRIED = 0.25  # of a batch: enough to tell who is faster
 BEHIND = 1.4  # who takes so many times the best time is not measured again
 WORTH = 1.15  # bf16 costs digits; it must be so many times faster
 TEXT_TOKENS = 2_048  # padded tokens of a batch: what passes from layer to layer stays in the processor's cache
@@ -151,7 +152,7 @@ def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds
     lengths = np.asarray(encoded.lengths)
     if not len(lengths):
         return PLAIN
-    plan = batches(backbone.reads, lengths, scale=0.5)
+    plan = batches(backbone.reads, lengths, scale=TRIED)
     rows = plan[len(plan) // 2]
     batch = encoded.take(rows)
     where = best(str(device))

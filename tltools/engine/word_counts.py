@@ -47,19 +47,24 @@ class TfIdf:
         """(N, terms that are kept) sparse, each kind of term scaled to unit length."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
-        self.kept_, self.scales_ = [], []
+        self.kept_, self.scales_, found = [], [], []
         for block in counts.blocks:
             kept = np.unique(block.indices)  # the terms that the rows show
             if len(kept) > MOST:
-                often = np.asarray(block[:, kept].astype(np.float64).sum(axis=0)).ravel()
+                often = np.asarray(block.sum(axis=0)).ravel()[kept]
                 kept = kept[np.sort((-often).argsort()[:MOST])]  # ties fall as in TfidfVectorizer
             self.kept_.append(kept)
-            self.scales_.append(TfidfTransformer(sublinear_tf=True).fit(block[:, kept]))
-        return self.transform(counts)
+            self.scales_.append(TfidfTransformer(sublinear_tf=True))
+            found.append(self.scales_[-1].fit_transform(block[:, kept]))
+        return _beside(found)
 
     def transform(self, counts: Counts) -> Any:
         """(N, terms that are kept) sparse; terms that the fitted rows lacked are passed over."""
-        from scipy.sparse import hstack
-
         found = zip(counts.blocks, self.kept_, self.scales_, strict=True)
-        return hstack([scale.transform(block[:, kept]) for block, kept, scale in found], format="csr")
+        return _beside([scale.transform(block[:, kept]) for block, kept, scale in found])
+
+
+def _beside(blocks: list[Any]) -> Any:
+    from scipy.sparse import hstack
+
+    return hstack(blocks, format="csr")

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtri
 
 Array = NDArray[Any]
@@ -61,6 +60,8 @@ def control_curve(labels: Sequence[float], scores: Array, replicates: Array) -> 
     grid = np.geomspace(n[0], n[-1], GRID) if len(n) > 1 else np.repeat(n, GRID)
     if refused := _not_invertible(n, stacked):
         return ControlCurve(n, grid, np.empty(GRID), np.empty((0, GRID)), refused, stacked.max(1))
+    from scipy.interpolate import PchipInterpolator  # a third of a second, which no page needs that only shows reports
+
     rising = PchipInterpolator(np.log(n), isotonic(stacked[0]))(np.log(grid))
     return ControlCurve(n, grid, np.maximum.accumulate(rising), _straight(n, stacked[1:], grid), "", stacked.max(1))
 
