@@ -81,14 +81,16 @@ def word_shapes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], 
         for i, length in enumerate(lengths):
             found[i] = np.full(length, kinds[0] if len(kinds) else 0)
         return found, "the only tag it saw"
-    model = LogisticRegression(C=3.0, max_iter=300, random_state=seed).fit(hasher.transform(known), codes)
+    seen = hasher.transform(known)
+    used = np.unique(seen.indices)  # what no training word has would get no weight, and cost as much
+    model = LogisticRegression(C=3.0, max_iter=300, random_state=seed).fit(seen[:, used], codes)
     for start in range(0, len(wanted), SENTENCES):
         some = lengths[start : start + SENTENCES]
         words = [word for item in wanted[start : start + SENTENCES] for word in _words(str(item))]
         raw = np.full((len(some), max(some), kinds.max() + 1), tagging.NOTHING)
         there = np.arange(max(some)) < np.array(some)[:, None]
         said = np.full((len(words), kinds.max() + 1), tagging.NOTHING / 2)  # of tags that it never saw
-        said[:, kinds] = model.predict_log_proba(hasher.transform(words))
+        said[:, kinds] = model.predict_log_proba(hasher.transform(words)[:, used])
         raw[there] = said
         found[start : start + SENTENCES] = tagging.decode(raw)
     return found, "letters of a word and its neighbours + logistic regression"
