@@ -42,7 +42,7 @@ def make(home: Home) -> Sealed:
     folder.mkdir()
     text = datasets.add(home, texts(folder), target="sentiment", inputs=["text"])
     _run(made, "text", dataset=text.id, sources=("bundled/minilm-l6",), per_class=(4, 10),
-         strategies=("linear_probe", "prototype", "knn", {"last_block": SHORT}, {"setfit": {"pairs": 64}}),
+         strategies=("linear_probe", "prototype", "knn", {"last_block": SHORT}, {"setfit": {"texts": 64}}),
          controls=("classical",))  # fmt: skip
     image = datasets.add(home, pictures(folder))
     _run(made, "image", dataset=image.id, sources=("bundled/tiny-resnet",), strategies=({"full_finetune": SHORT},),

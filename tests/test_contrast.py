@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.test_loop import CPU, SOURCE, Stopper, Table, state
 from tltools import plans
 from tltools.engine import layouts, loop
 from tltools.engine.checkpoints import Checkpoint
-from tltools.engine.contrast import Contrast, draw_pairs
+from tltools.engine.contrast import Contrast, in_company
 from tltools.engine.tabular_backbone import TabularBackbone
 from tltools.records import Trial
 from tltools.strategies import Layout, Recipe
@@ -22,7 +23,7 @@ from tltools.tasks import tasks
 from tltools.tickets import Cancelled, Interrupted
 
 N, TRAIN = 120, np.arange(40)
-RECIPE = Recipe(phases=(Layout((1e-2,) * 4, 0.0),), epochs=1, batch_size=8, patience=0)
+RECIPE = Recipe(phases=(Layout((1e-2,) * 4, 0.0),), epochs=20, batch_size=8, patience=0)
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +52,12 @@ def tuned(table: pd.DataFrame, codes: np.ndarray) -> Any:
     backbone = TabularBackbone(SOURCE)
     backbone.fit_items(table, np.arange(N))
 
-    def make(folder: Path, *, ticket: Any = None, count: int = 800, held: int = 0, every: float = 1e9) -> Contrast:
+    def make(folder: Path, *, ticket: Any = None, held: int = 0, every: float = 1e9) -> Contrast:
         torch.manual_seed(1)
         rows = loop.Rows(TRAIN, np.arange(40, 40 + held), torch.from_numpy(codes), loop.balance(codes, TRAIN))
         return Contrast(
             layouts.Tuned(backbone.twin(), 2), Table(backbone, table), RECIPE, rows, loop.Place(CPU),
             tasks()["classification"].loss, 1.0, 7, ticket or Stopper(), Checkpoint(folder, every),
-            pairs=draw_pairs(codes, TRAIN, count, 7),
         )  # fmt: skip
 
     return make
@@ -75,33 +75,30 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-# --- pairs ------------------------------------------------------------------------------------------------------------
+# --- batches ----------------------------------------------------------------------------------------------------------
 
 
-def test_half_of_the_pairs_are_of_one_class_and_each_class_comes_equally_often() -> None:
-    codes = np.array([0] * 20 + [1] * 4 + [2] * 6 + [3] * 10)  # class 3 is not among the rows
-    rows = np.arange(30)
-    pairs = draw_pairs(codes, rows, 600, seed=1)
-    alike = codes[pairs[:, 0]] == codes[pairs[:, 1]]
-    assert pairs.shape == (600, 2) and alike.sum() == 300 and set(pairs.ravel()) <= set(rows)
-    assert np.bincount(codes[pairs[alike, 0]]).tolist() == [100, 100, 100]
-    assert (pairs[:, 0] != pairs[:, 1]).all(), "a row is no pair with itself"
-    share = np.bincount(codes[pairs[~alike]].ravel()) / 600
-    assert np.allclose(share, 1 / 3, atol=0.05)
+def test_an_epoch_reads_each_row_once_and_no_row_is_alone_of_its_class() -> None:
+    codes = np.array([0] * 21 + [1] * 4 + [2] * 6 + [3])
+    rows = np.arange(100, 132)
+    batches = in_company(rows, codes, 8, seed=1, epoch=0)
+    assert sorted(np.concatenate(batches)) == rows.tolist()
+    for batch in batches:
+        classes, count = np.unique(codes[batch - 100], return_counts=True)
+        assert set(classes[count == 1]) <= {3} and 2 <= len(batch) <= 12
 
 
-def test_pairs_hang_on_the_seed_alone_and_are_never_more_than_forty_a_row() -> None:
-    codes = np.arange(12) % 3
-    assert np.array_equal(draw_pairs(codes, np.arange(12), 99, 5), draw_pairs(codes, np.arange(12), 99, 5))
-    assert not np.array_equal(draw_pairs(codes, np.arange(12), 99, 5), draw_pairs(codes, np.arange(12), 99, 6))
-    assert len(draw_pairs(codes, np.arange(12), 10**6, 5)) == 12 * plans.PARTNERS
+def test_batches_hang_on_seed_and_epoch_alone() -> None:
+    codes = np.arange(24) % 3
+
+    def order(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(in_company(np.arange(24), codes, 8, seed, epoch)).tolist()
+
+    assert order(5, 0) == order(5, 0) and order(5, 0) != order(6, 0) and order(5, 0) != order(5, 1)
 
 
-def test_where_one_kind_of_pair_cannot_be_only_the_other_comes() -> None:
-    single = draw_pairs(np.arange(4), np.arange(4), 100, 0)
-    assert len(single) == 50 and (single[:, 0] != single[:, 1]).all()
-    assert len(draw_pairs(np.zeros(5, np.int64), np.arange(5), 100, 0)) == 50
-    assert draw_pairs(np.zeros(1, np.int64), np.arange(1), 100, 0).shape == (0, 2)
+def test_a_row_of_each_class_still_makes_batches() -> None:
+    assert [len(batch) for batch in in_company(np.arange(5), np.arange(5), 4, 0, 0)] == [2, 2, 1]
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -113,7 +110,7 @@ def test_classes_part_and_the_solved_head_tells_them(tuned, codes, tmp_path) -> 
     fitted = training.run()
     after = cosines(training, codes)
     assert after[0] - after[1] > 0.3 + before[0] - before[1], (before, after)
-    assert fitted.steps == 100 and len(fitted.curve) == 1 and fitted.curve[0]["train_loss"] > 0
+    assert fitted.steps == 100 and len(fitted.curve) == 5 and fitted.curve[0]["train_loss"] > 0
     head = training.solve_head(2)
     x = training.predict(TRAIN, pooled=True).numpy()
     raw = training.predict(TRAIN).numpy()
@@ -121,14 +118,23 @@ def test_classes_part_and_the_solved_head_tells_them(tuned, codes, tmp_path) -> 
     assert (raw.argmax(1) == codes[TRAIN]).mean() > 0.9
 
 
-def test_the_loss_is_the_squared_error_of_the_cosines(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    training = tuned(tmp_path)
+def test_the_loss_is_the_squared_error_of_the_cosines_of_all_pairs(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    training, rows = tuned(tmp_path), np.arange(16)
     training.model.eval()
-    x = training.predict(np.arange(N), pooled=True).numpy()
-    one, other = training.pairs[:16].T
-    cosine = (x[one] * x[other]).sum(1) / np.linalg.norm(x[one], axis=1) / np.linalg.norm(x[other], axis=1)
-    wanted = (cosine - (codes[one] == codes[other])) ** 2
-    assert np.allclose(training.losses(np.arange(16)).detach().numpy(), wanted, atol=1e-5)
+    x = training.predict(rows, pooled=True).numpy()
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    wanted = []
+    for row in rows:
+        errors = [((x[row] @ x[other] - (codes[row] == codes[other])) ** 2, other) for other in rows if other != row]
+        near = [error for error, other in errors if codes[row] == codes[other]]
+        far = [error for error, other in errors if codes[row] != codes[other]]
+        wanted.append((np.mean(near) + np.mean(far)) / 2 * float(training.rows.weights[row]))
+    assert np.allclose(sorted(training.losses(rows).tolist()), sorted(wanted), atol=1e-5)
+
+
+def test_a_rare_class_weighs_as_much_as_a_common_one(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    weights = tuned(tmp_path).rows.weights[TRAIN].numpy()
+    assert np.isclose(weights[codes[TRAIN] == 0].sum(), weights[codes[TRAIN] == 1].sum())
 
 
 def test_the_same_seed_gives_the_same_bits(tuned, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -163,7 +169,7 @@ def test_progress_names_the_model_and_the_epoch(tuned, tmp_path) -> None:  # typ
             self.said.append(note)
 
     tuned(tmp_path, ticket=Listening()).run()
-    assert len(Listening.said) == 100 and set(Listening.said) == {"t, epoch 1 of at most 1"}
+    assert len(Listening.said) == 100 and set(Listening.said) == {f"t, epoch {k} of at most 20" for k in range(1, 21)}
 
 
 def test_no_row_beyond_the_training_rows_is_read(tuned, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -173,20 +179,21 @@ def test_no_row_beyond_the_training_rows_is_read(tuned, tmp_path) -> None:  # ty
     assert set(np.concatenate(training.feed.seen)) <= set(TRAIN)
 
 
-def test_rows_of_one_class_leave_the_model_as_it_is(tuned, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_rows_of_one_class_leave_the_model_as_it_is(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
     training = tuned(tmp_path)
-    training.pairs = np.zeros((0, 2), np.int64)
+    training.rows = replace(training.rows, train=TRAIN[codes[TRAIN] == 1])
     before = state(training)
     training.run()
-    assert same(before, state(training))
+    assert same(before, state(training)) and training.at.steps == 0
 
 
-def test_what_it_costs_is_two_rows_a_pair() -> None:
-    knobs = {"pairs": 1280, "learning_rate": 2e-5, "batch_size": 16, "weight_decay": 0.01}
+def test_texts_are_read_until_there_were_enough_of_them_and_never_more_than_twenty_times() -> None:
+    knobs = {"texts": 1280, "learning_rate": 1e-4, "batch_size": 32, "weight_decay": 0.01}
     trial = Trial(
         id="0" * 16, study="s", dataset="d", split="p", source="a/b", strategy="setfit", kind="transfer", knobs=knobs,
         fraction=None, per_class=8, draw=0, seed=0,
     )  # fmt: skip
-    assert plans.epochs(trial, 32) * 32 == 2 * 1280
-    assert plans.epochs(trial, 8) * 8 == 2 * 8 * plans.PARTNERS
+    assert plans.epochs(trial, 256) == 5
+    assert plans.epochs(trial, 32) == plans.PASSES
+    assert plans.epochs(trial, 10_000) == 1
     assert not plans.closed_form(trial, 8)

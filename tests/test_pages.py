@@ -245,10 +245,10 @@ def test_few_shot_strategies_reach_the_study_file(home: Home, notes: Dataset) ->
     app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
     for label in ("Prototypes", "Nearest neighbours", "SetFit"):
         next(toggle for toggle in app.toggle if toggle.label == label).set_value(True).run()
-    next(one for one in app.number_input if one.key == "knob_setfit_pairs").set_value(200).run()
+    next(one for one in app.number_input if one.key == "knob_setfit_texts").set_value(200).run()
     sound(app)
     said = next(code.value for code in app.code if "dataset:" in code.value)
-    assert "prototype" in said and "knn" in said and "setfit: {pairs: 200}" in said
+    assert "prototype" in said and "knn" in said and "setfit: {texts: 200}" in said
 
 
 def test_a_time_budget_is_turned_into_draws(home: Home, notes: Dataset) -> None:

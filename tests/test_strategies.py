@@ -32,8 +32,8 @@ class NotingKit:
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         return self._outcome(trial, "finetune", recipe)
 
-    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
-        self.pairs = pairs
+    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
+        self.texts = texts
         return self._outcome(trial, "contrast", recipe)
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:
@@ -125,7 +125,7 @@ def test_a_strategy_without_gradients_takes_no_training_knobs(strategy: Strategy
     trained = bool(recipes(strategy))
     layout = strategy.layout(8, defaults(strategy))
     assert (
-        trained == any(knob.key in ("epochs", "pairs") for knob in strategy.knobs) == any((*layout.rates, layout.head))
+        trained == any(knob.key in ("epochs", "texts") for knob in strategy.knobs) == any((*layout.rates, layout.head))
     )
 
 
@@ -292,12 +292,12 @@ def test_prototypes_and_neighbours_ask_for_their_heads_on_frozen_features() -> N
         assert [what for what, _ in kit.calls] == ["probe", "probe"] and kit.calls[0][1].get("head") == head
 
 
-def test_setfit_takes_one_pass_over_its_pairs_and_solves_the_head() -> None:
+def test_setfit_reads_so_many_texts_and_solves_the_head() -> None:
     kit, setfit = NotingKit(), strategies()["setfit"]
-    list(setfit.run(kit, trials(setfit, 1, pairs=300, batch_size=8)))
+    list(setfit.run(kit, trials(setfit, 1, texts=300, batch_size=8)))
     ((what, recipe),) = kit.calls
-    assert what == "contrast" and kit.pairs == 300 and recipe.batch_size == 8
-    assert recipe.epochs == 1 and recipe.min_steps == 0 and recipe.phases[0].head == 0.0
+    assert what == "contrast" and kit.texts == 300 and recipe.batch_size == 8
+    assert recipe.patience == 0 and recipe.min_steps == 0 and recipe.phases[0].head == 0.0
     assert setfit.reads == ("text",)
 
 

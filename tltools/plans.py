@@ -15,7 +15,7 @@ from tltools.records import Trial
 from tltools.strategies import Layout, strategies
 
 STAGES = 8  # of a backbone that nobody has looked into yet
-PARTNERS = 40  # pairs a training row at most in contrastive tuning; SetFit draws 20 of each kind a row
+PASSES = 20  # over the texts at most in contrastive tuning; SetFit draws 20 pairs of each kind a text
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,19 @@ def touched(trials: Sequence[Trial], counts: Counts) -> int:
 
 
 def epochs(trial: Trial, rows: int) -> float:
-    """Most passes over the training rows, all tried rates together; 1 for a closed form. A pair is two rows."""
-    if "pairs" in trial.knobs:
-        return 2 * min(float(trial.knobs["pairs"]) / max(rows, 1), PARTNERS)
+    """Most passes over the training rows, all tried rates together; 1 for a closed form."""
+    if "texts" in trial.knobs:
+        return float(passes(int(trial.knobs["texts"]), rows))
     if "epochs" not in trial.knobs:
         return 1.0
     steps = float(trial.knobs.get("min_steps", 0)) * float(trial.knobs.get("batch_size", 16))
     tried = float(trial.knobs.get("rates_tried", 1)) if trial.knobs.get("hold_out", True) else 1.0
     return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * tried
+
+
+def passes(texts: int, rows: int) -> int:
+    """Passes over so many rows until about `texts` of them were read, from 1 to `PASSES`."""
+    return min(max(1, round(texts / max(rows, 1))), PASSES)
 
 
 def prefixes(trials: Iterable[Trial], stages: Mapping[str, int], counts: Counts) -> list[Prefix]:

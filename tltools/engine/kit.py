@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tltools import datasets, matching, sources, studies
+from tltools import datasets, matching, plans, sources, studies
 from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
@@ -126,10 +126,11 @@ class EngineKit:
         outcome = outcomes.of_training(self, trial, best, base, scaling, _seed(trial))
         return replace(outcome, seconds=time.monotonic() - started)
 
-    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
+    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
         started, seed = time.monotonic(), _seed(trial)
         base = self.backbone(trial.source, "source")
         train, validation = self.parts(trial, recipe)
+        recipe = replace(recipe, epochs=plans.passes(texts, len(train)))
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         setting = self.store.setting(base, encoded)
         rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
@@ -141,12 +142,11 @@ class EngineKit:
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
             loop.Place(self.device, setting.precision == "bfloat16", 0, frozen), self.task.loss, 1.0, seed, self.ticket,
             Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self.telling(trial),
-            pairs=contrast.draw_pairs(self.targets, train, pairs, seed),
         )  # fmt: skip
         training.run()
         head = training.solve_head(model.head.out_features)
         outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
-        card = {**outcome.card, "pairs": len(training.pairs), "strength": head.strength, "unit": True}
+        card = {**outcome.card, "strength": head.strength, "unit": True}
         return replace(outcome, card=card, seconds=time.monotonic() - started)
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:

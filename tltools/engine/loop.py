@@ -107,7 +107,7 @@ class Training:
         """Trains the model in place and leaves it with the weights of the best epoch."""
         torch.manual_seed(self.seed)
         recipe, model, bottom = self.recipe, self.model, self.place.frozen_bottom
-        per_epoch = max(1, math.ceil(len(self.visits()[0]) / recipe.batch_size))
+        per_epoch = max(1, math.ceil(len(self.rows.train) / recipe.batch_size))
         epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch), len(recipe.phases))
         ends = [round(epochs * (i + 1) / len(recipe.phases)) for i in range(len(recipe.phases))]
         every = max(1, math.ceil(EVALUATE_EVERY / per_epoch))
@@ -137,12 +137,12 @@ class Training:
         model.eval()
         return at
 
-    def visits(self) -> tuple[np.ndarray, np.ndarray]:
-        """(numbers of what an epoch goes through once, cost by number): the training rows."""
-        return self.rows.train, self.feed.lengths
+    def batches(self) -> list[np.ndarray]:
+        """The rows of this epoch, batch by batch: each training row once."""
+        return batches(self.rows.train, self.feed.lengths, self.recipe.batch_size, self.seed, self.at.epoch)
 
     def losses(self, rows: np.ndarray) -> Tensor:
-        """(B,) weighted losses of a batch of visits."""
+        """(B,) weighted losses of a batch."""
         device, weights = self.place.device, self.rows.weights[rows].to(self.place.device.name)
         batch, states = self.feed.take(rows, training=True)
         with device.autocast(self.place.half):
@@ -154,8 +154,7 @@ class Training:
         """Goes on with the epoch where it stands; `steps` is the length of the schedule."""
         at, started = self.at, time.monotonic() - self.at.seconds
         total = torch.tensor(at.total, device=self.place.device.name)  # read once an epoch: reading waits for a GPU
-        visited, lengths = self.visits()
-        order = batches(visited, lengths, self.recipe.batch_size, self.seed, at.epoch)
+        order = self.batches()
         name = self.model.backbone.source.name
         for rows in order[at.batch :]:
             try:
@@ -169,7 +168,7 @@ class Training:
             self.ticket.working_on(f"{name}, epoch {at.epoch + 1} of at most {steps // len(order)}")
             if self.checkpoint.due():
                 self._save(total)
-        at.train_loss, at.total, at.batch, at.epoch = float(total) / len(visited), 0.0, 0, at.epoch + 1
+        at.train_loss, at.total, at.batch, at.epoch = float(total) / len(self.rows.train), 0.0, 0, at.epoch + 1
 
     def _step(self, rows: np.ndarray) -> Tensor:
         """One optimiser step; returns the loss summed over the rows."""

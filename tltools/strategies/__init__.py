@@ -88,8 +88,9 @@ class Kit(Protocol):
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         """Gradient steps, from the cached boundary where the recipe leaves one."""
 
-    def contrast(self, trial: Trial, recipe: Recipe, *, pairs: int) -> Outcome:
-        """Gradient steps on at most `pairs` pairs of rows, of one class and of two, then a closed-form head."""
+    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
+        """Gradient steps on all pairs of the rows of a batch, until about `texts` rows were read, then a closed-form
+        head."""
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:
         """The outcome with thresholds per group of the study's sensitive columns, chosen on its held-out rows: a point

@@ -17,12 +17,11 @@ def run(kit: Kit, trials: Sequence[Trial]) -> Iterator[Outcome]:
     for trial in trials:
         recipe = Recipe(
             phases=(layout(kit.stages(trial), trial.knobs),),
-            epochs=1,
             batch_size=int(trial.knobs["batch_size"]),
             weight_decay=float(trial.knobs["weight_decay"]),
             patience=0,
         )
-        yield kit.contrast(trial, recipe, pairs=int(trial.knobs["pairs"]))
+        yield kit.contrast(trial, recipe, texts=int(trial.knobs["texts"]))
 
 
 setfit = Strategy(
@@ -35,11 +34,11 @@ setfit = Strategy(
     layout=layout,
     knobs=(
         Number(
-            key="pairs", title="Pairs of texts", default=1280, low=2, high=1_000_000, integer=True, logarithmic=True,
-            help="Pairs that are compared at most, half of one class and half of two; a row is in 40 at most.",
+            key="texts", title="Texts read", default=1280, low=2, high=1_000_000, integer=True, logarithmic=True,
+            help="At most, again and again, each 20 times at most; all texts of a batch are compared with one another.",
         ),
-        rate(2e-5),
-        BATCH_SIZE,
+        rate(1e-4),
+        BATCH_SIZE.model_copy(update={"default": 32}),
         WEIGHT_DECAY,
     ),
     reads=("text",),
