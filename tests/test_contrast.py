@@ -187,7 +187,7 @@ def test_rows_of_one_class_leave_the_model_as_it_is(tuned, codes, tmp_path) -> N
     assert same(before, state(training)) and training.at.steps == 0
 
 
-def test_texts_are_read_until_there_were_enough_of_them_and_never_more_than_twenty_times() -> None:
+def test_texts_are_read_until_there_were_enough_of_them_and_never_more_than_a_dozen_times() -> None:
     knobs = {"texts": 1280, "learning_rate": 1e-4, "batch_size": 32, "weight_decay": 0.01}
     trial = Trial(
         id="0" * 16, study="s", dataset="d", split="p", source="a/b", strategy="setfit", kind="transfer", knobs=knobs,

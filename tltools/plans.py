@@ -15,7 +15,7 @@ from tltools.records import Trial
 from tltools.strategies import Layout, strategies
 
 STAGES = 8  # of a backbone that nobody has looked into yet
-PASSES = 20  # over the texts at most in contrastive tuning; SetFit draws 20 pairs of each kind a text
+PASSES = 12  # over the texts at most in contrastive tuning: more were seen to fit a handful of texts too closely
 
 
 @dataclass(frozen=True)

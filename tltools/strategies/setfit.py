@@ -35,7 +35,7 @@ setfit = Strategy(
     knobs=(
         Number(
             key="texts", title="Texts read", default=1280, low=2, high=1_000_000, integer=True, logarithmic=True,
-            help="At most, again and again, each 20 times at most; all texts of a batch are compared with one another.",
+            help="At most, again and again, each 12 times at most; all texts of a batch are compared with one another.",
         ),
         rate(1e-4),
         BATCH_SIZE.model_copy(update={"default": 32}),
