@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tltools.tasks import tasks
+
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "torchvision", "timm", "transformers", "peft"}
 
@@ -143,6 +145,35 @@ def test_broad_except_exists_only_at_the_workers_edge() -> None:
         and place(path) != "worker"
     ]
     assert not found, found
+
+
+def compared(path: Path) -> list[tuple[str, int]]:
+    """(text, line) of all texts that a file compares or matches something with."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        sides += [node.value] if isinstance(node, ast.MatchValue) else []
+        inner = [one for side in sides for one in getattr(side, "elts", [side]) if isinstance(one, ast.Constant)]
+        found += [(one.value, one.lineno) for one in inner if isinstance(one.value, str)]
+    return found
+
+
+def test_no_file_but_its_own_asks_for_a_task_by_its_key(tmp_path: Path) -> None:
+    keys = set(tasks())
+    asked = tmp_path / "asked.py"
+    asked.write_text(
+        "a = task == 'detection'\nb = task not in ('tagging', '')\nmatch task:\n  case 'regression': pass\n"
+    )
+    assert [(key, line) for key, line in compared(asked) if key in keys] == [
+        ("detection", 1), ("tagging", 2), ("regression", 4)
+    ], "the test sees what it looks for"  # fmt: skip
+    found = [
+        f"{path.relative_to(ROOT)}:{line} {key}"
+        for path in [*python_files(), *sorted((ROOT / "pages").rglob("*.py"))]
+        for key, line in compared(path)
+        if key in keys and place(path) != "tasks"
+    ]
+    assert not found, f"ask the task's card instead: {found}"
 
 
 def test_importing_the_floors_below_the_engine_loads_nothing_heavy() -> None:

@@ -134,8 +134,8 @@ def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
 
 def _with_target(table: pd.DataFrame, target: str, task: str, shown: str) -> tuple[pd.DataFrame, list[Skipped]]:
     """Rows that have a target, which becomes names for classes and float64 for numbers; and why the others are out."""
-    values = table[target]
-    if task == "regression" and values.dtype != float:
+    values, kind = table[target], tasks()[task].closed_form
+    if kind == "number" and values.dtype != float:
         values = pd.to_numeric(values, errors="coerce")
         strange = values.isna() & table[target].notna()
         if strange.sum() > 0.05 * max(1, len(table)):
@@ -145,7 +145,7 @@ def _with_target(table: pd.DataFrame, target: str, task: str, shown: str) -> tup
             raise refuse(where, what, "Choose classification, or another target column.")
     elif several := tasks()[task].several:
         values = several.stored(values)
-    elif task == "classification" and values.dtype == float:
+    elif kind == "classes" and values.dtype == float:
         values = values.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
     gone = values.isna()
     lost = [
