@@ -230,7 +230,7 @@ def test_new_rows_are_read_like_the_datasets_own(home: Home, tmp_path: Path) -> 
     table, _, profile = datasets.read_like(home, made, file("new.csv", "kind,a,more\n1,2.5,u\n2,oops,v\n")(tmp_path))
     assert table["kind"].tolist() == ["1", "2"] and np.isnan(table["a"][1]) and profile.rows == 2
     assert "oops" in profile.problems[-1].what and profile.problems[-1].where == "new.csv, line 3"
-    assert datasets.view(made, table, Path(), "text") == ["a is 2.5; kind is 1", "kind is 2"]
+    assert datasets.view(made, table, Path(), "text") == ["a 2.5, kind 1", "kind 2"]
     with pytest.raises(Refusal, match="kind are missing"):
         datasets.read_like(home, made, file("short.csv", "a\n1\n2\n")(tmp_path))
     photos = datasets.add(home, archive("photos.zip", class_folders())(tmp_path))

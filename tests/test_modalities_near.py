@@ -138,8 +138,8 @@ def test_rows_as_text_leave_out_missing_cells() -> None:
     rows = pd.DataFrame({"age": [39.0, np.nan], "rate": [0.25, 1e7], "job": pd.Series(["clerk", None], dtype="str")})
     views = modalities()["tabular"].views
     assert views["text"](rows, ["age", "rate", "job"], NOWHERE, {}) == [
-        "age is 39; rate is 0.25; job is clerk",
-        "rate is 10000000",
+        "age 39, rate 0.25, job clerk",
+        "rate 10000000",
     ]
     assert views["tabular"](rows, ["age", "job"], NOWHERE, {}).shape == (2, 2)
 

@@ -73,13 +73,13 @@ CELL = """\
 def cell(name, value):
     if name in facts["numbers"]:
         value = f"{float(value):.6g}" if abs(float(value)) < 1e6 else f"{float(value):.12g}"
-    return f"{name} is {value}"
+    return f"{name} {value}"
 """
 
 SENTENCES = """\
 names = facts["inputs"]
 rows = table[names].to_numpy()
-items = ["; ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
+items = [", ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
 """
 
 FILES = """\

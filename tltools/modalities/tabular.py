@@ -60,8 +60,8 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
 
 
 def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[bytes]:
-    """Per row: sha256 of the input values with their column names."""
-    head = "\x1f".join(names)
+    """Per row: sha256 of the input values with their column names, and of the form that `sentences` gives them."""
+    head = "\x1f".join(("2", *names))
     columns = [_texts(rows[name]) for name in names]
     return [
         hashlib.sha256("\x1f".join((head, *cells)).encode("utf-8", "surrogatepass")).digest()
@@ -97,10 +97,11 @@ def frame(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Readin
 
 
 def sentences(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[str]:
-    """Returns each row as "age is 39; workclass is State-gov"; missing cells are left out."""
-    columns = [(f"{name} is ", _texts(rows[name], "")) for name in names]
+    """Returns each row as "age 39, workclass State-gov"; missing cells are left out. Words between the cells would
+    push the last columns of a wide table beyond what a source reads."""
+    columns = [(f"{name} ", _texts(rows[name], "")) for name in names]
     return [
-        "; ".join(label + cell for (label, _), cell in zip(columns, cells, strict=True) if cell)
+        ", ".join(label + cell for (label, _), cell in zip(columns, cells, strict=True) if cell)
         for cells in zip(*(texts for _, texts in columns), strict=True)
     ]
 
@@ -135,6 +136,6 @@ TABULAR = Modality(
     content=content,
     clusters=clusters,
     views={"tabular": frame, "text": sentences},
-    said={"text": "Rows reach it as text: “column is value; ...”."},
+    said={"text": "Rows reach it as text: “column value, column value ...”."},
     order=30,
 )
