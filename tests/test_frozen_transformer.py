@@ -18,7 +18,7 @@ from tests.bad_files import archive
 from tests.test_audio import low_and_high
 from tests.test_backbones import TEXT, minilm_folder, source
 from tltools import datasets, reports, samples, sources, studies
-from tltools.engine import explain, frame_backbone, layouts, predict, rank, trial_model
+from tltools.engine import explain, export_frames, frame_backbone, layouts, predict, rank, trial_model
 from tltools.engine import study as engine
 from tltools.engine.backbone import load_backbone
 from tltools.engine.frame_backbone import FrameBackbone
@@ -113,6 +113,33 @@ def test_a_picture_is_cut_into_patches_row_by_row(tmp_path: Path) -> None:
     for place in (0, 7, 8, 63):
         row, column = divmod(place, 8)
         assert np.array_equal(found[place].reshape(8, 8, 3), pixels[8 * row : 8 * row + 8, 8 * column : 8 * column + 8])
+
+
+def test_the_lines_of_an_export_read_frames_as_the_backbone_does(made: FrameBackbone) -> None:
+    rows = [Row(k, count=151) for k in range(3)]
+    made.fit_items(rows, np.arange(3))
+    facts = {"joined": made.joined, "causal": made.causal}
+    told: dict[str, Any] = {
+        "np": np,
+        "torch": torch,
+        "facts": facts,
+        "model": made.body,
+        "body": made.core.state_dict(),
+        "frames": Row.frames,
+    }
+    exec(export_frames.steps(facts)[0], told)
+    with torch.no_grad():
+        assert made.joined == 2 and torch.allclose(
+            told["features"](rows), made(made.encode(rows).take(np.arange(3))), atol=1e-5
+        )
+
+
+def test_the_lines_of_an_export_cut_pictures_as_training_does(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (90, 130, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.jpg")
+    lines, told = image.exported("frames"), dict[str, Any]()
+    exec("\n".join(["import numpy as np", *lines.imports, lines.code]), told)
+    assert np.array_equal(told["frames"](tmp_path / "noise.jpg"), image.Patched(str(tmp_path / "noise.jpg")).frames())
 
 
 # --- a study

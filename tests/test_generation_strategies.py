@@ -10,8 +10,8 @@ import pytest
 
 from tests.texts import pairs
 from tltools import datasets, reports, studies
+from tltools.engine import export, trial_model, written
 from tltools.engine import study as engine
-from tltools.engine import trial_model, written
 from tltools.home import Home, open_home
 from tltools.records import Study
 from tltools.store import open_store
@@ -92,3 +92,13 @@ def test_pieces_are_learned_from_the_training_rows_alone(
         written.probe(kit, trial, "source")
     train, _ = kit.parts(trial, written.FROZEN)
     assert seen == [[kit.targets[row] for row in train]] and not set(train) & set(split.test)
+
+
+def test_the_first_words_are_exported_as_a_rule(ran: tuple[Home, Study], tmp_path: Path) -> None:
+    home, study = ran
+    trial = next(one for one in studies.expand(home, study) if one.strategy == "classical")
+    result = export.run(QuietTicket(home, open_store(home)), {"trial": trial.id, "to": str(tmp_path / "plain")})
+    assert result["replay"]["agrees"] and result["replay"]["rows"]
+    script = (tmp_path / "plain" / "predict.py").read_text()
+    assert "torch" not in script and "tltools" not in script
+    assert (tmp_path / "plain" / "requirements.txt").read_text().startswith("pandas==")

@@ -250,6 +250,18 @@ def test_exported_folders_write_the_same_texts_alone(ran: Ran, tmp_path: Path) -
         shapes.exported(ticket, trial.id, tmp_path / table / "model", 45, table)
 
 
+def test_adapters_stand_in_the_decoder_too_which_is_frozen_otherwise(ran: Ran) -> None:
+    home, study = ran
+    model = new_writer(made(home.sources / "local" / "t5"))
+    numbers = 0
+    for part in (model.backbone.core, model.head):
+        for name, module in part.named_modules():
+            if isinstance(module, torch.nn.Linear) and not name.endswith("lm_head"):
+                numbers += 8 * sum(module.weight.shape)  # two matrices of rank 8
+    trial = next(one for one in studies.expand(home, study) if (one.source, one.strategy) == ("local/t5", "lora"))
+    assert trial_model.card_of(home, trial.id)["trainable_parameters"] == numbers
+
+
 def test_a_trial_as_a_source_brings_what_its_decoder_learned(ran: Ran) -> None:
     home, study = ran
     for source_id in study.sources:

@@ -193,8 +193,8 @@ def test_an_exported_folder_finds_the_same_answers_alone(ran: tuple[Home, Study]
     pd.DataFrame({answers.COLUMN: [text]}).to_csv(tmp_path / "new.csv", index=False)
     shapes.alone(tmp_path / "model", tmp_path / "new.csv", tmp_path / "out.csv")
     assert pd.read_csv(tmp_path / "out.csv")["prediction"].tolist() == ["1831,"]
-    with pytest.raises(Refusal, match="cannot be exported yet"):
-        export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "out")})
+    plain = export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "plain")})
+    assert plain["replay"]["agrees"] and plain["replay"]["tolerance"] < 0.01 and "control.json" in plain["files"]
 
 
 def test_no_answer_and_long_contexts_are_shown_so() -> None:

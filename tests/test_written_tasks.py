@@ -123,13 +123,13 @@ def test_texts_beside_texts_are_translated_and_short_ones_in_the_same_words_sum_
 
 def test_the_dictionary_learns_words_from_pairs_and_copies_what_it_does_not_know() -> None:
     table = pairs(200, 1)
-    said, _ = word_dictionary(table["text"].tolist(), as_rows(table["other"].tolist()), ["Moon bird, 7 x."], 0)
-    assert said.tolist() == ["baki Keß, 7 x."]
+    rule = word_dictionary(table["text"].tolist(), as_rows(table["other"].tolist()))
+    assert rule.say("Moon bird, 7 x.", rule.known) == "baki Keß, 7 x."
 
 
 def test_the_lead_is_as_long_as_references_are() -> None:
     texts = [f"One two three {k}. Four five six seven eight nine ten. Eleven." for k in range(20)]
-    said, what = lead_words(texts, as_rows([f"One two three {k}." for k in range(20)]), ["A b. C d e f."], 0)
-    assert said.tolist() == ["A b."] and what == "the first sentences of the text"
-    said, _ = lead_words(texts, as_rows(["One two"] * 20), ["a b c d e f g"], 0)
-    assert said.tolist() == ["a b"]
+    rule = lead_words(texts, as_rows([f"One two three {k}." for k in range(20)]))
+    assert rule.say("A b. C d e f.", rule.known) == "A b." and rule.method == "the first sentences of the text"
+    rule = lead_words(texts, as_rows(["One two"] * 20))
+    assert rule.say("a b c d e f g", rule.known) == "a b"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tltools import answers, places
+from tltools.engine import plain_rules
 from tltools.engine.image_backbone import decode
+from tltools.engine.plain_rules import Rule
 from tltools.tasks import _mask_scores as scores
 from tltools.tasks import tagging
 
@@ -99,39 +100,35 @@ def word_shapes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], 
 def likest_sentence(
     items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int
 ) -> tuple[np.ndarray, str]:
-    """Answers (M,) of `wanted`: the sentence of the context that shares most with its question, rare words first.
+    """Answers (M,) of `wanted`: the sentence of the context that shares most with its question, rare words first."""
+    rule = likest_rule(items, truth)
+    found = [(*plain_rules.likest(str(item), rule.known), rule.known["least"]) for item in wanted]
+    said = [answers.Said(span, score) if score >= least else answers.Said(None, round(1 - score, 5))
+            for score, span, least in found]  # fmt: skip
+    return places.as_rows(said), rule.method
+
+
+def likest_rule(items: Sequence[Any], truth: np.ndarray) -> Rule:
+    """What `likest_sentence` learns.
 
     Where the training rows have questions without an answer, a sentence that shares less than a share of the question
     is no answer; the share is the one with which most training rows are answered or not as they should be.
     """
-    seen = [frozenset(_letters(one)) for item in items for one, _ in _sentences(str(item))]
+    seen = [frozenset(plain_rules.letters(words)) for item in items for words in _sentences(str(item))]
     often = Counter(word for sentence in set(seen) for word in sentence)
-    rare = {word: np.log((1 + len(seen)) / (1 + count)) + 1 for word, count in often.items()}
-    least, known = 0.0, np.array([bool(one.spans) for one in truth])
-    if not known.all():
-        shares = np.array([_likest(str(item), rare, len(seen)).score for item in items])
-        least = max(np.unique([0.0, *shares, 1.01]), key=lambda share: ((shares >= share) == known).mean())
-    found = [_likest(str(item), rare, len(seen)) for item in wanted]
-    said = [one if one.score >= least else answers.Said(None, round(1 - one.score, 5)) for one in found]
-    return places.as_rows(said), "the sentence that shares most words with the question"
+    rare = {word: float(np.log((1 + len(seen)) / (1 + count)) + 1) for word, count in often.items()}
+    known: dict[str, Any] = {"rare": rare, "seen": len(seen), "least": 0.0}
+    answered = np.array([bool(one.spans) for one in truth])
+    if not answered.all():
+        shares = np.array([plain_rules.likest(str(item), known)[0] for item in items])
+        tried = np.unique([0.0, *shares, 1.01])
+        known["least"] = float(max(tried, key=lambda share: ((shares >= share) == answered).mean()))
+    return Rule(known, plain_rules.likest_sentence, "the sentence that shares most words with the question")
 
 
-def _likest(text: str, rare: Mapping[str, float], seen: int) -> answers.Said:
-    """The sentence, and which share of its question it has, words weighed by how rare they are in `seen` sentences."""
-    asked = _letters(text.split(" ")[: answers.begin(text) - 1])
-    weights = {word: rare.get(word, np.log(1 + seen) + 1) for word in set(asked)}
-    shares = [(sum(weights.get(word, 0.0) for word in set(_letters(words))), span) for words, span in _sentences(text)]
-    score, span = max(shares, key=lambda one: (one[0], one[1][0] - one[1][1]))
-    return answers.Said(span, round(score / max(sum(weights.values()), 1e-9), 5))
-
-
-def _sentences(text: str) -> list[tuple[list[str], answers.Span]]:
+def _sentences(text: str) -> list[list[str]]:
     words = text.split(" ")
-    return [(words[slice(*span)], span) for span in answers.sentences(words, answers.begin(text))]
-
-
-def _letters(words: Sequence[str]) -> list[str]:
-    return re.findall(r"\w+", " ".join(words).lower())
+    return [words[slice(*span)] for span in answers.sentences(words, answers.begin(text))]
 
 
 def _words(text: str) -> list[list[str]]:

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tltools import answers
+from tltools.engine import plain_rules
+from tltools.engine.plain_rules import Rule, cut
 from tltools.places import as_rows
 from tltools.tasks import _written_scores as scores
 
 TRIED = 500  # training rows on which ways to cut are compared
 ROUNDS = 10  # of expectation and maximisation
 NOTHING = ""  # the word that references have without a reason in the text (IBM's NULL)
-_WORD = re.compile(r"\w+|[^\w\s]")
-_NO_BLANK = re.compile(r" ([.,;:!?)\]])")
 
 
-def lead_words(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
-    """Summaries (M,) of `wanted`: its first sentences or its first words, about as many words as references have.
+def lead_words(items: Sequence[Any], truth: np.ndarray) -> Rule:
+    """A rule for summaries: the first sentences or the first words, about as many words as references have.
 
     Which of the two it is, is what serves the training rows better.
     """
-    most = max(1, round(float(np.mean([len(text.split()) for text in truth]))))
+    known = {"most": max(1, round(float(np.mean([len(text.split()) for text in truth]))))}
     some = np.linspace(0, len(truth) - 1, min(TRIED, len(truth))).astype(np.int64)
-    known = {"sentences": _sentences, "words": _words}
+    ways = {"sentences": plain_rules.first_sentences, "words": plain_rules.first_words}
     rouge = scores.ROUGE_L.score
-    best = max(known, key=lambda way: rouge(truth[some], as_rows([known[way](str(items[row]), most) for row in some])))
-    return as_rows([known[best](str(item), most) for item in wanted]), f"the first {best} of the text"
+    best = max(ways, key=lambda way: rouge(truth[some], as_rows([ways[way](str(items[row]), known) for row in some])))
+    return Rule(known, ways[best], f"the first {best} of the text")
 
 
-def word_dictionary(
-    items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int
-) -> tuple[np.ndarray, str]:
-    """Translations (M,) of `wanted`: each word by its likeliest one (IBM model 1), in the same order; an unknown word
-    stays as it is."""
-    known = _dictionary([_cut(str(item).lower()) for item in items], [_cut(str(text)) for text in truth])
-    found = [" ".join(known.get(word.lower(), word) for word in _cut(str(item))) for item in wanted]
-    return as_rows([_NO_BLANK.sub(r"\1", text) for text in found]), "each word by a learned dictionary"
+def word_dictionary(items: Sequence[Any], truth: np.ndarray) -> Rule:
+    """A rule for translations: each word by its likeliest one (IBM model 1), in the same order."""
+    known = _dictionary([cut(str(item).lower()) for item in items], [cut(str(text)) for text in truth])
+    return Rule({"words": known}, plain_rules.word_by_word, "each word by a learned dictionary")
 
 
 def _dictionary(texts: Sequence[list[str]], references: Sequence[list[str]]) -> dict[str, str]:
@@ -69,18 +63,3 @@ def _dictionary(texts: Sequence[list[str]], references: Sequence[list[str]]) -> 
     for k in order.tolist():
         found.setdefault(by_source[source[k]], said[target[k]])
     return found
-
-
-def _cut(text: str) -> list[str]:
-    return _WORD.findall(text)
-
-
-def _words(text: str, most: int) -> str:
-    return " ".join(text.split()[:most])
-
-
-def _sentences(text: str, most: int) -> str:
-    """The first sentences: as many as come closest to so many words."""
-    words = text.split()
-    ends = [end for _, end in answers.sentences(words, 0)] or [0]
-    return " ".join(words[: min(ends, key=lambda end: abs(end - most))])

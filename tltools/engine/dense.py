@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tltools import augmentation
+from tltools import augmentation, places
 from tltools.engine import (
     adapters,
     augment,
@@ -22,6 +22,7 @@ from tltools.engine import (
     layouts,
     loop,
     outcomes,
+    plain_rules,
 )
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
@@ -211,7 +212,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         with devices.seeded(seed + k):
             model = places(base.twin(), kit.task, kit.dataset)
             if recipe.adapter:
-                adapters.inject(model.backbone, **recipe.adapter)
+                adapters.inject(model.backbone.core, **recipe.adapter)
         model.to(kit.device.name)
         targets = torch.from_numpy(dense.tensors(kit.targets, model.shape()))
         rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
@@ -249,8 +250,18 @@ def control(task: Task) -> Callable[[Any, np.ndarray, Any, int], tuple[np.ndarra
     """The task's classical control: (rows, truth, wanted rows, seed) -> (outputs, what it is)."""
     assert task.objects is not None
     found: Callable[[Any, np.ndarray, Any, int], tuple[np.ndarray, str]]
-    found = getattr(classical_dense if task.dense else classical_written, task.objects.classical)
+    if task.written:
+        return _by_rule(getattr(classical_written, task.objects.classical))
+    found = getattr(classical_dense, task.objects.classical)
     return found
+
+
+def _by_rule(learned: Callable[[Any, np.ndarray], plain_rules.Rule]) -> Callable[..., tuple[np.ndarray, str]]:
+    def said(rows: Any, truth: np.ndarray, wanted: Any, seed: int) -> tuple[np.ndarray, str]:
+        rule = learned(rows, truth)
+        return places.as_rows([rule.say(str(item), rule.known) for item in wanted]), rule.method
+
+    return said
 
 
 def classical(kit: EngineKit, trial: Trial) -> Outcome:
@@ -283,7 +294,7 @@ def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, se
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     test = training.outputs(kit.test)
     if training.recipe.adapter:
-        adapters.merge(model.backbone)
+        adapters.merge(model)
     weights = outcomes.of_head(model)
     weights |= outcomes.differing(model.backbone, base)
     return Outcome(trial, kit.test, test, weights, card, 0.0, outcomes.peak_mb(), trained, fitted.curve)

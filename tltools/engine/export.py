@@ -52,6 +52,7 @@ PACKAGES = {
     "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas"),
     "table": ("torch", "safetensors", "numpy", "pandas"),
     "means": (),
+    "rule": ("pandas",),
     "scikit-learn": ("scikit-learn", "skops", "numpy", "pandas"),
 }
 
@@ -72,9 +73,9 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     if thresholds.columns(model.card):
         what = "has thresholds per group, which a folder cannot hold yet."
         raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`, or export another arm of the study.")
-    dense = model.task.dense
-    if isinstance(model, ClassicalModel) and (model.task.written or (dense and dense.texts)):
-        what = "is a control of words, which cannot be exported yet."
+    ruled = model.task.objects and model.task.objects.classical in export_texts.RULES
+    if isinstance(model, ClassicalModel) and model.task.dense and model.task.dense.texts and not ruled:
+        what = "is a control of tags, which cannot be exported yet."
         raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
     if final.is_dir():
         final.rmdir()
@@ -244,6 +245,9 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"kind": "scikit-learn", "modality": dataset.modality, "draws": ""}
     facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes), "reading": dict(dataset.reading)}
     facts["several"] = model.task.several is not None
+    if rule := export_texts.rule(model):
+        write_json(folder / "control.json", dict(rule.known))
+        return facts | {"kind": "rule", "method": rule.method, "says": rule.say.__name__}
     if dense := model.task.dense:
         fitted, more = export_places.fitted(model)
         facts |= {"draws": dense.draws, "method": model.card.get("method")} | more

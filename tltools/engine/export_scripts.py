@@ -40,11 +40,6 @@ import sys
 from pathlib import Path
 """
 
-OPEN = """\
-here = Path(__file__).resolve().parent
-facts = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
-"""
-
 WEIGHTS = """\
 tensors = load_file(here / "model.safetensors")
 head = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
@@ -160,7 +155,7 @@ def script(facts: Facts) -> str:
         parts += _detector(facts)
     else:
         parts += _neural(facts) if "layers" in facts else _classical(facts)
-    if not facts["draws"]:
+    if not facts["draws"] and facts["kind"] != "rule":
         picks = PICK_LABELS if facts["several"] else PICK_CLASS
         parts.append(picks + WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
     text, before = "", ""
@@ -207,8 +202,8 @@ def _neural(facts: Facts) -> list[str]:
         wanted = ", ".join(sorted(["AutoConfig", "AutoModel", *readers]))
         parts.append(f"from transformers import {wanted}  # noqa: E402\n")
     if kind == "generator":
-        return [*parts, OPEN, *export_texts.steps(facts, _items(facts))]
-    parts.append(OPEN + WEIGHTS)
+        return [*parts, export_texts.OPEN, *export_texts.steps(facts, _items(facts))]
+    parts.append(export_texts.OPEN + WEIGHTS)
     parts += _model(facts)
     if writes:
         return [*parts, *export_texts.steps(facts, _items(facts))]
@@ -234,7 +229,7 @@ def _detector(facts: Facts) -> list[str]:
     others = ["import numpy as np", "import torch", *exported.imports]
     shim = [SHIM] if torchvision_operators.ensure() == "declared" else []
     listed = _listed(exported, export_places.GIVEN)
-    return [STANDARD, "\n".join(others) + "\n", *shim, export_detectors.IMPORT, OPEN + export_detectors.MODEL, listed,
+    return [STANDARD, "\n".join(others) + "\n", *shim, export_detectors.IMPORT, export_texts.OPEN + export_detectors.MODEL, listed,
             exported.code, READ_PICTURE, export_places.SIZE, export_detectors.BOXES]  # fmt: skip
 
 
@@ -307,18 +302,20 @@ def _features(facts: Facts) -> list[str]:
 
 
 def _classical(facts: Facts) -> list[str]:
+    if facts["kind"] == "rule":
+        return export_texts.plain(facts, _items(facts))
     if facts["draws"]:
         assert (files := reading_files(facts)) is not None, "what is drawn on are pictures in files"
         imports, steps = export_places.CLASSICAL[facts["draws"]]
         code = (files.code,) if "picture(" in steps[-1] else ()
-        return [STANDARD, imports, OPEN, _listed(files, export_places.GIVEN), *code, *steps]
+        return [STANDARD, imports, export_texts.OPEN, _listed(files, export_places.GIVEN), *code, *steps]
     standard = ["from __future__ import annotations\n", "import json", "import sys", "from pathlib import Path"]
     others = ["import numpy as np", "import pandas as pd", "import skops.io"]
     exported = reading_files(facts)
     others += exported.imports if exported else ()
     parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
     opened = 'model = skops.io.load(here / "model.skops", trusted=facts["trusted"])  # no code runs when it is read\n'
-    parts += [OPEN + opened]
+    parts += [export_texts.OPEN + opened]
     if exported:
         parts += [exported.code, _listed(exported) + "items = describe(items)\n"]
     elif strings := modalities()[facts["modality"]].strings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tltools.engine import generators
+from tltools.engine import classical_dense, classical_written, generators, plain_rules
 from tltools.engine.decoder import Decoder
 from tltools.engine.generators import OutputLayer, PretrainedDecoder
+from tltools.engine.plain_rules import Rule
 from tltools.engine.text_backbone import TextBackbone
-from tltools.engine.trial_model import WriterModel
+from tltools.engine.trial_model import ClassicalModel, WriterModel
 from tltools.home import write_bytes
 
 Facts = dict[str, Any]
+RULES: Mapping[str, Callable[[Any, Any], Rule]] = {  # controls that are said by plain functions
+    "lead_words": classical_written.lead_words,
+    "word_dictionary": classical_written.word_dictionary,
+    "likest_sentence": classical_dense.likest_rule,
+}
 WRITES = "text"  # what such models draw, among the facts
 # parts of a layer -> what `torch.nn.TransformerDecoderLayer` calls them
 _PARTS = {
@@ -90,6 +96,22 @@ def write(batch):  # the likeliest piece each time, until the end; 0 fills up, 1
     return [pieces.decode(row, skip_special_tokens=True) for row in said.tolist()]
 """
 
+RULE_IMPORTS = """\
+from __future__ import annotations
+
+{imports}
+from pathlib import Path
+
+import pandas as pd
+"""
+
+OPEN = """\
+here = Path(__file__).resolve().parent
+facts = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
+"""
+
+SAVE = "table.to_csv(sys.argv[2], index=False)\n"
+
 WRITE = """\
 found = []
 with torch.inference_mode():
@@ -150,6 +172,14 @@ def named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def rule(model: ClassicalModel) -> Rule | None:
+    """What a control of texts learned, where plain functions say it."""
+    if model.task.objects is None or model.task.objects.classical not in RULES:
+        return None
+    items, targets, rows = model.fitted
+    return RULES[model.task.objects.classical]([items[row] for row in rows], targets[rows])
+
+
 def _once(model: WriterModel) -> int:
     assert model.task.written is not None
     return model.task.written.once
@@ -188,6 +218,15 @@ def steps(facts: Facts, items: Sequence[str]) -> list[str]:
         return [own, *items, READ, GENERATE, WRITE]
     rule, given = (ONCE, ", logits_processor=rules") if facts["once"] else ("", "")
     return [own, *items, READ_BEFORE_PROMPT, GO_ON.replace("{rule}", rule).replace("{given}", given), WRITE]
+
+
+def plain(facts: Facts, items: Sequence[str]) -> list[str]:
+    """The whole script of a rule behind its title."""
+    opened = 'known = json.loads((here / "control.json").read_text(encoding="utf-8"))\n'
+    last = f'table["prediction"] = [{facts["says"]}(text, known) for text in items]\n' + SAVE
+    lines = plain_rules.lines(facts["says"])
+    imported = [f"import {name}" for name in ("json", "math", "re", "sys") if f"{name}." in lines + opened + last]
+    return [RULE_IMPORTS.replace("{imports}", "\n".join(imported)), OPEN + opened, lines, *items, last]
 
 
 def _kind(facts: Facts) -> str:

@@ -308,7 +308,7 @@ class EngineKit:
             if isinstance(model.backbone, FrameBackbone):
                 model.backbone.entry.draw()  # by the draw, whatever the frozen weights are
             if recipe.adapter:
-                adapters.inject(model.backbone, **recipe.adapter)
+                adapters.inject(model.backbone.core, **recipe.adapter)
         model.to(self.device.name)
         from_nothing = recipe.init == "random" or not base.source.pretrained
         if from_nothing and recipe.phases[0].part != "inputs":

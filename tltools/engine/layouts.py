@@ -57,6 +57,7 @@ def frozen_bottom(base: Backbone, recipe: Recipe, rows: int) -> int:
 def opened(model: Tuned, layout: Layout, frozen_bottom: int) -> set[str]:
     """Names of the tensors of `model` that a layout trains; statistics of a network trained whole are in `kept`."""
     found = {f"head.{name}" for name, _ in model.head.named_parameters()}
+    found = {name for name in found if "lora_" in name} or found  # a head with adapters is frozen otherwise
     some = model.backbone.norm_parameters() if layout.part == "norms" else set()
     if layout.part == "inputs" and isinstance(model.backbone, FrameBackbone):
         some = model.backbone.input_parameters()

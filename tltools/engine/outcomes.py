@@ -101,7 +101,7 @@ def of_training(
         **_scores(kit, rows, outputs(raw(rows.train)), outputs(held)),
     }
     if training.recipe.adapter:
-        adapters.merge(model.backbone)
+        adapters.merge(model)
     weights = {
         # a number's scale goes into the head, so that outputs are in the target's unit
         "head.weight": model.head.weight.detach().cpu().numpy() * np.float32(spread),

@@ -17,6 +17,7 @@ from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.decoder import Decoder
 from tltools.engine.dense import EVALUATED
 from tltools.engine.feeds import Feed
+from tltools.engine.generators import PretrainedDecoder
 from tltools.engine.pieces import NONE, rows_of
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.writers import TAUGHT, Continuer, wording, writer
@@ -130,7 +131,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     assert isinstance(base, TextBackbone), "`prepare` refuses others"
     knows = recipe.init == "source" and base.source.pretrained
     if knows and base.generator:
-        recipe = replace(recipe, phases=tuple(_gently(layout) for layout in recipe.phases))
+        recipe = replace(recipe, phases=tuple(_gently(layout, base.causal) for layout in recipe.phases))
     train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
@@ -148,7 +149,9 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
             if isinstance(model.head, Decoder):
                 knows = knows and model.head.start_from(twin)
             if recipe.adapter:
-                adapters.inject(twin, **recipe.adapter)
+                adapters.inject(twin.core, **recipe.adapter)
+                if isinstance(model.head, PretrainedDecoder):
+                    adapters.inject(model.head, **recipe.adapter)
         model.to(kit.device.name)
         feed: loop.Feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
         if not isinstance(model, Continuer):  # whose states depend on what was written
@@ -167,9 +170,10 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     return replace(outcome, card={**outcome.card, **said}, seconds=time.monotonic() - started)
 
 
-def _gently(layout: Layout) -> Layout:
-    """Lets what knows how to write already learn no faster than the blocks that it is used to."""
-    own = max(layout.rates) if layout.part == "all" else 0.0
+def _gently(layout: Layout, whole: bool) -> Layout:
+    """Lets what knows how to write already learn no faster than the blocks that it is used to; `whole`: it never has
+    adapters, so that their rate is none for it."""
+    own = 0.0 if whole and layout.part != "all" else max(layout.rates)
     return replace(layout, head=min(layout.head, own or KNOWN_RATE))
 
 

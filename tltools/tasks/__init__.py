@@ -70,7 +70,7 @@ class Written:
     read_frame: Callable[[pd.DataFrame, Sequence[str]], tuple[np.ndarray, np.ndarray]]  # the inverse of `Task.frame`
     cell: Callable[[Any, Sequence[str]], str]  # one output as text
     numbers: Callable[[np.ndarray], Mapping[str, float]]  # truth (N,) -> facts of the references for the profile
-    classical: str  # function in `tltools.engine.classical_written`
+    classical: str  # function in `tltools.engine.classical_written`: (items, truth) -> a rule
     tokens: int = 0  # of a text that are read, where the source can; 0: as many as for other tasks
     batch: int = 32  # rows of a step at most
     once: int = 0  # a run of that many pieces is never written twice; 0: it may be
