@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tltools import augmentation, places
+from tltools import augmentation
 from tltools.engine import (
     adapters,
     augment,
@@ -28,6 +28,7 @@ from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.feeds import Feed
+from tltools.places import as_rows
 from tltools.records import Dataset, Trial, refuse
 from tltools.strategies import Layout, Outcome, Recipe
 from tltools.tasks import Task
@@ -259,7 +260,7 @@ def control(task: Task) -> Callable[[Any, np.ndarray, Any, int], tuple[np.ndarra
 def _by_rule(learned: Callable[[Any, np.ndarray], plain_rules.Rule]) -> Callable[..., tuple[np.ndarray, str]]:
     def said(rows: Any, truth: np.ndarray, wanted: Any, seed: int) -> tuple[np.ndarray, str]:
         rule = learned(rows, truth)
-        return places.as_rows([rule.say(str(item), rule.known) for item in wanted]), rule.method
+        return as_rows([rule.say(str(item), rule.known) for item in wanted]), rule.method
 
     return said
 

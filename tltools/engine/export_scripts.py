@@ -229,7 +229,8 @@ def _detector(facts: Facts) -> list[str]:
     others = ["import numpy as np", "import torch", *exported.imports]
     shim = [SHIM] if torchvision_operators.ensure() == "declared" else []
     listed = _listed(exported, export_places.GIVEN)
-    return [STANDARD, "\n".join(others) + "\n", *shim, export_detectors.IMPORT, export_texts.OPEN + export_detectors.MODEL, listed,
+    opened = export_texts.OPEN + export_detectors.MODEL
+    return [STANDARD, "\n".join(others) + "\n", *shim, export_detectors.IMPORT, opened, listed,
             exported.code, READ_PICTURE, export_places.SIZE, export_detectors.BOXES]  # fmt: skip
 
 
