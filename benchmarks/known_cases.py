@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def _run(folder: Path, data: Path, name: str) -> dict[str, Any]:
     strategy = last if isinstance(last, str) else next(iter(last))
     trial = next(one["id"] for one in plan["trials"] if one["strategy"] == strategy and one["draw"] == 0)
     print(f"{name}: {report['headline']} ({seconds:.0f} s)", flush=True)
-    return {**kept, "seconds": round(seconds, 1), "trial": trial}
+    return {**kept, "seconds": round(seconds, 1), "trial": trial, "measured": date.today().isoformat()}
 
 
 def _tltools(home: str, *words: str) -> dict[str, Any]:
@@ -213,13 +214,14 @@ def _page(found: dict[str, Any]) -> str:
     lines = [
         "# Known cases on public data", "",
         "Written by `python -m benchmarks.known_cases DATA`; the datasets are public and not part of this repository.",
-        "Scores are means over draws on the test part, with 95 % intervals; gains are against the control named.", "",
+        "Scores are means over draws on the test part, with 95 % intervals; gains are against the control named.",
+        "A case stands as it was measured on its day; a later version may find other figures.", "",
     ]  # fmt: skip
     for name, case in found.items():
         rows = case["rows"]
         lines += [f"## {name}", "", case["headline"], "",
                   f"{rows['train']} training, {rows['validation']} validation, {rows['test']} test rows; "
-                  f"{case['metric']}; {case['seconds']:.0f} s.", "",
+                  f"{case['metric']}; {case['seconds']:.0f} s; measured {case['measured']}.", "",
                   "| labels | arm | score | interval | gain | against | verdict |",
                   "|---|---|---|---|---|---|---|"]  # fmt: skip
         for arm in case["arms"]:

@@ -63,8 +63,8 @@ def page(found: dict[str, Any]) -> str:
         "Written by `python -m benchmarks tasks --data DATA`; every arm and share stands in known_cases.md. One study",
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
         f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores.", "",
-        "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [_row(name, wanted, found[name]) for name, wanted in STUDIES.items() if name in found]
     missing = [name for name in STUDIES if name not in found]
@@ -86,7 +86,7 @@ def _row(name: str, wanted: Wanted, case: dict[str, Any]) -> str:
         f"| {name} | {wanted.title} | {case['metric']} | {most} | {arm['title']} | {arm['score']:.3f} "
         f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {word}: {verdict['gain']:+.3f} {interval} | "
         f"{case['seconds'] / 60:.1f} | "
-        f"{'; '.join(_bars(wanted, arm, verdict, case))} |"
+        f"{'; '.join(_bars(wanted, arm, verdict, case))} | {case['measured']} |"
     )
 
 

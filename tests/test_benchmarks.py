@@ -101,10 +101,11 @@ def test_the_table_of_tasks_sets_what_was_found_beside_its_bar() -> None:
     arms = [{**arm, "strategy": "full_finetune", "kind": "transfer", "score": 0.39},
             {**arm, "strategy": "scratch", "kind": "control", "score": 0.2}]  # fmt: skip
     verdict = {"strategy": "full_finetune", "source": "s", "n_train": 40, "gain": 0.19, "low": 0.1, "high": 0.3}
-    case = {"metric": "miou", "seconds": 1000.0, "arms": arms, "verdicts": [{**verdict, "verdict": "positive"}]}
+    case = {"metric": "miou", "seconds": 1000.0, "arms": arms, "verdicts": [{**verdict, "verdict": "positive"}],
+            "measured": "2026-11-27"}  # fmt: skip
     (row,) = [line for line in tasks.page({"camvid": case}).splitlines() if line.startswith("| camvid")]
     assert "| 0.390 (0.300 to 0.500) | scratch 0.200 | positive: +0.190 (+0.100 to +0.300) | 16.7 |" in row
-    assert row.endswith("score 0.40: **missed**; positive: reached; time: **exceeded** |")
+    assert row.endswith("score 0.40: **missed**; positive: reached; time: **exceeded** | 2026-11-27 |")
     assert set(tasks.STUDIES) <= set(known_cases.CASES)
 
 
