@@ -238,7 +238,12 @@ def test_a_model_of_sounds_says_why_it_fits_or_does_not(judged: Judged, tmp_path
 
 @pytest.mark.parametrize(
     ("source", "strategy"),
-    [("hubert", "full_finetune"), ("whisper", "multilayer_probe"), ("ast", "lora"), ("whisper", "last_block")],
+    [
+        ("hubert", "full_finetune"),
+        ("ast", "lora"),
+        pytest.param("whisper", "multilayer_probe", marks=pytest.mark.slow),
+        pytest.param("whisper", "last_block", marks=pytest.mark.slow),
+    ],
 )
 def test_a_trial_predicts_new_sounds_and_its_script_says_the_same(
     judged: Judged, tmp_path: Path, source: str, strategy: str

@@ -118,6 +118,7 @@ def test_every_benchmark_has_a_title_and_two_sizes_of_the_same_shape(name: str) 
 # --- the benchmarks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_study_is_compared_on_the_rows_of_its_own_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "FRACTIONS", (0.5, 1.0))
     given: list[set[str]] = []
@@ -145,6 +146,7 @@ def test_the_study_is_compared_on_the_rows_of_its_own_draws(monkeypatch: pytest.
     assert any("extrapolated from 1 of 2 draws" in figure.note for figure in found)
 
 
+@pytest.mark.slow
 def test_heads_are_compared_with_what_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "FRACTIONS", (1.0,))
     monkeypatch.setattr(study, "FRACTIONS", (1.0,))
@@ -275,7 +277,7 @@ def test_sessions_get_every_page_while_a_study_trains() -> None:
 def test_drawn_rows_are_those_of_the_kit(home: Home) -> None:
     dataset = ground.add(home, ground.texts(None, 80))
     asked = ground.study_of(dataset, ["linear_probe"], fractions=(0.5, 1.0))
-    rows, _ = study._rows(home, lambda home: (dataset, ground.MINILM))
+    rows, _ = study.rows_of(home, lambda home: (dataset, ground.MINILM))
     kit = EngineKit(QuietTicket(home), asked, *studies.split_of(home, asked))
     for trial in studies.expand(home, asked):
         assert (rows.drawn(float(trial.fraction or 0), trial.draw) == np.sort(np.concatenate(kit.draw(trial)))).all()

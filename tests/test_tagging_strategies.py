@@ -80,7 +80,8 @@ def test_every_metric_has_values_of_rows_that_average_to_it() -> None:
 def test_the_best_epoch_is_that_of_the_best_score_and_then_of_the_least_loss() -> None:
     truth = places.as_rows([np.array([1, 0]), np.array([0, 3])])
     rows = SimpleNamespace(validation=np.array([0, 1]))
-    training: Any = SimpleNamespace(task=TAGGING, truth=truth, rows=rows)
+    places_of = SimpleNamespace(decode=TAGGING.decode)
+    training: Any = SimpleNamespace(task=TAGGING, truth=truth, rows=rows, places=places_of)
 
     def choice(loss: float, said: list[list[int]]) -> float:
         return dense.Training.choice(training, loss, torch.from_numpy(np.eye(5)[np.array(said)]))

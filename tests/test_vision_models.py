@@ -104,7 +104,10 @@ def test_weights_that_lack_a_block_are_refused(home: Home, tmp_path: Path) -> No
         sources.add(home, tmp_path, name="half")
 
 
-@pytest.mark.parametrize(("task", "kinds"), [("masks", ("segformer", "vit")), ("boxes", ("swin",))])
+@pytest.mark.parametrize(
+    ("task", "kinds"),
+    [pytest.param("masks", ("segformer", "vit"), marks=pytest.mark.slow), ("boxes", ("swin",))],
+)
 def test_a_study_of_places_is_judged_and_exported(
     home: Home, task: str, kinds: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from serving import serving
 from tltools import samples, studies
 from tltools.engine import torchvision_operators
 from tltools.home import open_home
+from tltools.records import Study
+from tltools.ui import study_draft
 
 pytestmark = pytest.mark.browser
 torchvision_operators.ensure()
@@ -42,7 +44,9 @@ def test_a_model_found_on_the_hub_is_downloaded_by_the_run_that_needs_it(
         button(page, "Take it")
         page.wait_for_url(lambda address: "hf/lab/tiny-bert" in address.replace("%2F", "/"), wait_until="commit")
         says(page, "to download")
-        page.goto(f"{server.url}/strategy?dataset={notes.id}&source=hf/lab/tiny-bert&strategies=linear_probe")
+        short = Study(dataset=notes.id, strategies=("linear_probe",), controls=("random_frozen",), draws=2)
+        study_draft.keep(server.store(), short)  # as if put together on an earlier visit: it trains for seconds
+        page.goto(f"{server.url}/strategy?dataset={notes.id}&source=hf/lab/tiny-bert")
         settled(page)
         button(page, "Run the study")
         page.get_by_text("Finished:").wait_for(timeout=180_000)
