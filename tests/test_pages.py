@@ -210,6 +210,14 @@ def test_sources_that_fit_are_cards_and_the_others_have_a_reason(home: Home, not
     assert app.query_params["source"] in ("bundled/minilm-l6", ["bundled/minilm-l6"])
 
 
+def test_the_sources_of_a_study_are_the_chosen_ones(home: Home, wine: Dataset) -> None:
+    study = Study(dataset=wine.id, sources=("bundled/table-net",), strategies=("full_finetune",))
+    app = opened("prepare/source.py", dataset=wine.id, study=studies.save(home, study))
+    sound(app)
+    on = {toggle.label: toggle.value for toggle in app.toggle}
+    assert on["Table network, untrained"] and not on["MiniLM-L6"]
+
+
 def test_a_study_is_put_together_and_submitted(home: Home, notes: Dataset) -> None:
     app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
     sound(app)

@@ -24,9 +24,11 @@ widgets.title(
     "Which source model?",
     f"These fit **{esc(dataset.name)}**. Bigger is not always better: rank them on your rows, it takes one pass each.",
 )
-chosen = state.sources()
+chosen, opened = state.sources(), state.study()
+if not chosen and opened is not None and "source_default" not in st.session_state:
+    chosen, st.session_state["source_default"] = list(opened.sources), True
 cards = {source.id: source for source in views.thinned(sources.listing(home), chosen)}
-changes = column_views.changes(store, dataset, state.study())
+changes = column_views.changes(store, dataset, opened)
 cells = [cell for cell in sources.fits(home, dataset, changes) if cell.source in cards]
 for extra in chosen:  # found by searching the hub
     if extra not in cards:
