@@ -285,7 +285,11 @@ def test_a_trial_predicts_and_its_script_says_the_same(
     stored = places.boxes_of(model.stored()["prediction"].iloc[0], judged.dataset.classes, 6)
     items = datasets.items(judged.home, judged.dataset, "image")
     (again,) = model.outputs([items[int(model.stored()["row"].iloc[0])]])
-    assert np.allclose(stored, again, atol=1e-3)
+    near = answer["replay"]["tolerance"]  # a picture alone is rounded otherwise than in the batch of the trial
+    for here, there in ((stored, again), (again, stored)):
+        for box in here:
+            apart = np.abs(there[there[:, 0] == box[0], 1:] - box[1:]).max(1)
+            assert min([box[5], *apart]) <= near, box
     said = predict.run(ticket, {"trial": trial, "items": [str(items[0])]})["predictions"]
     assert len(said) == 1
     if strategy == "full_finetune":
