@@ -222,7 +222,9 @@ def sklearn_loop(
     for rows in draws:
         if tuned:
             folds = min(5, int(np.unique(labels[rows], return_counts=True)[1].min()))
-            model = LogisticRegressionCV(Cs=10, cv=folds, max_iter=1000, use_legacy_attributes=False, l1_ratios=(0,))
+            model = LogisticRegressionCV(
+                Cs=10, cv=folds, scoring="accuracy", max_iter=1000, use_legacy_attributes=False, l1_ratios=(0,)
+            )
         else:
             model = LogisticRegression(max_iter=1000)
         head = make_pipeline(StandardScaler(), model)

@@ -29,10 +29,10 @@ MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 25, "batch_size": 4
          "hold_out": False}  # fmt: skip
 BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 9, "min_steps": 200, "batch_size": 8, "patience": 0,
          "rates_tried": 1, "hold_out": False, "scale": 0.3, "colour": 0.2}  # fmt: skip
-ANSWERS = {"learning_rate": 3e-4, "epochs": 5, "batch_size": 16, "patience": 0, "rates_tried": 1, "hold_out": False}
+ANSWERS = {"learning_rate": 3e-4, "epochs": 3, "batch_size": 16, "patience": 0, "rates_tried": 1, "hold_out": False}
 WORDS = {"learning_rate": 4e-4, "epochs": 8, "patience": 0, "rates_tried": 1, "hold_out": False}
 SOUNDS = {"epochs": 12, "patience": 0, "hold_out": False}
-WRITING = {"learning_rate": 5e-4, "head_rate": 2e-3, "epochs": 10, "batch_size": 32, "rates_tried": 1}
+WRITING = {"learning_rate": 5e-4, "head_rate": 2e-3, "epochs": 5, "batch_size": 32, "rates_tried": 1}
 
 CASES: dict[str, dict[str, Any]] = {
     "hymenoptera": {
@@ -134,7 +134,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "multi30k": {
         "dataset": "multi30k-en-de/train.csv", "test": "multi30k-en-de/test2016.csv", "target": "de",
-        "task": "translation", "sources": [MINILM], "strategies": ["linear_probe", {"full_finetune": WRITING}],
+        "task": "translation", "sources": [MINILM], "strategies": [{"full_finetune": WRITING}],
         "controls": [{"scratch": WRITING}, "classical"], "fractions": [0.15], "draws": 2,
     },
     "scitldr": {

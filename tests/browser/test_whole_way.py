@@ -166,8 +166,15 @@ def test_a_running_study_is_cancelled_by_its_button(server: Served, judged: dict
     page.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (1440, "light"),
+        (390, "dark"),
+        pytest.param(1440, "dark", marks=pytest.mark.slow),
+        pytest.param(390, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_fits_and_can_be_read(
     server: Served, judged: dict[str, str], chromium: Any, tmp_path_factory: Any, theme: str, width: int
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,14 @@ class ImageBackbone(Backbone):
                 pixels = np.memmap(file.name, dtype=np.uint8, mode="w+", shape=shape)
         else:
             pixels = np.empty(shape, dtype=np.uint8)
-        for i, item in enumerate(items):
-            pixels[i] = decode(item, self.size)
+        lanes = torch.get_num_threads()
+
+        def fill(lane: int) -> None:
+            for i in range(lane, len(items), lanes):
+                pixels[i] = decode(items[i], self.size)
+
+        with ThreadPoolExecutor(lanes) as pool:  # decoding and resizing let go of the interpreter's lock
+            list(pool.map(fill, range(lanes)))
         return Pixels(pixels, self.mean, self.std)
 
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
