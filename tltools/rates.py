@@ -7,7 +7,8 @@
     rows_per_second_scratch   the same with the word table
     train                     {"<boundary>": rows per second of a step from the cached activation there}
     row_bytes                 {"<boundary>": bytes of one stored activation}
-    peak_mb                   peak memory of a pass without gradients, in MB above the libraries
+    idle_mb                   memory of a job before it loads a network, in MB: libraries
+    peak_mb                   peak memory of a pass without gradients, in MB above that
     train_mb                  {"<boundary>": that of a step from there}
     train_peak_mb             the largest of all
     encode_rows_per_second, encoded_row_bytes, load_seconds, stages, width
@@ -31,8 +32,9 @@ Rate = Mapping[str, Any]
 EARLY = 0.6  # share of the epochs that early stopping usually leaves
 EVALUATE_EVERY = 20  # steps at least between two looks at the validation rows, as the loop has
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
-LIBRARIES_MB = 490.0  # of a job beside its networks: libraries, rows, judging
+LIBRARIES_MB = 400.0  # of a job before it loads a network, where that was not measured
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
+STARTED = 256  # training rows at most that the start of a head looks at
 STUDY_SECONDS = 0.7  # to plan and to judge
 SEAL_SECONDS = 0.03  # to write a trial
 CLASSICAL = {  # the control: (seconds to read a row, once for all trials; seconds a row to fit it)
@@ -101,7 +103,7 @@ def trial_seconds(trial: Trial, rate: Rate, counts: Counts) -> float:
     above = float(rate["rows_per_second"]) * stages / max(stages - boundary, 0.5)
     steps = train * passes / float(trial.knobs.get("batch_size", 16))
     evaluations = min(passes, steps / EVALUATE_EVERY)
-    seen = validation * evaluations + train + validation + counts.test  # the last three once more at the end
+    seen = min(STARTED, train) + validation * evaluations + train + validation + counts.test  # the last: at the end
     return train * passes / step + seen / above + 0.5
 
 
@@ -132,7 +134,8 @@ def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mappi
         inits = {trial.strategy == "random_frozen" for trial in own}
         networks += len(inits) * NETWORK_MB * float(source.parameters or 0)
     others = networks - min((NETWORK_MB * float(source.parameters or 0) for source in sources.values()), default=0.0)
-    return LIBRARIES_MB + max(needs) + max(others, 0.0)
+    idle = max([float(rate["idle_mb"]) for rate in rates.values() if "idle_mb" in rate], default=LIBRARIES_MB)
+    return idle + max(needs) + max(others, 0.0)
 
 
 def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:

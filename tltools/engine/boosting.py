@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from tltools import datasets
-from tltools.engine import classical, outcomes
+from tltools.engine import classical
+from tltools.engine import device as devices
 from tltools.home import Home
 from tltools.records import Dataset, Source, Trial, refuse
 from tltools.reports import trial_card
@@ -43,7 +44,7 @@ def outcome(kit: EngineKit, trial: Trial, seed: int) -> Outcome:
     fitted = Continued(kit.dataset, kit.task, learnt, table.iloc[rows], targets, trial.knobs, seed)
     outputs = fitted.outputs(table.iloc[kit.test])
     facts = {"method": fitted.method, "n_train": len(rows), "n_source": len(learnt[1]), "weights": classical.REFITTED}
-    return Outcome(trial, kit.test, outputs, {}, facts, time.monotonic() - started, outcomes.peak_mb(), 0)
+    return Outcome(trial, kit.test, outputs, {}, facts, time.monotonic() - started, devices.peak_mb(), 0)
 
 
 class Continued(classical.Fitted):

@@ -207,7 +207,8 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
-    place = loop.Place(kit.device, setting.precision == "bfloat16")
+    frozen = layouts.frozen_bottom(base, recipe, len(train))
+    place = loop.Place(kit.device, setting.precision == "bfloat16", frozen_bottom=frozen)
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):
@@ -274,7 +275,7 @@ def classical(kit: EngineKit, trial: Trial) -> Outcome:
         [items[i] for i in rows], kit.targets[rows], [items[i] for i in kit.test], trial.seed
     )
     card = {"method": method, "n_train": len(rows), "weights": "not kept: refitted from its rows when needed"}
-    return Outcome(trial, kit.test, outputs, {}, card, time.monotonic() - started, outcomes.peak_mb(), 0)
+    return Outcome(trial, kit.test, outputs, {}, card, time.monotonic() - started, devices.peak_mb(), 0)
 
 
 def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, seed: int, train: np.ndarray) -> Outcome:
@@ -298,7 +299,7 @@ def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, se
         adapters.merge(model)
     weights = outcomes.of_head(model)
     weights |= outcomes.differing(model.backbone, base)
-    return Outcome(trial, kit.test, test, weights, card, 0.0, outcomes.peak_mb(), trained, fitted.curve)
+    return Outcome(trial, kit.test, test, weights, card, 0.0, devices.peak_mb(), trained, fitted.curve)
 
 
 def _sample(backbone: Backbone) -> Batch:

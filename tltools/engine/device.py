@@ -67,3 +67,18 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.random.set_rng_state(state)
+
+
+def peak_mb() -> float:
+    """Peak memory of this process since its program started, in MB.
+
+    Not `getrusage` on Linux: there a process begins with the peak of the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(float(line.split()[1]) / 1e3 for line in status.read_text().splitlines() if line[:6] == "VmHWM:")
+    if os.name == "nt":
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    import resource  # there is none on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tltools import datasets, matching, plans, sources, studies
+from tltools import datasets, matching, plans, rates, sources, studies
 from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
@@ -172,7 +172,7 @@ class EngineKit:
                 "method": fitted.method, "n_train": len(rows), "weights": classical.REFITTED
             }  # fmt: skip
             seconds = time.monotonic() - started + read
-            yield Outcome(trial, self.test, outputs, {}, card, seconds, outcomes.peak_mb(), 0)
+            yield Outcome(trial, self.test, outputs, {}, card, seconds, devices.peak_mb(), 0)
 
     def boost(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         return (boosting.outcome(self, trial, _seed(trial)) for trial in trials)
@@ -319,19 +319,18 @@ class EngineKit:
             (head,) = heads.fit_many(features, values, [np.arange(len(values))], self.kind, classes=width)
             model.take_head(head)
         else:
-            some = rows.train[np.linspace(0, len(rows.train) - 1, min(256, len(rows.train))).astype(np.int64)]
+            some = rows.train[np.linspace(0, len(rows.train) - 1, min(rates.STARTED, len(rows.train))).astype(np.int64)]
             layout, size = recipe.phases[0], recipe.batch_size
-            with torch.no_grad(), devices.seeded(seed):
-                own = layouts.set_modes(model, layout, recipe, place.boundary)
-                if not own:
-                    model.eval()
+            some = some[np.argsort(feed.lengths[some], kind="stable")]
+            with torch.no_grad(), devices.seeded(seed), place.device.autocast(place.half):
                 # norms that will read their batch see features unlike those that the source's statistics give
-                parts = np.array_split(some, max(1, len(some) // size)) if own else [some]
-                taken = [feed.take(part, training=False) for part in parts]
+                if not layouts.set_modes(model, layout, recipe, place.boundary):
+                    model.eval()
+                taken = (feed.take(p, training=False) for p in np.array_split(some, max(1, len(some) // size)))
                 backbone = model.backbone
                 pooled = torch.cat(
                     [backbone(b) if s is None else backbone.resume(b, s, place.boundary) for b, s in taken]
-                )
+                ).float()
                 spread = pooled.std(0).nan_to_num(1.0) if len(some) > 1 else torch.ones_like(pooled[0])
                 model.mean.copy_(pooled.mean(0))
                 model.scale.copy_(torch.where(spread < spread.median() / 100, spread.median(), spread).clamp(min=1e-6))

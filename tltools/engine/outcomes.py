@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import torch
 
 from tltools import datasets
 from tltools.engine import adapters, heads, label_heads, loop
+from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import Neighbours
@@ -57,7 +56,7 @@ def of_probe(
     if backbone.reads == "tabular":
         weights |= differing(backbone, None)
         card |= adapters.columns(backbone)
-    return Outcome(trial, kit.test, outputs, weights, card, seconds, peak_mb(), head.size)
+    return Outcome(trial, kit.test, outputs, weights, card, seconds, devices.peak_mb(), head.size)
 
 
 def of_training(
@@ -115,7 +114,7 @@ def of_training(
         card |= adapters.columns(base)
     if isinstance(base, FrameBackbone):
         card["frames"] = base.shape()
-    return Outcome(trial, kit.test, test, weights, card, 0.0, peak_mb(), trainable, fitted.curve)
+    return Outcome(trial, kit.test, test, weights, card, 0.0, devices.peak_mb(), trainable, fitted.curve)
 
 
 def by_group(kit: EngineKit, outcome: Outcome, groups: np.ndarray, worth: float) -> Outcome:
@@ -195,9 +194,3 @@ def differing(backbone: Backbone, base: Backbone | None) -> dict[str, np.ndarray
         for name, value in backbone.core.state_dict().items()
         if name not in before or not torch.equal(value.cpu(), before[name].cpu())
     }
-
-
-def peak_mb() -> float:
-    """Peak memory of this process, in MB; macOS counts bytes, Linux kilobytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)

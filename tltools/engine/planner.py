@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import nn
 
 from tltools import costs, datasets, plans, rates, sources, studies
 from tltools.engine import autotune, loop
+from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.device import best
 from tltools.engine.features import FeatureStore
@@ -171,6 +171,7 @@ def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Tria
         "rows_per_second": _forward_rate(backbone, encoded, setting, device),
         "stages": len(backbone.stages),
         "width": backbone.width,
+        "idle_mb": idle,
         "peak_mb": peak_mb(device) - idle,
         "row_bytes": {},
         "train": {},
@@ -261,17 +262,8 @@ def _train_rate(
 
 
 def peak_mb(device: torch.device) -> float:
-    """Peak memory of this process so far, in MB; an accelerator's beside it."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    if os.name == "nt":
-        import psutil
-
-        return float(psutil.Process().memory_info().peak_wset) / 1e6
-    import resource
-
-    unit = 1 if Path("/System/Library").is_dir() else 1024  # macOS counts bytes, others kilobytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    """Peak memory so far, in MB: of the accelerator, or of this process."""
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else devices.peak_mb()
 
 
 def _row_bytes(encoded: Encoded) -> float:
