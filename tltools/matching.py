@@ -180,9 +180,9 @@ def remember(folder: Path, learnt: Sequence[Column]) -> None:
 
 @functools.lru_cache(maxsize=64)
 def known(home: Home, source_id: str) -> tuple[Column, ...]:
-    """The columns that an own/ source learnt from; none where its trial is older than the matching of columns."""
-    path = home.trials / source_id.removeprefix("own/") / FILE
-    return tuple(Column.model_validate(each) for each in json.loads(path.read_text())) if path.is_file() else ()
+    """The columns that an own/ source learnt from."""
+    found = json.loads((home.trials / source_id.removeprefix("own/") / FILE).read_text())
+    return tuple(Column.model_validate(each) for each in found)
 
 
 @functools.lru_cache(maxsize=64)
