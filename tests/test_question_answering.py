@@ -7,6 +7,7 @@ import re
 import string
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,26 @@ def test_only_words_of_the_context_are_said_and_what_was_not_read_is_no_answer(h
     assert loss(raw, targets, {"smoothing": 0.1}).tolist() == pytest.approx(each.tolist(), rel=1e-3)  # uniform already
     with pytest.raises(Refusal, match="must be a question"):
         backbone.encode(["Who did it?"])
+
+
+def test_long_contexts_are_read_alike_and_train_without_dropout_of_attention(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load_backbone(home, sources.get(home, "bundled/minilm-l6"))
+    batch = backbone.encode(["Who ? | Ann did", "Why ? | It was so"]).take(np.array([0, 1]))
+    before = backbone(batch)
+    backbone.read_at(0, tokens=384, asked=True)
+    assert torch.equal(backbone(batch), before)
+    shares, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def watched(*args: Any, dropout_p: float = 0.0, **more: Any) -> torch.Tensor:
+        shares.append(dropout_p)
+        return attend(*args, dropout_p=dropout_p, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    trained = backbone.twin().train()
+    assert not torch.equal(trained(batch), trained(batch))  # the dropout of states is there
+    assert len(shares) == 12 and not any(shares)
 
 
 def test_the_control_takes_the_likest_sentence_and_learns_when_to_be_silent() -> None:

@@ -21,6 +21,7 @@ from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.weights import pretrained
 from tltools.records import Source
 
+KEPT = "sdpa_kept"  # the library's own attention, but for dropout
 MAX_TOKENS = 128  # a longer text is cut: the memory of a batch grows with its longest text
 
 
@@ -105,6 +106,8 @@ class TextBackbone(Backbone):
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         self.by_words, self.asked = words, asked
         self.limit = max(self.limit, min(tokens, self.longest))
+        if self.limit > MAX_TOKENS:
+            _keep_attention(self.core)
         self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}|{self.before}|{self.after}"
 
     def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
@@ -198,3 +201,22 @@ def _sdpa(config: Any) -> bool:
     kind = type(config)
     model = AutoModel._model_mapping.get(kind, None)
     return bool(getattr(model, "_supports_sdpa", False))
+
+
+def _keep_attention(core: Any) -> None:
+    """Takes the dropout of attention weights away; that of states stays.
+
+    With it no fused kernel of a CPU serves: every weight of every pair of tokens is kept for the gradients, and a step
+    at 384 tokens takes twice the time and several times the memory.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def kept(*args: Any, dropout: float = 0.0, **more: Any) -> Any:
+        return sdpa_attention_forward(*args, dropout=0.0, **more)
+
+    if getattr(core.config, "_attn_implementation", "") == "sdpa":
+        AttentionInterface.register(KEPT, kept)
+        AttentionMaskInterface.register(KEPT, sdpa_mask)
+        core.set_attn_implementation(KEPT)
