@@ -34,6 +34,7 @@ MEANINGS = {
     "leaning_negative": "probably worse (80 % or more), not sure",
     "not_enough_evidence": "the data cannot tell; that is an answer, not a failure",
 }
+SURER = {"positive": 2, "leaning_positive": 1}  # these are spoken of before larger gains that are less sure
 OVER_FIT = 0.05  # training score less validation score, from which over-fitting is named when its interval is above 0
 OVER_CONFIDENT = 0.10  # expected calibration error from which probabilities are called not to be trusted
 
@@ -57,10 +58,12 @@ def span(low: float, high: float, metric: Metric) -> str:
     return f"95 % interval {low:.3g} to {high:.3g}".replace("-", "−")
 
 
-def best_at(verdicts: Sequence[Row], arms: Sequence[Row], labels: int) -> Row | None:
-    """The verdict of the transfer arm with the largest gain at a number of labels."""
+def leading(verdicts: Sequence[Row], labels: int | None = None) -> Row | None:
+    """The verdict that a headline speaks of, at a number of labels (without: the most): the largest gain of the arms
+    that help for sure, else of those that probably help, else of all."""
+    labels = max((row["n_train"] for row in verdicts), default=0) if labels is None else labels
     here = [row for row in verdicts if row["n_train"] == labels]
-    return max(here, key=lambda row: float(row["gain"])) if here else None
+    return max(here, key=lambda row: (SURER.get(row["verdict"], 0), float(row["gain"])), default=None)
 
 
 def headline(verdicts: Sequence[Row], arms: Sequence[Row], metric: Metric) -> str:
@@ -72,7 +75,7 @@ def headline(verdicts: Sequence[Row], arms: Sequence[Row], metric: Metric) -> st
             if transfer
             else "No verdict yet: no transfer arm has finished."
         )
-    row = best_at(verdicts, arms, max(row["n_train"] for row in verdicts))
+    row = leading(verdicts)
     assert row is not None
     return told(row, metric)
 
@@ -82,13 +85,14 @@ def told(row: Row, metric: Metric) -> str:
     gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
     arm, control, labels = row["title"], row["against_title"], f"{row['n_train']:,} labels"
     apart = f"{gain} {'above' if row['gain'] >= 0 else 'below'} the best control, {control} ({interval})"
+    chance = "which may be chance" if row["draws"] > 1 else "in the one draw that there is"
     return {
         "positive": f"Transfer helps: with {labels}, {arm} beats the best control ({control}) by {gain} ({interval}).",
         "negative": f"Transfer hurts: with {labels}, {arm} is {apart}.",
         "neutral": f"Transfer makes no difference that matters: with {labels}, {arm} is {apart}.",
         "leaning_positive": f"Transfer probably helps, but it is not sure: with {labels}, {arm} is {apart}.",
         "leaning_negative": f"Transfer probably hurts, but it is not sure: with {labels}, {arm} is {apart}.",
-        "not_enough_evidence": f"Not enough evidence: with {labels}, {arm} is {apart}, which may be chance.",
+        "not_enough_evidence": f"Not enough evidence: with {labels}, {arm} is {apart}, {chance}.",
     }[row["verdict"]]
 
 
@@ -105,14 +109,16 @@ def sentences(
     found: list[str] = []
     counts = sorted({row["n_train"] for row in verdicts})
     for labels in counts[:-1]:
-        row = best_at(verdicts, arms, labels)
+        row = leading(verdicts, labels)
         if row is not None and row["verdict"] in {"positive", "negative"}:
             found.append(_short(row, metric))
     found += _negative(verdicts, metric)
     if counts:
-        top = best_at(verdicts, arms, counts[-1])
-        if top is not None and top["needed"]:
+        top = leading(verdicts)
+        assert top is not None
+        if top["needed"]:
             found.append(top["needed"])
+        found += _larger(verdicts, top, metric)
         found += _together(arms, counts[-1])
     if winner is not None and winner[0] - winner[1] > 0.2 * margin:
         seen, honest = (f"{'−' if gain < 0 else ''}{amount(gain, metric)}" for gain in winner)
@@ -136,6 +142,16 @@ def _short(row: Row, metric: Metric) -> str:
         f"With {row['n_train']:,} labels, {row['title']} {verb} ({row['against_title']}) by "
         f"{amount(row['gain'], metric)} ({span(row['low'], row['high'], metric)})."
     )
+
+
+def _larger(verdicts: Sequence[Row], top: Row, metric: Metric) -> list[str]:
+    """An arm whose gain is larger than that of the headline, but not as sure."""
+    row = max((row for row in verdicts if row["n_train"] == top["n_train"]), key=lambda row: float(row["gain"]))
+    if row["gain"] <= top["gain"]:
+        return []
+    apart = f"{amount(row['gain'], metric)} {'above' if row['gain'] >= 0 else 'below'} {row['against_title']}"
+    interval = span(row["low"], row["high"], metric)
+    return [f"{row['title']} may gain more ({apart}, {interval}), but that is less sure. {row['needed']}".strip()]
 
 
 def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:

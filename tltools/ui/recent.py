@@ -9,6 +9,7 @@ import streamlit as st
 from tltools import datasets, reports, studies
 from tltools.home import Home
 from tltools.records import Dataset, Job, Refusal, Report, Study
+from tltools.reports.words import leading
 from tltools.store import Store
 from tltools.ui import state
 from tltools.ui.live import LIVE, progress_words
@@ -63,12 +64,9 @@ def report(home: Home, id: str) -> Report | None:
 
 
 def best_verdict(found: Report) -> str | None:
-    """The verdict of the arm with the largest gain at the most labels: what the headline speaks of."""
-    if not found.verdicts:
-        return None
-    most = max(row["n_train"] for row in found.verdicts)
-    here = [row for row in found.verdicts if row["n_train"] == most]
-    return str(max(here, key=lambda row: float(row["gain"]))["verdict"])
+    """The verdict that the headline speaks of."""
+    row = leading(found.verdicts)
+    return None if row is None else str(row["verdict"])
 
 
 def card(known: Known) -> None:

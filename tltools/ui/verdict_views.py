@@ -12,6 +12,7 @@ from tltools import reports
 from tltools.home import Home
 from tltools.records import Report
 from tltools.reports import views as tables
+from tltools.reports.words import leading
 from tltools.tasks import Metric, tasks
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
@@ -34,14 +35,6 @@ def metric_of(report: Report) -> Metric:
     return next(metric for metric in tasks()[report.task].metrics if metric.key == report.metric)
 
 
-def best(report: Report) -> Row | None:
-    """The verdict that the headline speaks of: the largest gain at the most labels."""
-    if not report.verdicts:
-        return None
-    most = max(row["n_train"] for row in report.verdicts)
-    return max((row for row in report.verdicts if row["n_train"] == most), key=lambda row: float(row["gain"]))
-
-
 def short_titles(report: Report) -> Report:
     """The report with arm titles that leave out the source where there is only one: charts breathe."""
     known = brief({str(row["title"]): str(row["source"]) for row in report.arms})
@@ -55,7 +48,7 @@ def short_titles(report: Report) -> Report:
 
 def sentence(report: Report) -> None:
     """Did it help, by how much, how sure: a title, then the numbers behind it, then what else matters."""
-    metric, row = metric_of(report), best(report)
+    metric, row = metric_of(report), leading(report.verdicts)
     if row is None:
         widgets.title("No verdict yet", esc(report.headline))
         return
@@ -92,7 +85,7 @@ def _arm(report: Report, source: str, strategy: str, n_train: int) -> Row | None
 
 def cards(report: Report) -> None:
     """Four numbers: the gain, the labels it is worth, the time, what stayed open."""
-    metric, row = metric_of(report), best(report)
+    metric, row = metric_of(report), leading(report.verdicts)
     first, second, third, fourth = st.columns(4)
     with first:
         if row is not None:
