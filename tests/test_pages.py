@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from tltools import datasets, samples, studies
 from tltools.home import Home
-from tltools.records import Dataset, Report, Study
+from tltools.records import Dataset, Folds, Report, Study
 from tltools.store import open_store
 from tltools.strategies import strategies
 from tltools.ui import frame
@@ -266,6 +266,34 @@ def test_a_time_budget_is_turned_into_draws(home: Home, notes: Dataset) -> None:
     text = sound(app)
     assert "480 min buy" in text or "480 min do not suffice" in text
     assert "minutes: 480.0" in next(code.value for code in app.code if "dataset:" in code.value)
+
+
+def test_cross_validation_is_chosen_with_a_plain_sentence_and_reaches_the_study_file(home: Home, wine: Dataset) -> None:
+    app = opened("train/strategy.py", dataset=wine.id, source="bundled/table-net")
+    app.segmented_control(key="evidence_by").set_value("cross-validation").run()
+    app.number_input(key="fold_repeats").set_value(3).run()
+    text = sound(app)
+    assert (
+        "Pays below a few hundred rows: every row is tested once a repeat" in text and "no row stays untouched" in text
+    )
+    assert "folds: {repeats: 3, k: 5}" in next(code.value for code in app.code if "dataset:" in code.value)
+    press(app, "Run the study")
+    study = open_store(home).jobs()[0].payload["study"]
+    assert studies.load(home, study).folds == Folds(repeats=3, k=5)
+    again = opened("train/strategy.py", dataset=wine.id, source="bundled/table-net", study=study)
+    assert again.segmented_control(key="evidence_by").value == "cross-validation"
+    again.segmented_control(key="evidence_by").set_value("draws").run()
+    assert "folds: null" in next(code.value for code in again.code if "dataset:" in code.value)
+
+
+def test_the_verdict_of_a_cross_validation_says_so(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = Report.model_validate_json(path.read_text())
+    by = "5 × 5-fold cross-validation"
+    rows = tuple({**row, "by": by} for row in report.verdicts)
+    path.write_text(report.model_copy(update={"folds": Folds(), "verdicts": rows}).model_dump_json())
+    text = sound(opened("judge/compare.py", study=judged))
+    assert f"each tested once a repeat by {by}" in text and f"** by {by}." in text
 
 
 def test_the_verdict_is_said_first_with_word_and_mark(home: Home, judged: str) -> None:

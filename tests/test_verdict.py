@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from benchmarks.judge_worlds import World, hits
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, holm, without_luck
-from tltools.judging.verdict import claims, compare, correlated, detectable, measure, needed_draws, needed_rows
+from tltools.judging.verdict import claims, compare, detectable, measure, needed_draws, needed_rows
 from tltools.records import Refusal
 
 STUDIES = 250
@@ -267,12 +267,3 @@ def test_the_best_set_holds_what_cannot_be_told_apart() -> None:
     rng = np.random.default_rng(8)
     arms = {name: (rng.random((5, 500)) < rate).astype(float) for name, rate in [("a", 0.9), ("b", 0.9), ("c", 0.6)]}
     assert set(best_set(arms, 0.01)) == {"a", "b"}
-
-
-def test_folds_without_a_test_part_are_judged_by_the_correlated_t() -> None:
-    values = np.array([0.05, 0.07, 0.06, 0.04, 0.08])
-    found, plain = correlated(values, 0.2), values.std(ddof=1) / np.sqrt(5)
-    assert found.method == "correlated t" and found.high - found.low > 2 * 2 * plain
-    assert (found.high - found.low) / 2 == pytest.approx(2.776 * np.sqrt(1 / 5 + 0.25) * values.std(ddof=1), rel=1e-3)
-    with pytest.raises(Refusal, match="between 0 and 1"):
-        correlated(values, 1.0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tltools import plans, rates, sources
 from tltools.artifacts import sealed
 from tltools.home import Home
+from tltools.judging import folds
 from tltools.judging.verdict import detectable
 from tltools.plans import Counts
 from tltools.records import Dataset, Estimate, Source, Split, Study, Trial
@@ -40,15 +41,16 @@ def estimate(
     stages = {name: int(known[name].get("stages", plans.STAGES)) for name in cards}
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts))
     widths = {name: int(known[name].get("width", 512)) for name in cards}
-    draws = _draws_in_time(study, raw * factor)
-    gain = detectable(len(split.test), draws) if row_classes(dataset) else None
+    asked = len({trial.draw for trial in wanted})
+    draws = _draws_in_time(study, asked, raw * factor)
+    gain = _detectable(study, counts, draws) if row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     if not all(known.values()):
         said.append("This machine has not run all of these sources yet, so the time is a guess.")
-    if draws < study.draws:
+    if draws < asked:
         said.append(
-            f"The time budget of {study.budget.minutes:g} min covers about {draws} of {study.draws} draws: the run "
-            "stops there with its verdict, and can be run on."
+            f"The time budget of {study.budget.minutes:g} min covers about {draws} of {asked} "
+            f"{'folds' if study.folds else 'draws'}: the run stops there with its verdict, and can be run on."
         )
     if gain is not None:
         said.append(f"Gains of {100 * gain:.1f} points or more will probably be decided; smaller may stay open.")
@@ -67,8 +69,14 @@ def estimate(
     )
 
 
-def _draws_in_time(study: Study, seconds: float) -> int:
-    """Draws that the study's time budget covers: the planner works draw by draw."""
+def _detectable(study: Study, counts: Counts, draws: int) -> float:
+    if study.folds is None:
+        return detectable(counts.test, draws)
+    return folds.detectable(counts.rows, study.folds.k, max(draws, 2))
+
+
+def _draws_in_time(study: Study, asked: int, seconds: float) -> int:
+    """Draws, or folds, that the study's time budget covers: the planner works draw by draw."""
     if study.budget.minutes is None or seconds <= 60 * study.budget.minutes:
-        return study.draws
-    return max(1, int(study.draws * 60 * study.budget.minutes / seconds))
+        return asked
+    return max(1, int(asked * 60 * study.budget.minutes / seconds))

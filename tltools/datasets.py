@@ -30,8 +30,8 @@ _ID = re.compile(r"[0-9a-f]{16}")
 Told = readings.Told
 
 __all__ = [
-    "Draft", "add", "content_keys", "delete", "draw", "get", "ingest_job", "inspect", "items", "listing", "media",
-    "profile", "read_like", "rows", "split", "stored_split", "target",
+    "Draft", "add", "content_keys", "delete", "draw", "get", "groups", "ingest_job", "inspect", "items", "keep_split",
+    "listing", "media", "profile", "read_like", "rows", "split", "stored_split", "target",
 ]  # fmt: skip
 
 
@@ -206,21 +206,10 @@ def split(
             f"shares must be above 0 and leave a tenth to train; got test {test_share}, validation {validation_share}."
         )
         raise refuse("split", what, "Set 0.2 and 0.15.")
-    table = rows(home, dataset.id)
-    if group is not None and group not in table:
-        raise refuse(
-            dataset.name,
-            f'there is no column "{group}" to group by.',
-            f"The columns are: {', '.join(map(str, table))}.",
-        )
-    if group is None:
-        groups = clusters(home, dataset.id)
-    else:
-        groups = pd.factorize(table[group].astype("str").fillna("\0missing"))[0].astype(np.int64)
     parts = splits.make(
         target(home, dataset),
-        groups,
-        table["_part"].to_numpy(object),
+        groups(home, dataset, group),
+        rows(home, dataset.id)["_part"].to_numpy(object),
         seed=seed,
         test_share=test_share,
         validation_share=validation_share,
@@ -229,7 +218,26 @@ def split(
         if not len(getattr(parts, part)):
             what = f"the {part} part would be empty." + (f' "{group}" has too few values.' if group else "")
             raise refuse(dataset.name, what, "Add rows, or group by another column.")
-    made = splits.record(dataset.id, parts, seed=seed, grouped_by=group or "duplicates")
+    return keep_split(home, splits.record(dataset.id, parts, seed=seed, grouped_by=group or "duplicates"))
+
+
+def groups(home: Home, dataset: Dataset, column: str | None = None) -> np.ndarray:
+    """(N,) int64 groups of rows that no split tears apart: those of a column, else near-duplicates.
+
+    Raises:
+        Refusal: no such column.
+    """
+    if column is None:
+        return clusters(home, dataset.id)
+    table = rows(home, dataset.id)
+    if column not in table:
+        what = f'there is no column "{column}" to group by.'
+        raise refuse(dataset.name, what, f"The columns are: {', '.join(map(str, table))}.")
+    return pd.factorize(table[column].astype("str").fillna("\0missing"))[0].astype(np.int64)
+
+
+def keep_split(home: Home, made: Split) -> Split:
+    """Stores a split, once, and returns it."""
     path = home.splits / f"{made.id}.json"
     if not path.exists():
         write_json(path, made.model_dump(mode="json"))

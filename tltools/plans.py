@@ -195,12 +195,17 @@ def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Tri
     groups: list[list[Trial]] = []
     for trial in sorted(trials, key=place):
         last = groups[-1][0] if groups else None
-        alike = last is not None and (last.source, last.strategy) == (trial.source, trial.strategy)
+        alike = last is not None and _together(last) == _together(trial)
         if alike and not gradient(trial):
             groups[-1].append(trial)
         else:
             groups.append([trial])
     return groups
+
+
+def _together(trial: Trial) -> tuple[str, ...]:
+    """What trials have in common that go to their strategy in one call; folds differ in their splits."""
+    return trial.source, trial.strategy, trial.split
 
 
 def keep(prefix: Prefix, rate: Mapping[str, Any], *, write: float = 3e8, read: float = 1e9) -> tuple[bool, str]:

@@ -148,9 +148,6 @@ class Source(Record):
     continues: bool = False  # own/ tables, for a dataset: of the same task, and no class is new to it
 
 
-# --- studies ----------------------------------------------------------------------------------------------------
-
-
 class Number(Record):
     """A numeric knob; `integer` knobs take whole numbers only."""
 
@@ -195,6 +192,11 @@ class Budget(Record):
     cache_gb: float = Field(default=4.0, gt=0, le=10_000)
 
 
+class Folds(Record):
+    repeats: int = Field(default=5, ge=1, le=20)
+    k: int = Field(default=5, ge=2, le=20)
+
+
 class Study(Record):
     """One comparison, as the study file (YAML) says it; DESIGN section 7 lists the fields."""
 
@@ -209,6 +211,7 @@ class Study(Record):
     fractions: tuple[float, ...] = (1.0,)
     per_class: tuple[int, ...] | None = None
     draws: int = 5
+    folds: Folds | None = None  # instead of draws and a locked test part: repeated k-fold cross-validation
     adaptive: bool = False  # arms stop before the last draw once they are decided
     metric: str | None = None  # None: the task's default
     margin: float = 0.01
@@ -238,7 +241,7 @@ class Trial(Record):
     knobs: dict[str, Any]  # complete: defaults filled in
     fraction: float | None  # exactly one of fraction and per_class is set
     per_class: int | None
-    draw: int
+    draw: int  # or the number of its fold, over all repeats
     seed: int
 
 
@@ -326,7 +329,8 @@ class Report(Record):
     task: str
     metric: str
     margin: float
-    rows: dict[str, int]
+    rows: dict[str, int]  # of each part; of a cross-validation, of its first fold
+    folds: Folds | None = None
     arms: tuple[dict[str, Any], ...]
     verdicts: tuple[dict[str, Any], ...]
     labels_saved: tuple[dict[str, Any], ...] = ()

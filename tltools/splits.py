@@ -86,6 +86,42 @@ def make(
     return Parts(pool[where == 0], pool[where == 1], test, " ".join(said))
 
 
+def fold_numbers(targets: np.ndarray, groups: np.ndarray, k: int, seed: int | list[int]) -> np.ndarray:
+    """Returns (N,) int64 from 0 to k - 1: the fold of each row. Groups stay together, the larger ones going first to
+    where least lies of what they hold; then the rows of each class are dealt out, so that no fold has more than one
+    above another of a class, or of all, where groups allow it. targets, groups: as `make`."""
+    groups, _ = _without_giants(groups)
+    codes = np.unique(strata(targets), return_inverse=True)[1]
+    random = np.random.default_rng(seed)
+    where, held = np.full(len(codes), -1, np.int64), np.zeros((k, int(codes.max()) + 1), np.int64)
+    _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    several = random.permutation(np.flatnonzero(sizes > 1))
+    for group in several[np.argsort(-sizes[several], kind="stable")]:
+        members = np.flatnonzero(inverse == group)
+        own = np.bincount(codes[members], minlength=held.shape[1])
+        fold = np.lexsort((random.random(k), held.sum(1), held @ own))[0]
+        where[members] = fold
+        held[fold] += own
+    for code in range(held.shape[1]):
+        left = random.permutation(np.flatnonzero((codes == code) & (where < 0)))
+        places = held[:, code] + np.arange(len(left))[:, None]  # (rows, k): how many a fold would hold before this one
+        last = np.broadcast_to(held.sum(1), places.shape)
+        order = np.lexsort((random.random(places.size), last.ravel(), places.ravel()))[: len(left)]
+        where[left] = order % k
+        held[:, code] += np.bincount(where[left], minlength=k)
+    return where
+
+
+def fold(
+    targets: np.ndarray, groups: np.ndarray, tested: np.ndarray, *, seed: int | list[int], validation_share: float
+) -> Parts:
+    """The parts of one fold: `tested` (N,) bool rows are its test part, of the others a share validates."""
+    rows, groups = np.arange(len(targets)), _without_giants(groups)[0]
+    pool, shares = rows[~tested], np.array([1 - validation_share, validation_share])
+    where = _assign(strata(targets)[pool], groups[pool], shares, np.random.default_rng(seed))
+    return Parts(pool[where == 0], pool[where == 1], rows[tested], "")
+
+
 def record(dataset: str, parts: Parts, *, seed: int, grouped_by: str | None) -> Split:
     """Makes the record; its id is a hash of the dataset and the three parts."""
     seen = hashlib.sha256(dataset.encode())

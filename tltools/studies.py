@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tltools import costs, datasets, sources, trials
+from tltools import costs, datasets, folds, sources, trials
 from tltools.artifacts import sealed
 from tltools.home import Home, write_bytes
 from tltools.records import Dataset, Estimate, Job, Problem, Refusal, Source, Split, Study, Trial, refuse
@@ -56,15 +56,27 @@ def settle(home: Home, study: Study, folder: Path | None = None) -> Study:
 
 
 def split_of(home: Home, study: Study) -> tuple[Dataset, Split]:
-    """The dataset and the split that a study uses."""
+    """The dataset and the split that a study uses; of a cross-validation the first."""
+    dataset, made = splits_of(home, study)
+    return dataset, made[0]
+
+
+def splits_of(home: Home, study: Study) -> tuple[Dataset, tuple[Split, ...]]:
+    """The dataset and the splits that a study uses: one, or one for each of its folds.
+
+    Raises:
+        Refusal: see `datasets.split` and `folds.make`.
+    """
     dataset = datasets.get(home, study.dataset)
-    return dataset, datasets.split(home, dataset, group=study.group, seed=SPLIT_SEED)
+    if study.folds is None:
+        return dataset, (datasets.split(home, dataset, group=study.group, seed=SPLIT_SEED),)
+    return dataset, folds.make(home, dataset, study.folds, group=study.group, seed=SPLIT_SEED)
 
 
 def expand(home: Home, study: Study) -> list[Trial]:
     """All trials of a settled study, in no particular order; the planner orders them."""
-    dataset, split = split_of(home, study)
-    return trials.expand(home, study, study_id(study), dataset, split)
+    dataset, made = splits_of(home, study)
+    return trials.expand(home, study, study_id(study), dataset, made)
 
 
 def propose(home: Home, dataset: Dataset, chosen: list[Source]) -> Study:
@@ -115,9 +127,10 @@ def check(home: Home, study: Study) -> list[Problem]:
         problems.append(Problem(severity=severity, where=where, what=what, remedy=remedy))
 
     try:
-        dataset, split = split_of(home, study)
+        dataset, made = splits_of(home, study)
     except Refusal as refusal:
         return list(refusal.problems)
+    tested = np.concatenate([np.asarray(split.test, np.int64) for split in made])
     try:
         arms = trials.arms(study)
     except Refusal as refusal:
@@ -142,6 +155,9 @@ def check(home: Home, study: Study) -> list[Problem]:
         if not cell.fits:
             instead = f"Choose {cell.instead}." if cell.instead else "Choose another source."
             say("error", f"source {source_id}", cell.why, instead)
+        if seen := folds.learnt_of(home, source, dataset, np.unique(tested)):
+            what = f"was trained on {seen} of the rows that are to be tested."
+            say("error", f"source {source_id}", what, "Choose another source, or rows that it has not seen.")
         for warning in cell.warnings:
             say("warning", f"source {source_id}", warning, "Read the verdict with this in mind.")
         for strategy, _ in arms:
@@ -162,8 +178,8 @@ def check(home: Home, study: Study) -> list[Problem]:
         what = "are empty: without a control nobody can say whether transfer helps."
         say("warning", "controls", what, "Keep scratch, random_frozen and classical.")
     _check_columns(home, study, dataset, say)
-    _check_labels(home, study, dataset, split, say)
-    return problems
+    _check_labels(home, study, dataset, made[0], say)
+    return problems + (folds.problems(home, study, dataset, made) if study.folds else [])
 
 
 def _check_numbers(study: Study, say: Any) -> None:
@@ -228,9 +244,10 @@ def _check_labels(home: Home, study: Study, dataset: Dataset, split: Split, say:
         if labels < 2 * max(1, len(row_classes(dataset))):
             what = f"{least:g} of {len(split.train) + len(split.validation)} labels is {labels} rows."
             say("warning", "fractions", what, "Use larger shares; such trials are mostly chance.")
-    if len(split.test) < 50:
+    if len(split.test) < 50 and not study.folds:
         what = f"has {len(split.test)} rows, so only large differences can be decided."
-        say("warning", "test part", what, "Add test rows, or expect “not enough evidence”.")
+        instead = "" if set(dataset.parts) - {"", "train"} else " judge by folds, which test every row,"
+        say("warning", "test part", what, f"Add test rows,{instead} or expect “not enough evidence”.")
 
 
 def estimate(home: Home, store: Store, study: Study) -> Estimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tltools import sources, study_files
@@ -54,8 +55,9 @@ def _equal_effort(found: list[tuple[Strategy, dict[str, Any]]]) -> list[tuple[St
     ]
 
 
-def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Split) -> list[Trial]:
-    """All trials of a study. Arms that cannot use a source (LoRA on a CNN) are left out; `studies.check` names them.
+def expand(home: Home, study: Study, study_id: str, dataset: Dataset, made: Sequence[Split]) -> list[Trial]:
+    """All trials of a study, which has one split, or one a fold. Arms that cannot use a source (LoRA on a CNN) are left
+    out; `studies.check` names them.
 
     Raises:
         Refusal: as `arms`, or an unknown source.
@@ -66,6 +68,7 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Spl
         shares = [(None, count) for count in sorted(set(study.per_class))]
     else:
         shares = [(fraction, None) for fraction in sorted(set(study.fractions))]
+    draws = list(enumerate(made)) if study.folds else [(draw, made[0]) for draw in range(study.draws)]
     found: dict[str, Trial] = {}
     settled = {source and source.id: arms(study, source) for source in [None, *chosen]}
     for place, (strategy, _) in enumerate(settled[None]):
@@ -74,7 +77,7 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, split: Spl
                 continue
             knobs = settled[source and source.id][place][1]
             for fraction, per_class in shares:
-                for draw in range(study.draws):
+                for draw, split in draws:
                     trial = _trial(study_id, study, dataset, split, source, strategy, knobs, fraction, per_class, draw)
                     found.setdefault(trial.id, trial)
     return list(found.values())

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tltools import datasets, matching, plans, rates, sources, studies
 from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, written
@@ -33,11 +32,14 @@ from tltools.tasks import Task, tasks
 from tltools.tickets import Ticket
 
 LEAST_VALIDATION = 16  # rows below which there is no early stopping
+FITTED = ("tabular", "frames")  # what backbones read that take statistics from the labelled rows
 Init = Literal["source", "random"]
 
 
 class EngineKit:
-    """One study's kit. Backbones, encoded rows and features are made once and shared by all its trials."""
+    """One study's kit. Backbones, encoded rows and features are made once and shared by all its trials.
+
+    Of a cross-validation each fold has a kit (`on`), which shares with the first what owes nothing to a fold's rows."""
 
     def __init__(self, ticket: Ticket, study: Study, dataset: Dataset, split: Split) -> None:
         self.ticket, self.study, self.dataset, self.split = ticket, study, dataset, split
@@ -52,14 +54,26 @@ class EngineKit:
         self.device = devices.best()
         self.store = FeatureStore(self.home, study.budget.cache_gb, memory=ticket.store)
         self._backbones: dict[tuple[str, Init], Backbone] = {}
+        self._fitted: dict[tuple[str, Init], Backbone] = {}  # those that hold statistics of the labelled rows
         self._encoded: dict[str, Encoded] = {}
         self._views: dict[str, Any] = {}
         self._plan: Plan | None = None
+        self._fold: EngineKit | None = None
+
+    def on(self, split: str) -> EngineKit:
+        """The kit for trials of a split, by its id: this one, or that of a fold; the last is kept."""
+        fold = self if split == self.split.id else self._fold
+        if fold is None or fold.split.id != split:
+            fold = EngineKit(self.ticket, self.study, self.dataset, datasets.stored_split(self.home, split))
+            fold.store, fold._plan, fold._backbones = self.store, self._plan, self._backbones
+            fold._encoded, fold._views = self._encoded, self._views
+            self._fold = fold
+        return fold
 
     def follow(self, plan: Plan) -> None:
         """Takes a plan's word for which activations are kept; without one all that can be are."""
         self._plan = plan
-        for (name, init), backbone in self._backbones.items():
+        for (name, init), backbone in (self._backbones | self._fitted).items():
             if init == "source":
                 self.store.expect(backbone, plan.wants(name))
 
@@ -109,7 +123,7 @@ class EngineKit:
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting = self.store.setting(base, encoded)
         place = loop.Place(self.device, setting.precision == "bfloat16", boundary, frozen)
-        values, scaling = self._scaled_targets(train)
+        values, scaling = loop.scaled(self.targets, train, self.kind == "number")
         weights = loop.balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
         rows = loop.Rows(train, validation, values, weights)
         tried = []
@@ -168,9 +182,7 @@ class EngineKit:
             train, targets = classical.pick(seen, place[rows]), self.targets[rows]
             fitted = classical.Control(self.dataset, self.task, train, targets, seed=_seed(trial), was_read=True)
             outputs = fitted.outputs(classical.pick(seen, place[self.test]))
-            card = {
-                "method": fitted.method, "n_train": len(rows), "weights": classical.REFITTED
-            }  # fmt: skip
+            card = {"method": fitted.method, "n_train": len(rows), "weights": classical.REFITTED}
             seconds = time.monotonic() - started + read
             yield Outcome(trial, self.test, outputs, {}, card, seconds, devices.peak_mb(), 0)
 
@@ -203,9 +215,10 @@ class EngineKit:
     def backbone(self, source_id: str, init: Init, seed: int = 0) -> Backbone:
         """A source's backbone, never trained itself; random ones of other seeds are made anew each time."""
         key = (source_id, init)
-        if seed or key not in self._backbones:
+        known = self._backbones.get(key) or self._fitted.get(key)
+        if seed or known is None:
             made = load_backbone(self.home, self.source(source_id), init=init, seed=seed or self.study.seed)
-            if made.reads in ("tabular", "frames"):
+            if made.reads in FITTED:
                 with devices.seeded(seed or self.study.seed):
                     made.fit_items(self.view(made.reads), self.labelled)
             if self.own:
@@ -215,8 +228,8 @@ class EngineKit:
                 return made
             if init == "source" and self._plan is not None:
                 self.store.expect(made, self._plan.wants(source_id))
-            self._backbones[key] = made
-        return self._backbones[key]
+            known = (self._fitted if made.reads in FITTED else self._backbones)[key] = made
+        return known
 
     def encoded(self, backbone: Backbone) -> Encoded:
         key = f"{backbone.source.id}|{backbone.preprocessing}"
@@ -233,7 +246,8 @@ class EngineKit:
     @functools.cached_property
     def _read(self) -> np.ndarray:
         """Rows that any trial of the study trains, validates or tests on: no other row goes through a backbone."""
-        one_a_draw = {(t.fraction, t.per_class, t.draw, t.seed): t for t in studies.expand(self.home, self.study)}
+        own = [trial for trial in studies.expand(self.home, self.study) if trial.split == self.split.id]
+        one_a_draw = {(t.fraction, t.per_class, t.draw, t.seed): t for t in own}
         drawn = [rows for trial in one_a_draw.values() for rows in self.draw(trial)]
         return np.unique(np.concatenate([*drawn, self.test]))
 
@@ -255,10 +269,7 @@ class EngineKit:
 
     def _features(self, backbone: Backbone, kind: str) -> np.ndarray:
         """(rows of `_read`, D) float32."""
-
-        def encoded() -> Encoded:
-            return self.encoded(backbone)
-
+        encoded = functools.partial(self.encoded, backbone)
         if kind == "pooled":
             return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
         return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]
@@ -290,13 +301,6 @@ class EngineKit:
             self.ticket.event("note", note=str(refusal))
             return None, 0
         return reader, boundary
-
-    def _scaled_targets(self, rows: np.ndarray) -> tuple[Tensor, tuple[float, float]]:
-        """Targets for the loss, and what they were scaled by: codes as they are, numbers by the training rows."""
-        if self.kind != "number":
-            return torch.from_numpy(self.targets), (0.0, 1.0)
-        centre, spread = float(self.targets[rows].mean()), float(self.targets[rows].std()) or 1.0
-        return torch.from_numpy(((self.targets - centre) / spread).astype(np.float32)), (centre, spread)
 
     def _tuned(
         self, base: Backbone, recipe: Recipe, rows: loop.Rows, feed: Feed, place: loop.Place, seed: int

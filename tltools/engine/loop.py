@@ -235,6 +235,14 @@ def balance(codes: np.ndarray, train_rows: np.ndarray) -> Tensor:
     return torch.from_numpy(per_class[codes].astype(np.float32))
 
 
+def scaled(targets: np.ndarray, train_rows: np.ndarray, numbers: bool) -> tuple[Tensor, tuple[float, float]]:
+    """Targets for the loss, and by which (centre, spread): codes as they are, numbers by the training rows."""
+    if not numbers:
+        return torch.from_numpy(targets), (0.0, 1.0)
+    centre, spread = float(targets[train_rows].mean()), float(targets[train_rows].std()) or 1.0
+    return torch.from_numpy(((targets - centre) / spread).astype(np.float32)), (centre, spread)
+
+
 def batches(rows: np.ndarray, lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Random batches of rows of similar length: shuffled, sorted within chunks of 16 batches, shuffled again.
 

@@ -125,7 +125,7 @@ def _write(kit: EngineKit, outcome: Outcome, folder: Path) -> dict[str, float]:
     if weights:
         save_file({name: np.asarray(value, order="C") for name, value in weights.items()}, folder / "model.safetensors")
     if source is not None and source.family == "tabular":
-        matching.remember(folder, kit.learnt_columns)
+        matching.remember(folder, kit.on(trial.split).learnt_columns)
     (folder / "card.json").write_bytes(json_bytes(plain(facts)))
     return metrics
 

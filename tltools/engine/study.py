@@ -45,6 +45,9 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     _look_into(kit, todo)
     work = planner.plan(ticket.store, ticket.home, todo, counts, study.budget.cache_gb)
     kit.follow(work)
+    if study.folds and todo:  # whoever judges by the locked test part later is told
+        before = (ticket.store.recall("cross_validated", dataset.id) or {}).get("studies", [])
+        ticket.store.remember("cross_validated", dataset.id, {"studies": sorted({*before, study_id})})
     run = _work_off(kit, timed, work, len(wanted))
     if todo and not run and len(todo) == len(wanted):
         what = f"of {study.budget.minutes:g} min was over before the first trial was finished."
@@ -107,7 +110,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int) -> int
                 continue
             timed.progress(card.title, done, total, note=group[0].source)
             try:
-                for outcome in card.run(kit, group):
+                for outcome in card.run(kit.on(group[0].split), group):
                     sealer.put(outcome)
                     done += 1
                     took[_like(outcome.trial)] = outcome.seconds

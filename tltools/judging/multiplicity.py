@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tltools.judging import folds
 from tltools.judging.bootstrap import draw_weights, row_weights
-from tltools.judging.verdict import SURE, Gain, Prior, claims, measure, needed, needed_draws, needed_rows, spoken
+from tltools.judging.folds import Design, weigh
+from tltools.judging.verdict import SURE, Gain, Prior, claims, needed, needed_draws, needed_rows, spoken
 from tltools.records import Verdict, VerdictWord
 
 Array = NDArray[Any]
@@ -51,15 +53,16 @@ def against_best(
     *,
     scale: float | None = None,
     prior: Prior | None = None,
+    design: Design | None = None,
 ) -> AgainstBest:
     """Compares (draws, rows) scores of a transfer arm with the best of the controls, whichever that truly is.
 
     Positive means better than every control, so its probability is the smallest over them and needs no correction
     (intersection-union). Negative means worse than at least one, so it is corrected by the number of contenders. The
     interval is of the gain over the best: the lowest lower bound, the lowest corrected upper bound. prior: what the
-    study's comparisons say together of how much draws differ.
+    study's comparisons say together of how much draws differ. With a design, draws are its folds and scores (folds, 1).
 
-    Raises: Refusal as `measure`; ValueError when there is no control.
+    Raises: Refusal as `weigh`; ValueError when there is no control.
     """
     names = sorted(controls, key=lambda name: -float(np.mean(controls[name])))
     if not names:
@@ -67,9 +70,9 @@ def against_best(
     best = names[0]
     held = [best] + [
         name for name in names[1:]
-        if measure(controls[best], controls[name], scale=scale).above(0.0) < CLEARLY_WORSE
+        if weigh(controls[best], controls[name], scale=scale, design=design).above(0.0) < CLEARLY_WORSE
     ]  # fmt: skip
-    gains = [measure(transfer, controls[name], scale=scale, prior=prior) for name in held]
+    gains = [weigh(transfer, controls[name], scale=scale, prior=prior, design=design) for name in held]
     upper = 1 - 0.025 / len(held)
     return AgainstBest(
         against=best,
@@ -125,7 +128,7 @@ def _verdict(one: AgainstBest, margin: float, alpha: float) -> Verdict:
         draws=one.found.draws,
         rows=one.found.rows,
         df=one.found.df,
-        method="t, best control, Holm" if one.found.draws > 1 else "t, one draw",
+        method=f"{one.found.method}, best control, Holm" if one.found.draws > 1 else one.found.method,
     )
 
 
@@ -136,7 +139,9 @@ def ways(found: Gain, margin: float) -> tuple[int | None, int | None]:
     return needed_rows(found, margin), needed_draws(found, margin)
 
 
-def best_set(arms: Mapping[str, Array], margin: float, *, scale: float | None = None) -> list[str]:
+def best_set(
+    arms: Mapping[str, Array], margin: float, *, scale: float | None = None, design: Design | None = None
+) -> list[str]:
     """Names of the arms that cannot be told from the best one, best first.
 
     An arm leaves the set when the best one seen is better than it by more than the margin at 5 % over the number of its
@@ -146,25 +151,33 @@ def best_set(arms: Mapping[str, Array], margin: float, *, scale: float | None = 
     if len(names) < 2 or arms[names[0]].shape[0] < 2:
         return names
     sure = 1 - (1 - SURE) / (len(names) - 1)
-    best = arms[names[0]]
-    return names[:1] + [name for name in names[1:] if measure(best, arms[name], scale=scale).above(margin) < sure]
+
+    def ahead(name: str) -> float:
+        return weigh(arms[names[0]], arms[name], scale=scale, design=design).above(margin)
+
+    return names[:1] + [name for name in names[1:] if ahead(name) < sure]
 
 
-def without_luck(gains: Array, *, replicates: int = 500, seed: int = 0) -> tuple[float, float]:
+def without_luck(
+    gains: Array, *, replicates: int = 500, seed: int = 0, design: Design | None = None
+) -> tuple[float, float]:
     """(gain of the best arm as seen, the same less the luck of having been picked).
 
-    gains: (arms, draws, rows) row-wise gains. The best of several arms looks better than it is. A joint bootstrap
-    picks a winner in each replicate and sees by how much the replicate flatters it.
+    gains: (arms, draws, rows) row-wise gains; with a design (arms, folds, 1). The best of several arms looks better
+    than it is. A joint bootstrap picks a winner in each replicate and sees by how much the replicate flatters it.
     """
     arms, draws, rows = gains.shape
     seen = gains.mean((1, 2))
     if arms == 1:
         return float(seen[0]), float(seen[0])
-    rng = np.random.default_rng(seed)
-    weights = row_weights(rows, replicates, rng)
-    by_row = gains.mean(1) @ weights.T / rows - seen[:, None]
-    by_draw = (gains.mean(2) - seen[:, None]) @ draw_weights(draws, replicates, rng).T
-    again = seen[:, None] + by_row + by_draw
+    if design is not None:
+        again = folds.replicates(gains[:, :, 0], design, replicates, seed).T
+    else:
+        rng = np.random.default_rng(seed)
+        weights = row_weights(rows, replicates, rng)
+        by_row = gains.mean(1) @ weights.T / rows - seen[:, None]
+        by_draw = (gains.mean(2) - seen[:, None]) @ draw_weights(draws, replicates, rng).T
+        again = seen[:, None] + by_row + by_draw
     winner = again.argmax(0)
     flattery = float((again[winner, np.arange(replicates)] - seen[winner]).mean())
     return float(seen.max()), float(seen.max() - max(flattery, 0.0))

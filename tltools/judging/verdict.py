@@ -37,6 +37,11 @@ class Gain:
     rest: float  # variance of a single (draw, row) beyond both
     draws: int
     rows: int
+    folds: bool = False  # the draws are folds of a cross-validation, which tested all the labelled rows
+
+    @property
+    def method(self) -> str:
+        return ("correlated t" if self.folds else "t") + ("" if self.draws > 1 else ", one draw")
 
     def above(self, value: float) -> float:
         """P(true gain > value)."""
@@ -170,14 +175,14 @@ def estimate(found: Squares, prior: Prior | None = None) -> Gain:
     )
 
 
-def checked(transfer: Array, control: Array) -> tuple[Array, Array]:
-    """Both score arrays as (draws, rows) float64. Raises: Refusal as `compare`."""
+def checked(transfer: Array, control: Array, rows: int = 2) -> tuple[Array, Array]:
+    """Both score arrays as (draws, rows) float64, with so many rows at least. Raises: Refusal as `compare`."""
     t, c = np.asarray(transfer, np.float64), np.asarray(control, np.float64)
     if t.ndim != 2 or t.shape != c.shape:
         what = f"must be two arrays of one shape (draws, rows); got {t.shape} and {c.shape}."
         raise refuse("scores", what, "Pair them by draw and test row.")
-    if t.shape[0] < 1 or t.shape[1] < 2:
-        raise refuse("scores", f"need at least 1 draw and 2 rows; got {t.shape}.", "Add draws or test rows.")
+    if t.shape[0] < 1 or t.shape[1] < rows:
+        raise refuse("scores", f"need at least 1 draw and {rows} rows; got {t.shape}.", "Add draws or test rows.")
     if not (np.isfinite(t).all() and np.isfinite(c).all()):
         raise refuse(
             "scores", "must be finite numbers; got NaN or infinity.", "Score or leave out these rows in both arms."
@@ -218,7 +223,7 @@ def conclude(found: Gain, margin: float) -> Verdict:
         draws=found.draws,
         rows=found.rows,
         df=found.df,
-        method="t" if found.draws > 1 else "t, one draw",
+        method=found.method,
     )
 
 
@@ -248,7 +253,8 @@ def needed(found: Gain, margin: float, alpha: float = 1 - SURE) -> str:
         return "One draw says nothing of other draws: at least 3 are needed."
     rows, draws = needed_rows(found, margin, alpha), needed_draws(found, margin, alpha)
     if rows is None and draws is None:
-        both = "more test rows and more draws together" if not _at_margin(found, margin) else ""
+        alone = found.folds or _at_margin(found, margin)
+        both = "" if alone else "more test rows and more draws together"
         return (
             f"Neither alone would do: it takes {both}."
             if both
@@ -256,7 +262,8 @@ def needed(found: Gain, margin: float, alpha: float = 1 - SURE) -> str:
         )
     ways = []
     if rows is not None and rows > found.rows:
-        ways.append(f"about {_rounded(rows):,} test rows instead of {found.rows:,}")
+        kind = "labelled" if found.folds else "test"
+        ways.append(f"about {_rounded(rows):,} {kind} rows instead of {found.rows:,}")
     if draws is not None and draws > found.draws:
         ways.append(f"about {draws} draws instead of {found.draws}")
     return ("Deciding takes " + ", or ".join(ways) + ", if the gain stays as it is.") if ways else ""
@@ -273,7 +280,10 @@ def needed_rows(found: Gain, margin: float, alpha: float = 1 - SURE) -> int | No
 
 
 def needed_draws(found: Gain, margin: float, alpha: float = 1 - SURE) -> int | None:
-    """Draws that would decide with the test rows as they are; None when no number up to 100 would."""
+    """Draws that would decide with the test rows as they are; None when no number up to 100 would, and for folds: more
+    repeats of the same rows say little more."""
+    if found.folds:
+        return None
     for draws in range(2, 101):
         error2 = found.draw / draws + found.row / found.rows + found.rest / (draws * found.rows)
         if error2 <= _target(found, margin, alpha, draws) ** 2:
@@ -309,22 +319,3 @@ def detectable(rows: int, draws: int, *, discordance: float = 0.10, draw_deviati
     draw, row = draw_deviation**2 / max(draws, 1), discordance / rows + PSEUDO_ROWS / rows**2
     df = (draw + row) ** 2 / (draw**2 / max(draws - 1, 1) + row**2 / max(rows - 1, 1))
     return math.sqrt(draw + row) * float(stdtrit(df, 0.975) + stdtrit(df, POWER))
-
-
-def correlated(differences: Array, test_share: float, margin: float = 0.01) -> Verdict:
-    """Judges repeated k-fold differences (folds,) where there is no test part: the correlated t.
-
-    mu ~ Student_{n-1}(mean, (1/n + rho/(1-rho)) s^2) with rho = `test_share`, the share of rows in a test fold
-    (Nadeau and Bengio 2003; Benavoli et al., JMLR 2017). The plain t-test would take the folds for independent.
-
-    Raises: Refusal when there are fewer than 2 folds, a value is not finite, or the share is not between 0 and 1.
-    """
-    values = np.asarray(differences, np.float64).ravel()
-    if len(values) < 2 or not np.isfinite(values).all():
-        raise refuse("differences", f"need at least 2 finite numbers; got {len(values)}.", "Run more folds.")
-    if not 0 < test_share < 1:
-        raise refuse("test_share", f"must be between 0 and 1; got {test_share}.", "Give 1/k for k folds.")
-    n, variance = len(values), float(values.var(ddof=1))
-    error = math.sqrt((1 / n + test_share / (1 - test_share)) * variance) or 1e-12
-    found = Gain(float(values.mean()), error, n - 1.0, variance, 0.0, 0.0, n, n)
-    return conclude(found, margin).model_copy(update={"needed": "", "method": "correlated t"})

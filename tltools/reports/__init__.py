@@ -32,7 +32,7 @@ def judge(home: Home, store: Store, study_id: str) -> Report:
     study = studies.load(home, study_id)
     dataset, split = studies.split_of(home, study)
     metric = metric_of(study, dataset)
-    found = read(home, dataset, metric, studies.expand(home, study))
+    found = read(home, dataset, metric, studies.expand(home, study), study.folds)
     if not found.shares():
         raise refuse(f"study {study_id}", "has no finished trial yet.", "Run it, or wait for its first trial.")
     report = _report(home, store, study_id, study, dataset, split, found)
@@ -84,9 +84,9 @@ def _report(
     sizes = _labels(home, dataset, split, found)
     names = titles(found.cells.values())
     judged = figures.judge_all(found, margin)
-    again_seen = copies.leaked(home, dataset, split)
+    again_seen = np.empty(0, np.int64) if study.folds else copies.leaked(home, dataset, split)
     arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), again_seen)
-    verdicts = figures.verdict_rows(judged, names, sizes, margin)
+    verdicts = figures.verdict_rows(found, judged, names, sizes, margin)
     again = labels.curve_replicates(found)
     saved = labels.saved_rows(found, again, names, sizes)
     by_group, few = groups.group_rows(
@@ -108,6 +108,7 @@ def _report(
         metric=metric.key,
         margin=margin,
         rows={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        folds=study.folds,
         arms=tuple(map(_clean, arms)),
         verdicts=tuple(map(_clean, verdicts)),
         labels_saved=tuple(map(_clean, saved)),
@@ -207,17 +208,22 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
             "one draw cannot be judged: another draw may come out otherwise.",
             "Run 3 or more.",
         )
-    if len(split.test) < 200:
-        say("warning", "test part", f"has {len(split.test)} rows: only large gains can be decided.", "Add test rows.")
+    said, part, rows = ("folds", "test", len(found.rows)) if study.folds else ("test part", "has", len(split.test))
+    if rows < 200:
+        say("warning", said, f"{part} {rows} rows: only large gains can be decided.", "Add rows.")
     several = found.truth.ndim > 1
     if (row_classes(dataset) or several) and len(found.truth):
         truth = found.truth
         counts = truth.sum(0, dtype=np.int64) if several else np.bincount(truth, minlength=len(dataset.classes))
         thin = [f"{name} ({n})" for name, n in zip(dataset.classes, counts, strict=True) if n < 5]
         if thin:
-            say(
-                "warning", "test part", f"few rows of {', '.join(thin[:8])}; their scores are mostly luck.", "Add rows."
-            )
+            say("warning", said, f"few rows of {', '.join(thin[:8])}; their scores are mostly luck.", "Add rows.")
+    if study.folds:
+        what = "of this dataset was trained on and tested, too: none of its rows is untouched."
+        say("note", "locked test part", what, "Keep new rows for a last check.")
+    elif crossed := store.recall("cross_validated", dataset.id):
+        say("note", "test part", f"was trained on and tested by {len(crossed['studies'])} cross-validation(s) of this "
+            "dataset; what was chosen by them has seen these rows.", "Keep new rows for a last check.")  # fmt: skip
     reads = store.test_reads(dataset.id)
     if reads > 500:
         say("note", "test part", f"was scored by {reads:,} trials so far; what looks best there may be luck.",

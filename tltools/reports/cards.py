@@ -39,7 +39,8 @@ def export_card(report: Report, trial_id: str) -> str:
     parts.append("## Did transfer help?\n\n" + (words.told(verdict, metric) if verdict else "This arm is a control."))
     if verdict and verdict["needed"]:
         parts[-1] += " " + verdict["needed"]
-    parts.append("## Scores on the test part\n\n" + _scores(report, arm, metric))
+    where = "the rows that each fold tests" if report.folds else "the test part"
+    parts.append(f"## Scores on {where}\n\n" + _scores(report, arm, metric))
     if report.groups:
         parts.append("## Groups\n\n" + _groups(report, arm))
     parts.append("## Risks\n\n" + _risks(report, arm))
@@ -52,19 +53,18 @@ def _same(row: dict[str, Any], arm: dict[str, Any]) -> bool:
 
 
 def _what(report: Report, arm: dict[str, Any], metric: Metric) -> str:
-    rows = report.rows
     source = "no source model" if arm["source"] == "none" else f"source model `{arm['source']}`"
     return (
-        f"Task: {report.task} on **{report.name}** ({rows['train'] + rows['validation']:,} labelled rows to train on, "
-        f"{rows['test']:,} test rows). Strategy: `{arm['strategy']}` with {source}. "
-        f"{arm['trainable_parameters']:,} trained parameters. Judged by {metric.title}."
+        f"Task: {report.task} on **{report.name}** ({words.rows_of(report)}). Strategy: "
+        f"`{arm['strategy']}` with {source}. {arm['trainable_parameters']:,} trained parameters. Judged by "
+        f"{metric.title}."
     )
 
 
 def _scores(report: Report, arm: dict[str, Any], metric: Metric) -> str:
     lines = [
         f"- {metric.title}: {words.score(arm['score'], metric)} ({words.span(arm['low'], arm['high'], metric)}; "
-        f"{arm['draws']} draws)"
+        f"{arm['draws']} {'folds' if report.folds else 'draws'})"
     ]
     lines += [
         f"- {one.title}: {words.score(arm['metrics'][one.key], one)}"

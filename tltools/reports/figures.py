@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tltools.judging.folds import weigh
 from tltools.judging.moderation import priors
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, ways, without_luck
 from tltools.judging.sequential import beaten
-from tltools.judging.verdict import conclude, measure, squares
+from tltools.judging.verdict import Prior, conclude, squares
 from tltools.records import Verdict
+from tltools.reports import words
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
 
 Array = NDArray[Any]
@@ -51,10 +53,10 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     How much draws differ is learnt from all of them together, where there are enough (`judging.moderation`).
     """
     pairs = _pairs(found)
-    seen = [squares(scores, _best(controls), scale=found.scale) for _, scores, controls, _ in pairs]
-    shared = priors(seen, [cell.share.size for cell, *_ in pairs])
+    shared = priors_of(found, [(scores, _best(controls)) for _, scores, controls, _ in pairs],
+                       [cell.share for cell, *_ in pairs])  # fmt: skip
     judged = [
-        (cell, against_best(scores, controls, margin, scale=found.scale, prior=one), names)
+        (cell, against_best(scores, controls, margin, scale=found.scale, prior=one, design=found.design), names)
         for (cell, scores, controls, names), one in zip(pairs, shared, strict=True)
     ]
     verdicts = family([one for _, one, _ in judged], margin)
@@ -64,6 +66,15 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     ]
 
 
+def priors_of(found: Readings, pairs: Sequence[tuple[Array, Array]], shares: Sequence[Share]) -> Sequence[Prior | None]:
+    """What the comparisons say together of how much draws differ, for each of them; nothing of folds, whose number is
+    large enough."""
+    if found.folds:
+        return [None] * len(pairs)
+    seen = [squares(ours, theirs, scale=found.scale) for ours, theirs in pairs]
+    return priors(seen, [share.size for share in shares])
+
+
 def _pairs(found: Readings) -> list[tuple[Cell, Array, dict[str, Array], dict[str, ArmKey]]]:
     """Every transfer cell, its scores (draws, M), those of the controls on the same draws by name, and their arms."""
     made = []
@@ -71,7 +82,8 @@ def _pairs(found: Readings) -> list[tuple[Cell, Array, dict[str, Array], dict[st
         known: dict[tuple[Any, ...], Array] = {}  # arms of a share have the same controls: their scores are held once
         controls = found.of_kind("control", share)
         most = max((len(cell.draws) for cell in controls.values()), default=0)
-        gone = {arm for arm in out_of_reach(controls, found.scale) if len(controls[arm].draws) < most}
+        beyond = set() if found.folds else out_of_reach(controls, found.scale)
+        gone = {arm for arm in beyond if len(controls[arm].draws) < most}
         controls = {arm: cell for arm, cell in controls.items() if arm not in gone}
         for cell in found.of_kind("transfer", share).values():
             usable, draws = _together(cell, controls)
@@ -125,7 +137,7 @@ def arm_rows(
         cells = {arm: cell for (arm, at), cell in found.cells.items() if at == share and cell.values}
         draws = paired(cells)
         together = {_name(arm): cell.scores(draws) for arm, cell in cells.items()} if draws else {}
-        best = set(best_set(together, margin, scale=found.scale))
+        best = set(best_set(together, margin, scale=found.scale, design=found.design))
         for arm, cell in cells.items():
             made.append(_arm_row(found, cell, titles[arm], labels[share]) | {"best_set": _name(arm) in best})
     return made
@@ -133,7 +145,7 @@ def arm_rows(
 
 def _arm_row(found: Readings, cell: Cell, title: str, labels: int) -> dict[str, Any]:
     scores = cell.scores()
-    mean = measure(scores, np.zeros_like(scores), scale=found.scale)
+    mean = weigh(scores, np.zeros_like(scores), scale=found.scale, design=found.design)
     sign = 1.0 if found.metric.higher_is_better else -1.0
     ends = sorted([sign * mean.bound(0.025), sign * mean.bound(0.975)])
     if found.metric.unit == "share":
@@ -210,7 +222,7 @@ def _metrics(cards: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def verdict_rows(
-    judged: list[Judged], titles: Mapping[ArmKey, str], labels: Mapping[Share, int], margin: float
+    found: Readings, judged: list[Judged], titles: Mapping[ArmKey, str], labels: Mapping[Share, int], margin: float
 ) -> list[dict[str, Any]]:
     """One row per transfer arm and share; the best arm of each share also with its gain less the winner's luck."""
     made = []
@@ -226,6 +238,7 @@ def verdict_rows(
                 "against_source": one.against.source,
                 "against_title": titles[one.against],
                 **one.verdict.model_dump(exclude={"margin", "rows"}),
+                "by": words.tested_by(found.folds),
                 "needed_rows": None if decided else rows,
                 "needed_draws": None if decided else draws,
                 "alone": one.alone.verdict,
@@ -246,4 +259,4 @@ def luck(found: Readings, judged: list[Judged], share: Share) -> tuple[float, fl
     if not draws:
         return None
     gains = np.stack([cells[o.cell.arm].scores(draws) - cells[o.against].scores(draws) for o in here])
-    return without_luck(gains)
+    return without_luck(gains, design=found.design)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tltools.judging import curves
+from tltools.judging import curves, folds
 from tltools.judging.bootstrap import means
 from tltools.reports.figures import who
 from tltools.reports.readings import ArmKey, Readings, Share
@@ -29,7 +29,10 @@ def curve_replicates(found: Readings) -> Replicates:
     strata = found.truth if found.truth.dtype.kind == "i" else None
     for keys in by_draws.values():
         stacked = np.stack([found.cells[key].scores() for key in keys]).astype(np.float32)
-        again = means(stacked, replicates=REPLICATES, strata=strata)
+        if found.design:
+            again = folds.replicates(stacked[:, :, 0], found.design, REPLICATES)
+        else:
+            again = means(stacked, replicates=REPLICATES, strata=strata)
         made |= {key: again[:, k] for k, key in enumerate(keys)}
     return made
 

@@ -59,11 +59,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
 
 
 def _top(report: Report, metric: Metric) -> str:
-    rows = report.rows
     data = (
         f"{escape(report.name)} · {escape(report.task)} · "
-        f"{rows['train'] + rows['validation']:,} labelled rows to train on · "
-        f"{rows['test']:,} test rows · {escape(metric.title)} · margin {_margin(report, metric)}"
+        f"{words.rows_of(report)} · {escape(metric.title)} · margin {_margin(report, metric)}"
     )
     words_counted = {word: sum(row["verdict"] == word for row in report.verdicts) for word in words.WORDS}
     chips = " ".join(f"{_chip(word)} {count}" for word, count in words_counted.items() if count)
@@ -157,7 +155,17 @@ def _arms(report: Report, metric: Metric) -> str:
         key=lambda row: (-row["n_train"], -float(row["score"] if metric.higher_is_better else -row["score"])),
     )
     return "<h2>All arms</h2>" + _table(
-        ["Arm", "Kind", "Labels", metric.title, "95 % interval", "Draws", "Seconds", "Trained parameters", "Best set"],
+        [
+            "Arm",
+            "Kind",
+            "Labels",
+            metric.title,
+            "95 % interval",
+            "Folds" if report.folds else "Draws",
+            "Seconds",
+            "Trained parameters",
+            "Best set",
+        ],
         [
             [
                 escape(row["title"]),
@@ -287,9 +295,19 @@ def _risks(report: Report) -> str:
 
 def _method(report: Report, metric: Metric) -> str:
     meaning = "".join(f"<li>{_chip(word)} {escape(text)}</li>" for word, text in words.MEANINGS.items())
+    if report.folds:
+        how = (
+            f"Arms were trained and tested on the same folds of {words.tested_by(report.folds)}, by "
+            f"{escape(metric.title)}: each row is tested once a repeat, and no part is locked away. The interval is "
+            "the correlated t, which counts that folds share their training rows."
+        )
+    else:
+        how = (
+            "Arms were compared on the same draws of the training labels and the same test rows, by "
+            f"{escape(metric.title)}. The interval counts both another draw and other test rows."
+        )
     return (
-        "<h2>How this was judged</h2><p>Arms were compared on the same draws of the training labels and the same test "
-        f"rows, by {escape(metric.title)}. The interval counts both another draw and other test rows. Verdicts hold "
+        f"<h2>How this was judged</h2><p>{how} Verdicts hold "
         "for all arms and numbers of labels together (Holm), against whichever control is best. A gain within "
         f"{_margin(report, metric)} is one that nobody cares about.</p><ul>{meaning}</ul>"
     )

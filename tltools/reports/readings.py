@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.judging.calibration import ece
-from tltools.records import Dataset, Problem, Trial
+from tltools.judging.folds import Design
+from tltools.records import Dataset, Folds, Problem, Trial
 from tltools.strategies import strategies
 from tltools.tasks import Metric, row_classes, tasks
 
@@ -52,7 +53,9 @@ class Share:
 
 @dataclass
 class Cell:
-    """One arm at one share: its sealed draws. Arrays are in the order of the test rows."""
+    """One arm at one share: its sealed draws. Arrays are in the order of the test rows.
+
+    Of a cross-validation the draws are its folds, and each has one value: the mean over the rows that it tests."""
 
     arm: ArmKey
     share: Share
@@ -78,11 +81,17 @@ class Readings:
     """Everything read: cells by arm and share, the test rows and their truth."""
 
     metric: Metric
-    rows: Array  # (M,) row numbers of the test part
-    truth: Array  # (M,) codes or numbers; of several labels (M, C)
-    scale: float | None  # how far one unseen row could move a score
-    cells: dict[tuple[ArmKey, Share], Cell]
-    problems: list[Problem]
+    folds: Folds | None = None  # set where draws are folds
+    rows: Array = field(default_factory=lambda: np.empty(0, np.int64))  # (M,) numbers of the test rows, of all folds
+    truth: Array = field(default_factory=lambda: np.empty(0))  # (M,) codes or numbers; of several labels (M, C)
+    scale: float | None = None  # how far one unseen row could move a score
+    cells: dict[tuple[ArmKey, Share], Cell] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def design(self) -> Design | None:
+        """How the judge is to take the scores: None for draws by test rows."""
+        return Design(self.folds.k, len(self.rows)) if self.folds else None
 
     def of_kind(self, kind: str, share: Share) -> dict[ArmKey, Cell]:
         """The arms of a kind that have at least one sealed draw at a share."""
@@ -92,16 +101,22 @@ class Readings:
         return sorted({share for (_, share), cell in self.cells.items() if cell.values})
 
 
-def read(home: Home, dataset: Dataset, metric: Metric, trials: Iterable[Trial]) -> Readings:
+def read(home: Home, dataset: Dataset, metric: Metric, trials: Iterable[Trial], folds: Folds | None = None) -> Readings:
     """Reads all sealed trials; those that are not sealed are only counted, those that do not fit are named."""
-    found = Readings(metric, np.empty(0, np.int64), np.empty(0), None, {}, [])
+    found, parts = Readings(metric, folds), dict[str, tuple[Array, Array]]()
     for trial in sorted(trials, key=lambda t: (t.draw, t.id)):
         key, share = key_of(trial)
         cell = found.cells.setdefault((key, share), Cell(key, share))
         cell.asked += 1
         folder = home.trials / trial.id
         if sealed(folder):
-            _add(found, cell, trial, folder, dataset)
+            _add(found, cell, trial, folder, dataset, parts)
+    if parts:
+        found.rows, found.truth = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
+        if folds:  # each row comes once a repeat
+            found.rows, first = np.unique(found.rows, return_index=True)
+            found.truth = found.truth[first]
+        found.scale = _scale(metric, found.truth, len(row_classes(dataset)))
     return found
 
 
@@ -120,17 +135,19 @@ def share_of(trial: Trial) -> Share:
     return Share(float(trial.fraction if trial.fraction is not None else 1.0), False)
 
 
-def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Dataset) -> None:
+def _add(
+    found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Dataset, parts: dict[str, tuple[Array, Array]]
+) -> None:
+    """Adds a sealed trial to its cell; parts: the test rows and their truth by split, as the first trial has them."""
     classes, objects, several = row_classes(dataset), tasks()[dataset.task].objects, tasks()[dataset.task].several
     if own := objects or several:
         table = pd.read_parquet(folder / "predictions.parquet")
         rows, (truth, outputs) = table["row"].to_numpy(np.int64), own.read_frame(table, dataset.classes)
     else:
         rows, truth, outputs = predictions(folder / "predictions.parquet", classes)
-    if not len(found.rows):
-        found.rows, found.truth, found.scale = rows, truth, _scale(found.metric, truth, len(classes))
-    if not np.array_equal(rows, found.rows) or not (objects or np.isfinite(outputs).all()):
-        what = "its predictions are not finite." if np.array_equal(rows, found.rows) else "it was scored on other rows."
+    same = np.array_equal(rows, parts.setdefault(trial.split, (rows, truth))[0])
+    if not same or not (objects or np.isfinite(outputs).all()):
+        what = "its predictions are not finite." if same else "it was scored on other rows."
         where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
         remedy = "It is left out; lower its learning rate or run the study again."
         found.problems.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
@@ -141,6 +158,9 @@ def _add(found: Readings, cell: Cell, trial: Trial, folder: Path, dataset: Datas
     cell.trials[trial.draw] = trial
     cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())
     cell.values[trial.draw] = values(truth, outputs)
+    if found.folds:
+        cell.values[trial.draw] = cell.values[trial.draw].mean(keepdims=True)
+        return  # what follows is of use only where draws have their rows in common
     if not own:
         cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
     if classes:

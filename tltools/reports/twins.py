@@ -7,11 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from tltools.judging.moderation import priors
 from tltools.judging.multiplicity import against_best, family
-from tltools.judging.verdict import squares
 from tltools.reports import words
-from tltools.reports.figures import paired, who
+from tltools.reports.figures import paired, priors_of, who
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
 from tltools.strategies import strategies
 from tltools.tasks import Metric
@@ -45,10 +43,9 @@ def twin_rows(found: Readings, titles: Mapping[ArmKey, str], labels: Mapping[Sha
                 if cell is not usual and len(draws) > 1:
                     pairs.append((cell, usual, draws))
     scores = [(cell.scores(draws), usual.scores(draws)) for cell, usual, draws in pairs]
-    seen = [squares(ours, theirs, scale=found.scale) for ours, theirs in scores]
-    shared = priors(seen, [cell.share.size for cell, *_ in pairs])
+    shared = priors_of(found, scores, [cell.share for cell, *_ in pairs])
     judged = [
-        against_best(ours, {"usual": theirs}, margin, scale=found.scale, prior=one)
+        against_best(ours, {"usual": theirs}, margin, scale=found.scale, prior=one, design=found.design)
         for (ours, theirs), one in zip(scores, shared, strict=True)
     ]
     return [

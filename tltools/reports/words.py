@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltools.judging.curves import Advice
+from tltools.records import Folds, Report
 from tltools.tasks import Metric
 
 Row = dict[str, Any]
@@ -37,6 +38,19 @@ MEANINGS = {
 SURER = {"positive": 2, "leaning_positive": 1}  # these are spoken of before larger gains that are less sure
 OVER_FIT = 0.05  # training score less validation score, from which over-fitting is named when its interval is above 0
 OVER_CONFIDENT = 0.10  # expected calibration error from which probabilities are called not to be trusted
+
+
+def tested_by(folds: Folds | None) -> str:
+    """How a study tested, where it was not by a locked test part: "5 × 5-fold cross-validation"."""
+    return f"{folds.repeats} × {folds.k}-fold cross-validation" if folds else ""
+
+
+def rows_of(report: Report) -> str:
+    """The rows of a study: how many are labelled, and how many tested, or how."""
+    rows = report.rows
+    if report.folds:
+        return f"{sum(rows.values()):,} labelled rows, each tested once a repeat by {tested_by(report.folds)}"
+    return f"{rows['train'] + rows['validation']:,} labelled rows to train on · {rows['test']:,} test rows"
 
 
 def amount(value: float, metric: Metric) -> str:
@@ -83,6 +97,7 @@ def headline(verdicts: Sequence[Row], arms: Sequence[Row], metric: Metric) -> st
 def told(row: Row, metric: Metric) -> str:
     """One verdict as a sentence."""
     gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
+    interval += f" by {row['by']}" if row.get("by") else ""
     arm, control, labels = row["title"], row["against_title"], f"{row['n_train']:,} labels"
     apart = f"{gain} {'above' if row['gain'] >= 0 else 'below'} the best control, {control} ({interval})"
     chance = "which may be chance" if row["draws"] > 1 else "in the one draw that there is"

@@ -52,6 +52,7 @@ def arms(report: Report) -> None:
     """Every arm at every share, to sort and download."""
     metric = metric_of(report)
     frame = pd.DataFrame([_arm_row(row, metric) for row in report.arms]).dropna(axis=1, how="all")
+    frame = frame.rename(columns={"draws": "folds"} if report.folds else {})
     widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric))
     st.caption("Intervals here are of one score each; whether two arms differ, the verdicts say.")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from tltools import augmentation, costs, plans
-from tltools.records import Dataset, Source, Study
+from tltools import augmentation, costs, folds, plans
+from tltools.records import Dataset, Folds, Source, Study
 from tltools.store import Store
 from tltools.strategies import Strategy, strategies
 from tltools.study_files import arm, defaults
@@ -17,6 +17,7 @@ from tltools.tasks import tasks
 from tltools.trials import unserved, unusable, usable
 from tltools.ui import strips, widgets
 
+_FOLDS = "cross-validation"
 _MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
 
@@ -96,17 +97,23 @@ def controls(start: Chosen) -> Chosen:
 
 
 def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | None]:
-    """Shares of the labels, draws or a time budget, and the rarer settings: (fields of the study, minutes or None)."""
+    """Shares of the labels; draws, time or folds; the rarer settings: (fields of the study, minutes or None)."""
     left, right = st.columns(2, gap="large")
     with left:
         fields = _shares(proposed)
     minutes = None
     with right:
-        by_time = st.segmented_control(
-            "Evidence by", ["draws", "time"], default="time" if proposed.budget.minutes else "draws", required=True,
-            key="evidence_by", help="Either say how often each share is drawn anew, or how long it may take.",
+        whole = not set(dataset.parts) - {"", "train"} and dataset.rows <= folds.MOST_ROWS
+        usual = _FOLDS if proposed.folds and whole else "time" if proposed.budget.minutes else "draws"
+        by = st.segmented_control(
+            "Evidence by", ["draws", "time", *([_FOLDS] if whole else [])], default=usual,
+            required=True, key="evidence_by",
+            help="Say how often each share is drawn anew, how long it may take, or that all rows are tested in turn.",
         )  # fmt: skip
-        if by_time == "time":
+        fields["folds"] = None
+        if by == _FOLDS:
+            fields |= {"folds": _folds(proposed.folds or Folds()), "adaptive": False}
+        elif by == "time":
             minutes = float(
                 st.select_slider("Time budget (minutes)", _MINUTES, _nearest(proposed.budget.minutes), key="minutes")
             )
@@ -125,6 +132,18 @@ def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | N
     with st.expander("Metric, margin, groups"):
         fields |= _rarer(dataset, proposed)
     return fields, minutes
+
+
+def _folds(asked: Folds) -> Folds:
+    st.caption(
+        "Pays below a few hundred rows: every row is tested once a repeat, by models that never saw it, where a locked "
+        "fifth would be too small to decide. In return no row stays locked away for a last check."
+    )
+    repeats, k = st.columns(2)
+    with repeats:
+        chosen = int(st.number_input("Repeats", 1, 20, asked.repeats, key="fold_repeats"))
+    with k:
+        return Folds(repeats=chosen, k=int(st.number_input("Folds", 2, 20, asked.k, key="fold_count")))
 
 
 def _shares(proposed: Study) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tltools import reports
 from tltools.home import Home
 from tltools.records import Report
 from tltools.reports import views as tables
-from tltools.reports.words import leading
+from tltools.reports.words import leading, rows_of
 from tltools.tasks import Metric, tasks
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
@@ -68,11 +68,12 @@ def _behind(report: Report, row: Row, metric: Metric) -> str:
     interval = f"{gain(row['low'], metric)} to {gain(row['high'], metric)}"
     if metric.unit == "share":
         interval = interval.replace(" points to", " to")
+    by = f" by {row['by']}" if row.get("by") else ""
     ours, theirs = (score(one["score"] if one else None, metric) for one in (arm, against))
     scores = f"**{ours}** against **{theirs}**"
     return (
         f"With {labels(dict(row))}, **{esc(row['title'])}**: {scores} for {esc(row['against_title'])}, the best arm "
-        f"without a source. 95 % interval **{interval}**."
+        f"without a source. 95 % interval **{interval}**{by}."
     )
 
 
@@ -105,7 +106,8 @@ def cards(report: Report) -> None:
     with fourth:
         undecided = [one for one in report.verdicts if one["verdict"] in _OPEN]
         rows = [int(one["needed_rows"]) for one in undecided if one.get("needed_rows")]
-        under = f"{min(rows):,} more test rows help" if rows else "all are decided" if not undecided else "see below"
+        kind = "labelled" if report.folds else "test"
+        under = f"{min(rows):,} {kind} rows would do" if rows else "all are decided" if not undecided else "see below"
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
 
@@ -197,11 +199,8 @@ def downloads(home: Home, report: Report) -> None:
 
 def under(report: Report) -> str:
     """One line on what was judged."""
-    rows, metric = report.rows, metric_of(report)
-    pool = rows.get("train", 0) + rows.get("validation", 0)
+    metric = metric_of(report)
+    read = "" if report.folds else ", read once a trial"
     names = {str(row["title"]).partition(" of ")[2] or str(row["source"]) for row in report.verdicts}
     named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3]) or "none"
-    return minus(
-        f"{esc(report.name)} · {pool:,} labelled rows · {rows.get('test', 0):,} test rows, read once a trial · source "
-        f"{named} · {metric.title}"
-    )
+    return minus(f"{esc(report.name)} · {rows_of(report)}{read} · source {named} · {metric.title}")

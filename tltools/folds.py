@@ -1,0 +1,78 @@
+"""Folds: every row of a small dataset is tested once a repeat, by models that never saw it; no part is locked away.
+
+Each fold is a split of its own (train, validation, test), so that a trial knows its rows by the id of its split, as any
+other trial does. All arms of a study are trained on the same folds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from tltools import datasets, splits
+from tltools.home import Home
+from tltools.records import Dataset, Folds, Problem, Source, Split, Study, Trial, refuse
+from tltools.tasks import row_classes
+
+MOST_ROWS = 5_000  # above, a locked test part of a fifth decides as well, at a fraction of the cost
+VALIDATION = 0.15  # of the rows that a fold trains on
+
+
+def make(home: Home, dataset: Dataset, asked: Folds, *, group: str | None, seed: int) -> tuple[Split, ...]:
+    """The splits of all folds, repeat by repeat, stratified and grouped as the dataset's own split is; stored.
+
+    Raises:
+        Refusal: the dataset brings its own test part, has fewer than two rows a fold or too many, or no such column.
+    """
+    given = datasets.rows(home, dataset.id)["_part"].to_numpy(object)
+    if own := sorted(set(given.tolist()) - {"", "train"}):
+        what = f"would train on the {own[0]} part that {dataset.name} brings with it, which stays locked."
+        raise refuse("folds", what, "Leave folds out, or add the dataset without its parts.")
+    if not 2 * asked.k <= dataset.rows <= MOST_ROWS:
+        what = f"are for {2 * asked.k} to {MOST_ROWS:,} rows; {dataset.name} has {dataset.rows:,}."
+        raise refuse("folds", what, "Leave folds out: a locked test part decides as well.")
+    targets, groups = datasets.target(home, dataset), datasets.groups(home, dataset, group)
+    found = []
+    for repeat in range(asked.repeats):
+        numbers = splits.fold_numbers(targets, groups, asked.k, [seed, repeat])
+        for k in range(asked.k):
+            parts = splits.fold(targets, groups, numbers == k, seed=[seed, repeat, k], validation_share=VALIDATION)
+            note = f"Fold {k + 1} of {asked.k}, repeat {repeat + 1} of {asked.repeats}: no part is locked away."
+            parts = dataclasses.replace(parts, note=note)
+            made = splits.record(dataset.id, parts, seed=seed, grouped_by=group or "duplicates")
+            found.append(datasets.keep_split(home, made))
+    return tuple(found)
+
+
+def problems(home: Home, study: Study, dataset: Dataset, made: tuple[Split, ...]) -> list[Problem]:
+    """What keeps a study from being judged by its folds, and what it gives up."""
+    found: list[Problem] = []
+
+    def say(severity: Any, where: str, what: str, remedy: str) -> None:
+        found.append(Problem(severity=severity, where=where, what=what, remedy=remedy))
+
+    if study.adaptive:
+        say("error", "adaptive", "cannot go with folds, which must all be run.", "Set adaptive: false.")
+    if study.sensitive:
+        say("error", "sensitive", "groups are compared on a locked test part, not by folds.", "Leave one out.")
+    if classes := row_classes(dataset):
+        targets = datasets.target(home, dataset)
+        held = np.stack([np.bincount(targets[list(fold.test)], minlength=len(classes)) for fold in made])
+        for code in np.flatnonzero((held == 0).any(0)):
+            what = f"must all test every class; {(held[:, code] == 0).sum()} of {len(made)} have no {classes[code]!r}."
+            say("error", "folds", what, "Use a smaller k, or add rows of this class.")
+    what = "of this dataset is trained on and tested, too: no row stays untouched for a last check."
+    say("note", "locked test part", what, "Keep new rows for that.")
+    return found
+
+
+def learnt_of(home: Home, source: Source, dataset: Dataset, tested: np.ndarray) -> int:
+    """How many of some rows of a dataset an own/ source was trained on."""
+    if source.trained_on != dataset.id:
+        return 0
+    card = json.loads((home.trials / source.id.removeprefix("own/") / "card.json").read_text())
+    split = datasets.stored_split(home, Trial.model_validate(card["trial"]).split)
+    return int(np.isin(tested, [*split.train, *split.validation]).sum())
