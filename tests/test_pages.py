@@ -210,6 +210,12 @@ def test_sources_that_fit_are_cards_and_the_others_have_a_reason(home: Home, not
     assert app.query_params["source"] in ("bundled/minilm-l6", ["bundled/minilm-l6"])
 
 
+def test_a_dataset_says_that_a_cross_validation_used_its_locked_rows(home: Home, wine: Dataset) -> None:
+    assert "for judging only" in sound(opened("prepare/dataset.py", dataset=wine.id))
+    open_store(home).remember("cross_validated", wine.id, {"studies": ["0" * 16]})
+    assert "a cross-validation has trained on them, too" in sound(opened("prepare/dataset.py", dataset=wine.id))
+
+
 def test_the_sources_of_a_study_are_the_chosen_ones(home: Home, wine: Dataset) -> None:
     study = Study(dataset=wine.id, sources=("bundled/table-net",), strategies=("full_finetune",))
     app = opened("prepare/source.py", dataset=wine.id, study=studies.save(home, study))

@@ -44,7 +44,7 @@ def stored(dataset: Dataset) -> None:
     with left:
         views.balance(profile, dataset.target)
     with right:
-        widgets.problems(views.split(home, dataset))
+        widgets.problems(views.split(home, store, dataset))
     views.columns_table(profile)
     st.caption(f"Dataset {dataset.id}, from {esc(dataset.origin or 'a file')}, added {ago(dataset.created)}.")
 

@@ -14,6 +14,7 @@ from tltools import datasets
 from tltools.home import Home
 from tltools.modalities import kinds_of_files
 from tltools.records import Dataset, Problem, Profile, Refusal
+from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import charts, place_views, widgets
 from tltools.ui.words import esc, short
@@ -179,8 +180,8 @@ def _sample(root: str, id: str, _home: Home) -> pd.DataFrame:
     return table.sample(min(len(table), 200), random_state=0).sort_index()
 
 
-def split(home: Home, dataset: Dataset) -> list[Problem]:
-    """How the rows are locked into parts; problems where that cannot be done."""
+def split(home: Home, store: Store, dataset: Dataset) -> list[Problem]:
+    """How the rows are locked into parts, and whether folds used them all; problems where that cannot be done."""
     try:
         made = datasets.split(home, dataset)
     except Refusal as refusal:
@@ -190,7 +191,9 @@ def split(home: Home, dataset: Dataset) -> list[Problem]:
     for column, (word, count) in zip(st.columns(3), counts.items(), strict=True):
         share = f"{100 * count / max(dataset.rows, 1):.0f} % of the rows"
         column.metric(word.capitalize(), f"{count:,}", delta=share, delta_color="off", delta_arrow="off", border=True)
-    st.caption(f"{esc(made.note)} The test rows are read once per trial, for judging only.")
+    crossed = store.recall("cross_validated", dataset.id)
+    used = "; a cross-validation has trained on them, too, and tested them" if crossed else ", for judging only"
+    st.caption(f"{esc(made.note)} The test rows are read once per trial{used}.")
     return []
 
 
