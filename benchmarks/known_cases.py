@@ -194,7 +194,10 @@ def _run(folder: Path, data: Path, name: str) -> dict[str, Any]:
     strategy = last if isinstance(last, str) else next(iter(last))
     trial = next(one["id"] for one in plan["trials"] if one["strategy"] == strategy and one["draw"] == 0)
     print(f"{name}: {report['headline']} ({seconds:.0f} s)", flush=True)
-    return {**kept, "seconds": round(seconds, 1), "trial": trial, "measured": date.today().isoformat()}
+    return {
+        **kept, "seconds": round(seconds, 1), "load": round(os.getloadavg()[2], 1), "trial": trial,
+        "measured": date.today().isoformat(),
+    }  # fmt: skip
 
 
 def _tltools(home: str, *words: str) -> dict[str, Any]:

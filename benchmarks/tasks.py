@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import known_cases
 
+BUSY = 3.0  # load from which minutes say little
 MINUTES = 15  # that a study may take on two cores
 
 
@@ -62,7 +63,8 @@ def page(found: dict[str, Any]) -> str:
         "# Every task and domain of transfer", "",
         "Written by `python -m benchmarks tasks --data DATA`; every arm and share stands in known_cases.md. One study",
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
-        f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores.", "",
+        f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores. Minutes are wall clock; where more",
+        f"than {BUSY:g} processes ran beside each other on the two cores, their mean number in the last 15 minutes is said.", "",
         "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -81,11 +83,12 @@ def _row(name: str, wanted: Wanted, case: dict[str, Any]) -> str:
     same = ("source", "strategy", "n_train")
     verdict = next(v for v in case["verdicts"] if all(v[key] == arm[key] for key in same))
     others = ", ".join(f"{one['strategy']} {one['score']:.3f}" for one in last if one["kind"] == "control")
+    load = f" (load {case['load']:.1f})" if case.get("load", 0.0) > BUSY else ""
     word, interval = verdict["verdict"].replace("_", " "), f"({verdict['low']:+.3f} to {verdict['high']:+.3f})"
     return (
         f"| {name} | {wanted.title} | {case['metric']} | {most} | {arm['title']} | {arm['score']:.3f} "
         f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {word}: {verdict['gain']:+.3f} {interval} | "
-        f"{case['seconds'] / 60:.1f} | "
+        f"{case['seconds'] / 60:.1f}{load} | "
         f"{'; '.join(_bars(wanted, arm, verdict, case))} | {case['measured']} |"
     )
 
