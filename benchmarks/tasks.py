@@ -64,7 +64,7 @@ def page(found: dict[str, Any]) -> str:
         "Written by `python -m benchmarks tasks --data DATA`; every arm and share stands in known_cases.md. One study",
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
         f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores. Minutes are wall clock; where",
-        f"more than {BUSY:g} processes shared the two cores, their mean number in the last quarter of an hour is said.", "",
+        f"more than {BUSY:g} processes shared the cores, their mean number in the last quarter of an hour is said.", "",
         "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
