@@ -93,7 +93,7 @@ def test_wrong_arguments_are_exit_code_2(home: Home) -> None:
     assert as_json(home, "predict", "abc", code=2)["problems"][0]["where"] == "command line"
     run(home, code=2)
     out, _ = run(home, "--help")
-    for verb in ("doctor", "demo", "add", "sources", "plan", "run", "report", "predict", "export", "worker"):
+    for verb in ("doctor", "demo", "add", "sources", "plan", "run", "report", "predict", "explain", "export", "worker"):
         assert verb in out
 
 
@@ -153,6 +153,19 @@ def test_predict_writes_a_file(home: Home, sealed: Sealed, folder: Path) -> None
     (folder / "other.csv").write_text("a,b\n1,2\n3,4\n")
     _, said = run(home, "predict", trial, str(folder / "other.csv"), "--out", str(out), code=2)
     assert "text" in said and "missing" in said
+
+
+def test_explain_says_what_counted(home: Home, sealed: Sealed) -> None:
+    trial = sealed.id("text/linear_probe")
+    found = as_json(home, "explain", trial, "--how", "gradients", "--item", "A fine film", "--item", "Dull")
+    assert found["how"] == "gradients" and [word for word, _ in found["rows"][0]["words"]] == ["A", "fine", "film"]
+    out, _ = run(home, "explain", sealed.id("table/classical"), "--row", "3")
+    told = out.splitlines()
+    assert told[0].endswith("  weight") and "row 3: " in out and any("weight = " in line for line in told)
+    out, _ = run(home, "explain", trial, "--what", "nearest", "--row", "3")
+    assert out.startswith("row 3: ") and len(out.splitlines()) == 6
+    refused = as_json(home, "explain", sealed.id("text/classical"), "--how", "gradients", code=2)["problems"]
+    assert "must be a network" in refused[0]["what"]
 
 
 def test_export_makes_a_folder_that_runs(home: Home, sealed: Sealed, folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.sealed_trials import SHORT, Sealed
 from tltools import datasets, studies
-from tltools.engine import explain, sanity, trial_model
+from tltools.engine import explain, marks, occlusion, sanity, trial_model
 from tltools.engine import study as engine
 from tltools.records import Refusal, Study
 from tltools.store import open_store
@@ -46,16 +46,16 @@ def test_new_items_are_explained_too(sealed: Sealed) -> None:
     long = "word " * 200
     (short, wordy) = _asked(sealed, "text/classical", "attribution", items=["A fine film", long])["rows"]
     assert short["row"] is None and short["truth"] is None and len(short["words"]) == 3
-    assert len(wordy["words"]) == explain.MOST_WORDS and wordy["words_left_out"] == 200 - explain.MOST_WORDS
+    assert len(wordy["words"]) == occlusion.MOST_WORDS and wordy["words_left_out"] == 200 - occlusion.MOST_WORDS
 
 
 @pytest.mark.parametrize("name", ("image/classical", "own/multilayer_probe"))
 def test_places_of_a_picture(sealed: Sealed, name: str) -> None:
     (row,) = _asked(sealed, name, "attribution", rows=[7])["rows"]
-    assert np.asarray(row["weights"]).shape == (explain.GRID, explain.GRID)
+    assert np.asarray(row["weights"]).shape == (occlusion.GRID, occlusion.GRID)
     assert Path(row["image"]).is_file()
     with Image.open(io.BytesIO(base64.b64decode(row["map_png"]))) as shown, Image.open(row["image"]) as picture:
-        assert shown.mode == "RGBA" and max(shown.size) == explain.SIDE
+        assert shown.mode == "RGBA" and max(shown.size) == marks.SIDE
         assert shown.width / shown.height == pytest.approx(picture.width / picture.height, abs=0.02)
 
 
@@ -67,7 +67,7 @@ def test_a_picture_is_explained_by_its_bar(sealed: Sealed) -> None:
     for one in _asked(sealed, "image/classical", "attribution", rows=right)["rows"]:
         weights = np.abs(np.asarray(one["weights"]))
         with Image.open(one["image"]) as image:
-            grey = np.asarray(image.convert("L").resize((explain.GRID, explain.GRID), Image.Resampling.BOX), float)
+            grey = np.asarray(image.convert("L").resize((occlusion.GRID, occlusion.GRID), Image.Resampling.BOX), float)
         bright = grey > grey.mean() + 0.5 * grey.std()
         inside.append(weights[bright].mean())
         outside.append(weights[~bright].mean())

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tltools import commands
+from tltools import commands, explanations
 from tltools.home import open_home
 from tltools.records import Problem, Refusal
 
@@ -96,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("trial", metavar="TRIAL_ID")
     predict.add_argument("file", metavar="FILE")
     predict.add_argument("--out", metavar="FILE", required=True)
+    why = verb("explain", explanations.explain, "why a trial says what it says: words, places or columns that count")
+    why.add_argument("trial", metavar="TRIAL_ID")
+    why.add_argument("--what", default="attribution", help="attribution (default), nearest, forgetting")
+    why.add_argument("--how", default="occlusion", help="of words and places: occlusion (default), gradients")
+    why.add_argument("--row", action="append", type=int, metavar="N", help="a row of the dataset; may be repeated")
+    why.add_argument("--item", action="append", metavar="TEXT|FILE", help="a new text or file; may be repeated")
     export = verb("export", commands.export, "take a model home: weights, card, a script that runs without tltools")
     export.add_argument("trial", metavar="TRIAL_ID")
     export.add_argument("--to", metavar="FOLDER", required=True)

@@ -101,7 +101,7 @@ def sources_rank(home: Home, options: Namespace) -> Answer:
             said.append(f"{row['rank'] or '-':>4}  {row['source']:50} {' '.join(filter(None, [*found, depth]))}")
         return said
 
-    return _job(home, "rank", payload, "Rank sources", lines)
+    return through_job(home, "rank", payload, "Rank sources", lines)
 
 
 def sources_add(home: Home, options: Namespace) -> Answer:
@@ -176,7 +176,9 @@ def predict(home: Home, options: Namespace) -> Answer:
     if not file.exists():
         raise refuse(str(file), "does not exist.", "Check the path.")
     payload = {"trial": options.trial, "file": str(file.resolve()), "out": str(Path(options.out).resolve())}
-    return _job(home, "predict", payload, f"Predict {file.name}", lambda r: [f"{r['rows']} rows written to {r['out']}"])
+    return through_job(
+        home, "predict", payload, f"Predict {file.name}", lambda r: [f"{r['rows']} rows written to {r['out']}"]
+    )
 
 
 def export(home: Home, options: Namespace) -> Answer:
@@ -190,7 +192,7 @@ def export(home: Home, options: Namespace) -> Answer:
             f"replay of {replay['rows']} test rows {word}; largest difference {replay['max_difference']:.2g}",
         ]
 
-    return _job(home, "export", payload, f"Export {options.trial}", lines)
+    return through_job(home, "export", payload, f"Export {options.trial}", lines)
 
 
 def demo(home: Home, options: Namespace) -> Answer:
@@ -247,7 +249,8 @@ def follow(home: Home, store: Store, job: Job) -> Job:
     return job
 
 
-def _job(home: Home, kind: str, payload: dict[str, Any], title: str, lines: Any) -> Answer:
+def through_job(home: Home, kind: str, payload: dict[str, Any], title: str, lines: Any) -> Answer:
+    """Submits a job, follows it to its end, and answers with its result and `lines` of it."""
     store = open_store(home)
     job = store.submit(kind, payload, title=title, key=f"{payload}{time.time_ns()}")
     done = follow(home, store, job)

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tltools import datasets
-from tltools.engine import predict, sanity, trial_model
+from tltools.engine import gradients, importance, occlusion, predict, sanity, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
-from tltools.judging import thresholds
-from tltools.modalities import Drawn
 from tltools.records import Refusal, refuse
 from tltools.tickets import Ticket
 
 MOST_ROWS = 20  # rows explained in one request
-MOST_WORDS = 128  # a source model reads about as many
-GRID = 8  # an image is covered in 8 x 8 places, one after the other
-SIDE = 256  # pixels of the longer side of a picture that is covered, and of the map
 NEAREST = 5
 MOST_TRAINING_ROWS = 5000  # training rows that are compared
 FORGETTING_ROWS = 500
-PREDICTIONS = {"text": 1_500, "tabular": 300_000}  # about how many a permutation may cost, by what the model reads
-REPEATS = 3
+HOW: dict[str, dict[str, Callable[..., tuple[np.ndarray, dict[str, Any]]]]] = {
+    "occlusion": {"text": occlusion.words, "image": occlusion.places},
+    "gradients": {"text": gradients.words, "image": gradients.places},
+}
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
-    """Explains {"trial", "what", "rows" | "items"}; `what` is "attribution", "nearest" or "forgetting".
+    """Explains {"trial", "what", "how", "rows" | "items"}; `what` is "attribution", "nearest" or "forgetting", `how` is
+    "occlusion" (by default) or "gradients", for attribution to words and places.
 
     Raises:
         Refusal: no such trial, no weights, an unknown question, or one that this trial cannot answer.
@@ -60,7 +55,7 @@ class Rows:
             return
         whole = datasets.rows(model.home, model.dataset.id)
         asked = payload.get("rows")
-        rows = [int(row) for row in (model.stored()["row"][:3] if asked is None else asked)][:MOST_ROWS]
+        rows = [int(row) for row in (asked or model.stored()["row"][:3])][:MOST_ROWS]
         outside = [row for row in rows if not 0 <= row < len(whole)]
         if outside:
             raise refuse(
@@ -83,30 +78,36 @@ class Rows:
 
 def attribution(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> dict[str, Any]:
     """What the prediction hangs on: words, places of the image, or columns of the table."""
+    how = str(payload.get("how", "occlusion"))
+    if how not in HOW:
+        raise refuse("how", f"must be one of {', '.join(HOW)}; got {how[:40]!r}.", "Ask for occlusion.")
     if model.dataset.modality == "tabular":
-        return _columns(ticket, model)
+        return _columns(ticket, model, payload, how)
     if model.reads not in ("text", "image"):
         what = f"reads {model.reads} in numbers of its own, in which no word or place can be covered."
         raise refuse(f"trial {model.trial.id}", what, "Ask a trial with a source model.")
-    asked = Rows(model, payload)
-    one, kind = (_words, "words") if model.reads == "text" else (_places, "places")
+    if how == "gradients":
+        gradients.check(model)
+    asked, one = Rows(model, payload), HOW[how][model.reads]
     found = []
     for k, item in enumerate(asked.items(model)):
         ticket.check()
-        ticket.progress("covering", k, len(asked.table))
+        ticket.progress("explaining", k, len(asked.table))
         outputs, explained = one(model, item)
         found.append(asked.facts(model, k, outputs) | explained)
-    return {"kind": kind, "rows": found, "sanity": _sanity(ticket, model, asked, found)}
+    kind = "words" if model.reads == "text" else "places"
+    return {"kind": kind, "how": how, "rows": found, "sanity": _sanity(ticket, model, asked, found, one)}
 
 
-def _sanity(ticket: Ticket, model: TrialModel, asked: Rows, found: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _sanity(
+    ticket: Ticket, model: TrialModel, asked: Rows, found: list[dict[str, Any]], one: Callable[..., Any]
+) -> dict[str, Any] | None:
     """How alike the explanations of the same model with random weights are: {"likeness", "rows"}; None of a model that
     has none to draw."""
     if not isinstance(model, NeuralModel) or model.task.closed_form not in ("classes", "number"):
         return None
     ticket.progress("explaining random weights", 0, 1)
-    twin, one = sanity.unlearned(model, ticket), _words if model.reads == "text" else _places
-    again = []
+    twin, again = sanity.unlearned(model, ticket), []
     for item in asked.items(model)[: sanity.EXPLAINED]:
         ticket.check()
         again.append(_weights(one(twin, item)[1]))
@@ -120,96 +121,20 @@ def _weights(explained: dict[str, Any]) -> np.ndarray:
     return np.asarray(found, np.float64).ravel()
 
 
-def _drop(outputs: np.ndarray) -> np.ndarray:
-    """(1 + N, K) outputs, the first of the whole item -> (N,) what each covering takes from the prediction."""
-    column = int(outputs[0].argmax()) if outputs.shape[1] > 1 else 0
-    return np.asarray(outputs[0, column] - outputs[1:, column], np.float64)
-
-
-def _words(model: TrialModel, text: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """Each word left out once; its weight is what the prediction loses (a probability, or the number's unit)."""
-    words = text.split()
-    seen = words[:MOST_WORDS]
-    without = [" ".join(words[:k] + words[k + 1 :]) for k in range(len(seen))]
-    outputs = model.outputs([text, *without])
-    weights = [[word, float(weight)] for word, weight in zip(seen, _drop(outputs), strict=True)]
-    return outputs[:1], {"text": text, "words": weights, "words_left_out": len(words) - len(seen)}
-
-
-def _places(model: TrialModel, item: str | Drawn) -> tuple[np.ndarray, dict[str, Any]]:
-    """Each of 8 x 8 places covered with the picture's mean colour once; the map shows what the prediction loses."""
-    from PIL import Image
-
-    if isinstance(item, Drawn):
-        picture = item.picture()
-    else:
-        with Image.open(item) as image:
-            picture = image.convert("RGB")
-    if max(picture.size) > 4 * SIDE:
-        picture.thumbnail((4 * SIDE, 4 * SIDE))
-    pixels = np.asarray(picture)
-    down = np.linspace(0, pixels.shape[0], GRID + 1).astype(int)
-    across = np.linspace(0, pixels.shape[1], GRID + 1).astype(int)
-    colour = pixels.reshape(-1, 3).mean(0).astype(np.uint8)
-    with tempfile.TemporaryDirectory(prefix="tltools-covered-") as folder:
-        paths: list[str | Drawn] = [item]
-        for row in range(GRID):
-            for column in range(GRID):
-                covered = pixels.copy()
-                covered[down[row] : down[row + 1], across[column] : across[column + 1]] = colour
-                paths.append(covered_at := f"{folder}/{row}-{column}.png")
-                Image.fromarray(covered).save(covered_at, compress_level=1)
-        outputs = model.outputs(paths)
-    weights = _drop(outputs).reshape(GRID, GRID)
-    map_png = base64.b64encode(_map(weights, pixels.shape[1], pixels.shape[0])).decode()
-    return outputs[:1], {"image": str(item), "weights": weights.tolist(), "map_png": map_png}
-
-
-def _map(weights: np.ndarray, width: int, height: int) -> bytes:
-    """A PNG to lay over the picture: orange where it speaks for the prediction, blue where against, else clear."""
-    from PIL import Image
-
-    scale = SIDE / max(width, height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    strength = weights / max(float(np.abs(weights).max()), 1e-12)
-    smooth = np.asarray(Image.fromarray(strength.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
-    overlay = np.zeros((*smooth.shape, 4), np.uint8)
-    overlay[..., :3] = np.where(smooth[..., None] > 0, (230, 97, 1), (43, 131, 186))
-    overlay[..., 3] = (np.abs(smooth) * 200).astype(np.uint8)
-    held = io.BytesIO()
-    Image.fromarray(overlay, "RGBA").save(held, "PNG")
-    return held.getvalue()
-
-
-def _columns(ticket: Ticket, model: TrialModel) -> dict[str, Any]:
-    """Permutation importance on the test rows: what the score loses when a column is shuffled among them."""
-    names = list(model.dataset.inputs)
-    repeats = REPEATS if len(names) <= 100 and model.reads == "tabular" else 1
-    budget = PREDICTIONS.get(model.reads, 1_500) // (len(names) * repeats)
-    stored = model.stored()["row"].to_numpy()
-    rows = stored[np.unique(np.linspace(0, len(stored) - 1, min(len(stored), max(20, budget), 1000)).astype(int))]
-    whole, media = datasets.rows(model.home, model.dataset.id), datasets.media(model.home, model.dataset.id)
-    table = whole.iloc[rows].reset_index(drop=True)
-    truth = datasets.target(model.home, model.dataset)[rows]
-    metric = model.task.metrics[0]
-    sign = 1.0 if metric.higher_is_better else -1.0
-
-    def score(changed: pd.DataFrame) -> float:
-        outputs = model.outputs(datasets.view(model.dataset, changed, media, model.reads))
-        return metric.score(truth, thresholds.put(model.card, changed, outputs))
-
-    whole_score, random = score(table), np.random.default_rng(0)
-    found: list[dict[str, Any]] = []
-    for k, name in enumerate(names):
+def _columns(ticket: Ticket, model: TrialModel, payload: dict[str, Any], how: str) -> dict[str, Any]:
+    """What columns are worth to the score, and what they add to what is said of the rows asked for."""
+    if how == "gradients":
+        what = "must be occlusion for a table: its columns are shuffled and exchanged, for networks and trees alike."
+        raise refuse("how", what, "Leave it out.")
+    found, asked, credited = importance.permuted(ticket, model), Rows(model, payload), []
+    outputs = model.outputs(asked.items(model))
+    for k in range(len(asked.table)):
         ticket.check()
-        ticket.progress("shuffling columns", k, len(names), note=name)
-        drops = [
-            sign * (whole_score - score(table.assign(**{name: table[name].to_numpy()[random.permutation(len(table))]})))
-            for _ in range(repeats)
-        ]
-        found.append({"column": name, "importance": float(np.mean(drops)), "low": min(drops), "high": max(drops)})
-    found.sort(key=lambda one: -float(one["importance"]))
-    return {"kind": "columns", "metric": metric.key, "score": whole_score, "test_rows": len(rows), "columns": found}
+        ticket.progress("exchanging columns", k, len(asked.table))
+        shared = importance.shared(model, asked.table.iloc[[k]], len(asked.table))
+        if shared is not None:
+            credited.append(asked.facts(model, k, outputs[k : k + 1]) | shared)
+    return found | {"how": how, "rows": credited}
 
 
 def nearest(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> dict[str, Any]:

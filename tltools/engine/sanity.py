@@ -38,9 +38,10 @@ def unlearned(model: NeuralModel, ticket: Ticket) -> NeuralModel:
 
 def likeness(ours: Sequence[Array], random: Sequence[Array]) -> float:
     """Mean rank correlation of the size of the weights of explanations, row by row: 1 = the same, 0 = unrelated. A row
-    on which either is flat counts as unrelated."""
-    found = [
-        float(spearmanr(np.abs(one), np.abs(other)).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
-        for one, other in zip(ours, random, strict=True)
-    ]
-    return float(np.mean(found))
+    on which either is flat, or that has no words at all, counts as unrelated."""
+    return float(np.mean([_alike(np.abs(one), np.abs(other)) for one, other in zip(ours, random, strict=True)]))
+
+
+def _alike(one: Array, other: Array) -> float:
+    flat = any(not x.size or np.ptp(x) == 0 for x in (one, other))
+    return 0.0 if flat else float(spearmanr(one, other).statistic)

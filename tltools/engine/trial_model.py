@@ -18,7 +18,7 @@ from tltools import datasets
 from tltools.artifacts import sealed
 from tltools.engine import boosting, classical, dense, kit, torchvision_operators, written
 from tltools.engine import device as devices
-from tltools.engine.backbone import Backbone, Encoded, load_backbone, load_changes
+from tltools.engine.backbone import Backbone, Batch, Encoded, load_backbone, load_changes
 from tltools.engine.neighbours import of_tensors
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.writers import writer_of
@@ -129,10 +129,13 @@ class NeuralModel(TrialModel):
             for start in range(0, len(order), BATCH):
                 place = order[start : start + BATCH]
                 batch = {k: v.to(self.device.name) for k, v in encoded.take(rows[place]).items()}
-                read = torch.cat(self.backbone.forward_stages(batch), 1) if self.all_layers else self.backbone(batch)
-                found[place] = read.float().cpu().numpy()
+                found[place] = self.read(batch).cpu().numpy()
                 _tell(ticket, done + start + len(place), total)
         return found
+
+    def read(self, batch: Batch) -> Tensor:
+        """(B, D) float32 of a batch on the model's device: what the head reads, before it is standardised."""
+        return torch.cat(self.backbone.forward_stages(batch), 1) if self.all_layers else self.backbone(batch)
 
     def standardised(self, features: np.ndarray) -> np.ndarray:
         """(N, D) features as the head weighs them."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -18,7 +19,7 @@ from tltools.modalities import kinds_of_files
 from tltools.records import Dataset, Job
 from tltools.store import Store
 from tltools.ui import charts, live, row_views
-from tltools.ui.words import esc, short
+from tltools.ui.words import esc, minus, short
 
 _MOST = 6  # rows explained at once
 ALIKE = 0.5  # rank correlation with random weights from which marks are not trusted
@@ -27,18 +28,42 @@ _QUESTIONS = {
     "nearest": ("Nearest training rows", ":material/hub:"),
     "forgetting": ("What the backbone forgot", ":material/history_toggle_off:"),
 }
+_HOW = {  # how marks are found -> what it is called, and what it does and when it misleads, of words and of places
+    "occlusion": (
+        "Covering",
+        "Leaves out one word at a time and predicts again. It misleads where words count only together, or where a "
+        "text with a hole in it is like nothing that the model has seen.",
+        "Covers one place at a time and predicts again. It misleads where places count only together, or where a "
+        "covered picture is like nothing that the model has seen.",
+    ),
+    "gradients": (
+        "Gradients",
+        "Integrated gradients: from a text of masked words to the text itself, shares out what the prediction gains. "
+        "It misleads where masked words already look like a class; words that count only together share their gain.",
+        "Grad-CAM, or attention times gradient in vision transformers: shows which places of the last map push the "
+        "prediction. It is coarse, and misleads where the network gathers in one place what it saw in another.",
+    ),
+}
 
 
 def why(store: Store, home: Home, dataset: Dataset, trial: str, rows: Sequence[int]) -> None:
     """Three questions about a trial; the worker answers, and what was answered stays."""
     st.header("Why?", anchor=False)
     st.caption("The worker answers, in seconds to a minute. Rows are the worst mistakes above.")
-    asked = {str(job.payload.get("what")): job for job in reversed(_jobs(store, trial))}
-    busy = next((job for job in asked.values() if job.state in live.LIVE), None)
+    how = "occlusion" if dataset.modality == "tabular" else _how(dataset)
+    jobs = _jobs(store, trial)
+    busy = next((job for job in jobs if job.state in live.LIVE), None)
+    asked = {
+        str(job.payload.get("what")): job
+        for job in reversed(jobs)
+        if job.payload.get("what") != "attribution" or job.payload.get("how", "occlusion") == how
+    }
     with st.container(horizontal=True, gap="small"):
         for what, (label, icon) in _QUESTIONS.items():
             if st.button(label, icon=icon, key=f"why_{what}", disabled=busy is not None):
                 payload = {"trial": trial, "what": what, "rows": list(rows[:_MOST])}
+                if what == "attribution":
+                    payload["how"] = how
                 store.submit("explain", payload, title=label, key=json.dumps(payload, sort_keys=True))
                 st.rerun()
     if busy is not None:
@@ -55,6 +80,17 @@ def why(store: Store, home: Home, dataset: Dataset, trial: str, rows: Sequence[i
         {"attribution": _attribution, "nearest": _nearest, "forgetting": _forgetting}[what](home, dataset, job.result)
 
 
+def _how(dataset: Dataset) -> str:
+    """How marks on words or places are found, as chosen."""
+    label = "How to find what it looked at"
+    chosen = st.segmented_control(
+        label, list(_HOW), default="occlusion", required=True, format_func=lambda key: _HOW[key][0], key="why_how"
+    )
+    _, words, places = _HOW[chosen]
+    st.caption(places if kinds_of_files().get(dataset.modality) else words)
+    return str(chosen)
+
+
 def _jobs(store: Store, trial: str) -> list[Job]:
     return [job for job in store.jobs(kinds=("explain",), limit=60) if job.payload.get("trial") == trial]
 
@@ -63,22 +99,47 @@ def _attribution(home: Home, dataset: Dataset, result: Mapping[str, Any]) -> Non
     kind = result["kind"]
     if kind == "columns":
         _columns(result)
+        _credits(result.get("rows", ()))
         return
     _sanity(result.get("sanity"))
-    word = "word" if kind == "words" else "place"
-    st.caption(f"Each {word} was covered once. :orange-badge[speaks for the prediction] :blue-badge[speaks against it]")
+    st.caption(f"{_found(result)} :orange-badge[speaks for the prediction] :blue-badge[speaks against it]")
     if kind == "words":
         for row in result["rows"]:
             with st.container(border=True, gap="xxsmall"):
                 st.markdown(_coloured(row["words"]))
-                st.caption(esc(f"{row['truth']}, taken for {row['prediction']}"))
+                st.caption(esc(_said(row)))
+                if "total" in row:
+                    st.caption(_added_up(row))
         return
     with st.container(horizontal=True, gap="small"):
         for row in result["rows"]:
             picture = _overlaid(home, dataset, row)
             if picture is not None:
-                said = f"{row['truth']}, taken for {row['prediction']}"
-                st.image(picture, caption=esc(said), width=168, alt=f"Where the model looked: {said}")
+                st.image(picture, caption=esc(_said(row)), width=168, alt=f"Where the model looked: {_said(row)}")
+
+
+def _found(result: Mapping[str, Any]) -> str:
+    """How these marks were found, in a sentence."""
+    word = "word" if result["kind"] == "words" else "place"
+    if result.get("how") != "gradients":
+        return f"Each {word} was covered once."
+    if word == "word":
+        return "By integrated gradients."
+    row = result["rows"][0]
+    high, wide = np.shape(row["weights"])
+    partial = " The head also reads shallower layers, which this leaves out." if row["partial"] else ""
+    return f"By {row['method']}, on {high} × {wide} places.{partial}"
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    truth, said = (f"{x:.4g}" if isinstance(x, float) else str(x) for x in (row["truth"], row["prediction"]))
+    return said if truth == said else f"{truth}, taken for {said}"
+
+
+def _added_up(row: Mapping[str, Any]) -> str:
+    """The completeness of integrated gradients, as a sum that can be checked."""
+    start, end, total = (float(row[key]) for key in ("start", "end", "total"))
+    return minus(f"With every word masked {start:.3f}, as it stands {end:.3f}; the words add up to {total:+.3f}.")
 
 
 def _sanity(found: Mapping[str, Any] | None) -> None:
@@ -148,6 +209,36 @@ def _columns(result: Mapping[str, Any]) -> None:
     chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
     alt = "Importance of columns: " + ", ".join(map(str, top["column"].head(6)))
     charts.show(chart, alt, "importance", frame)
+
+
+def _credits(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What each column added to what is said of one row."""
+    if not rows:
+        st.caption("The table has too many columns to credit them for single rows.")
+        return
+    st.subheader("What each column added for one row", anchor=False)
+    titles = [f"Row {row['row']}: {_said(row)}" for row in rows]
+    row = rows[st.selectbox("Row", range(len(rows)), format_func=lambda k: titles[k], key="why_row")]
+    frame, colours = pd.DataFrame(row["columns"]), charts.palette()
+    top = frame.head(12)
+    chart = charts.figure(colours, 70 + 28 * len(top), x="what the column added to the prediction")
+    chart.add_trace(
+        go.Bar(
+            x=top["credit"],
+            y=charts.axis_titles([short(f"{one.column} = {one.value}", 44) for one in top.itertuples()]),
+            orientation="h",
+            marker_color=[colours.orange if credit > 0 else colours.accent for credit in top["credit"]],
+            error_x={"array": top["error"], "color": colours.soft, "thickness": 1},
+        )
+    )
+    chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
+    alt = "What columns added to the prediction of a row: " + ", ".join(map(str, top["column"].head(6)))
+    charts.show(chart, alt, "credits", frame)
+    said = f"Over training rows it says {row['start']:.3f} on average, of this row {row['end']:.3f}"
+    st.caption(
+        f"{minus(said)}; the columns add up to the difference (Shapley values by sampling, bars with their standard "
+        "error). They mislead where columns hang together: then rows are asked about that do not exist."
+    )
 
 
 def _nearest(home: Home, dataset: Dataset, result: Mapping[str, Any]) -> None:
