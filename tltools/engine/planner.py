@@ -90,9 +90,13 @@ def measure(
     trials: what they train decides which steps are measured. check: raises to stop.
     Raises: Refusal when the child fails or dies.
     """
-    context = multiprocessing.get_context("spawn")
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")  # as jobs begin: alike in memory
+    if forks:
+        context.set_forkserver_preload(["tltools.engine.preload"])
     here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(there, str(home.root), source_id, dataset_id, list(trials)))
+    arguments = (there, str(home.root), source_id, dataset_id, list(trials))
+    child = context.Process(target=_child, args=arguments)  # type: ignore[attr-defined]
     child.start()
     there.close()
     started = time.monotonic()
