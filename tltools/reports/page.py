@@ -210,7 +210,7 @@ def _cost(report: Report, metric: Metric) -> str:
     here = [row for row in report.arms if row["n_train"] == most]
     pictures = [
         charts.scatter([{**row, "x": row[key]} for row in here], factor, metric.title, across)
-        for key, across in (("seconds", "seconds a draw"), ("trainable_parameters", "trained parameters"))
+        for key, across in (("seconds", "seconds a trial"), ("trainable_parameters", "trained parameters"))
     ]
     names = {
         "estimated_seconds": ("Time estimated", "s"), "actual_seconds": ("Time taken", "s"),

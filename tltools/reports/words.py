@@ -190,7 +190,7 @@ def _together(arms: Sequence[Row], labels: int) -> list[str]:
     names = ", ".join(row["title"] for row in best[:6])
     timed = [row for row in best if row["seconds"] is not None]
     cheap = min(timed, key=lambda row: float(row["seconds"])) if timed else None
-    tail = f" The quickest of them is {cheap['title']} ({cheap['seconds']:.3g} s a draw)." if cheap else ""
+    tail = f" The quickest of them is {cheap['title']} ({cheap['seconds']:.3g} s a trial)." if cheap else ""
     return [f"With {labels:,} labels these cannot be told apart: {names}.{tail}"]
 
 
