@@ -76,7 +76,7 @@ def _trained(kit: EngineKit, trial: Trial) -> Outcome:
 
 def _allowed(kit: EngineKit, trial: Trial) -> float:
     """FLOPs of the training steps of an epoch with the whole forward pass, by those from the boundary: counted."""
-    base = kit.backbone(trial.source, "source").twin()
+    base = kit.backbone(trial, "source").twin()
     layout = strategies()[trial.strategy].layout(len(base.stages), trial.knobs)
     for i, stage in enumerate(base.stages):
         for module in stage.modules:

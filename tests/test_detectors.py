@@ -325,5 +325,6 @@ def test_what_it_costs_is_measured(judged: Judged) -> None:
     trials = [
         trial_model.Trial.model_validate(trial_model.card_of(judged.home, judged.trials["yolos", "lora"])["trial"])
     ]
-    rate = planner._measured(judged.home, "local/yolos", judged.dataset.id, trials)
+    source = sources.get(judged.home, "local/yolos", judged.dataset)
+    rate = planner._measured(judged.home, source, judged.dataset.id, trials)
     assert rate["stages"] == 4 and rate["rows_per_second"] > 0 and set(rate["train"]) == {"0"}

@@ -99,7 +99,7 @@ def test_frames_are_joined_until_they_fit(tmp_path: Path) -> None:
     made = frame_backbone.build(card, folder_of("bert", tmp_path), random=False)
     made.fit_items([Row(0, count=50)], np.arange(1))
     values = made.encode([Row(1, count=50)]).values
-    assert values.shape == (1, 13, 24) and made.shape() == {"width": 24, "joined": 4}
+    assert values.shape == (1, 13, 24) and made.entry.shape() == {"width": 24, "joined": 4}
     assert (
         np.array_equal(values.reshape(-1, 6)[:50], Row(1, count=50).frames()) and not values.reshape(-1, 6)[50:].any()
     )
@@ -118,7 +118,7 @@ def test_a_picture_is_cut_into_patches_row_by_row(tmp_path: Path) -> None:
 def test_the_lines_of_an_export_read_frames_as_the_backbone_does(made: FrameBackbone) -> None:
     rows = [Row(k, count=151) for k in range(3)]
     made.fit_items(rows, np.arange(3))
-    facts = {"joined": made.joined, "causal": made.causal}
+    facts = {"kind": "frames", "joined": made.entry.joined, "limit": made.limit, "causal": made.causal}
     told: dict[str, Any] = {
         "np": np,
         "torch": torch,
@@ -129,7 +129,7 @@ def test_the_lines_of_an_export_read_frames_as_the_backbone_does(made: FrameBack
     }
     exec(export_frames.steps(facts)[0], told)
     with torch.no_grad():
-        assert made.joined == 2 and torch.allclose(
+        assert made.entry.joined == 2 and torch.allclose(
             told["features"](rows), made(made.encode(rows).take(np.arange(3))), atol=1e-5
         )
 

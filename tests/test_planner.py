@@ -130,15 +130,13 @@ def test_the_estimator_learns_from_what_came_true() -> None:
 
 
 def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tltools import costs, datasets, samples, sources, studies
+    from tltools import costs, datasets, samples, studies
     from tltools.engine import autotune, planner
     from tltools.store import open_store
     from tltools.tickets import QuietTicket
 
-    def here(home: Home, store: Any, source: str, dataset: str, trials: Any, check: Any) -> None:
-        store.remember(
-            "rate", costs.rate_key(sources.get(home, source)), planner._measured(home, source, dataset, trials)
-        )
+    def here(home: Home, store: Any, source: Source, dataset: str, trials: Any, check: Any) -> None:
+        store.remember("rate", costs.rate_key(source), planner._measured(home, source, dataset, trials))
 
     monkeypatch.setattr(planner, "measure", here)  # the child process has a test of its own
     monkeypatch.setattr(planner, "SECONDS", 0.1)
@@ -169,7 +167,7 @@ def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> N
 
     dataset = samples.add(home, "film-notes")
     with pytest.raises(Refusal):
-        planner.measure(home, open_store(home), "local/absent", dataset.id, [])
+        planner.measure(home, open_store(home), SOURCE, dataset.id, [])
 
 
 def test_the_last_block_resumes_from_the_disk_on_a_machine_that_never_saw_its_source(home: Home) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tltools import plans, rates, sources
+from tltools import plans, rates, trials
 from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.judging import folds
@@ -32,9 +32,10 @@ def estimate(
     """Adds up what is not sealed yet. The interval is wide until this machine has run such studies."""
     todo = [trial for trial in wanted if not sealed(home.trials / trial.id)]
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
-    cards = {name: sources.get(home, name, dataset) for name in {trial.source for trial in todo} - {"none"}}
+    readers = {plans.reader(trial): trial for trial in todo if trial.source != "none"}
+    cards = {name: trials.card(home, trial, dataset) for name, trial in readers.items()}
     known = {name: store.recall("rate", rate_key(source)) or {} for name, source in cards.items()}
-    raw = rates.seconds(todo, cards, known, counts)
+    raw = rates.seconds(todo, cards, known, counts, dataset.modality)
     past = store.memories("estimate")
     factor, low, high = rates.correction(past)
     memory, *_ = rates.correction(past, "peak_mb")

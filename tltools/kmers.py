@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 MOST_LETTERS = 20  # of an alphabet that is not the amino acids': words that are run together have more
 LEAST_LENGTH = 20  # letters of a mean sequence; shorter ones are words and codes
 FEW_LETTERS, LEAST_SHORT = 6, 8  # letters of an alphabet, or amino acids, of which also short sequences are taken
@@ -58,3 +60,13 @@ def kmers(sequence: str, reading: Mapping[str, float]) -> str:
         stop = len(part) if step > 1 else max(len(part) - k + 1, 1)
         words += [part[start : start + k] for start in range(0, stop, step)]
     return " ".join(words)
+
+
+def lit(words: Sequence[str], k: int) -> np.ndarray:
+    """Returns (T, 27 k) uint8: of each word its k letters, each as a 1 in one of 27 places (A to Z, then *). What is
+    no letter, and what a shorter word lacks, lights none; without a word there is one dark row."""
+    table = np.zeros((128, 27), np.uint8)
+    for place, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ*"):
+        table[ord(letter), place] = 1
+    letters = "".join(word.ljust(k) for word in words or [""]).encode("ascii", "replace").replace(b"?", b" ")
+    return table[np.frombuffer(letters, np.uint8)].reshape(-1, 27 * k)

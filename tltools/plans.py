@@ -36,7 +36,7 @@ class Counts:
 class Prefix:
     """A frozen part of a source that several trials read through."""
 
-    source: str
+    source: str  # as `reader` names it
     init: str  # "source", or "random" for the control
     boundary: int  # stages in it
     stages: int  # of the whole backbone
@@ -73,7 +73,7 @@ class Plan:
     def boundary(self, trial: Trial, stages: int) -> int:
         """The deepest boundary kept on disk that serves a trial; 0 when it must read its rows itself."""
         wanted = depth(trial, stages)
-        kept = [d.prefix.boundary for d in self.decisions if d.keep and d.prefix.source == trial.source]
+        kept = [d.prefix.boundary for d in self.decisions if d.keep and d.prefix.source == reader(trial)]
         return max((b for b in kept if b <= wanted and b < stages), default=0)
 
     def wants(self, source: str) -> set[Literal["pooled", "layers"] | int]:
@@ -84,6 +84,12 @@ class Plan:
                 found.add("pooled" if prefix.whole else prefix.boundary)
                 found |= {"layers"} if "multilayer_probe" in prefix.strategies else set()
         return found
+
+
+def reader(trial: Trial) -> str:
+    """A trial's source by how it reads the rows: "local/a", or "local/a|frames" behind a new input layer, which is a
+    backbone and a cost of its own."""
+    return f"{trial.source}|frames" if "frames" in strategies()[trial.strategy].reads else trial.source
 
 
 def layout_of(trial: Trial, stages: int) -> Layout | None:
@@ -146,13 +152,13 @@ def passes(texts: int, rows: int) -> int:
 
 
 def prefixes(trials: Iterable[Trial], stages: Mapping[str, int], counts: Counts) -> list[Prefix]:
-    """What the trials share, one entry per prefix that is computed once. stages: of each source's backbone."""
+    """What the trials share, one entry per prefix that is computed once. stages: of each backbone by `reader`."""
     groups: dict[tuple[str, str, int], list[Trial]] = {}
     for trial in trials:
-        count = stages.get(trial.source, STAGES)
+        count = stages.get(reader(trial), STAGES)
         if depth(trial, count):
             init = "random" if trial.strategy == "random_frozen" else "source"
-            groups.setdefault((trial.source, init, depth(trial, count)), []).append(trial)
+            groups.setdefault((reader(trial), init, depth(trial, count)), []).append(trial)
     found = []
     for (source, init, boundary), group in groups.items():
         count = stages.get(source, STAGES)
@@ -183,7 +189,7 @@ def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Tri
 
     def gradient(trial: Trial) -> bool:
         needs = cards[trial.strategy].needs_source
-        return needs and not closed_form(trial, stages.get(trial.source, STAGES))
+        return needs and not closed_form(trial, stages.get(reader(trial), STAGES))
 
     def place(trial: Trial) -> tuple[Any, ...]:
         size = trial.per_class if trial.per_class is not None else trial.fraction or 1.0

@@ -37,8 +37,9 @@ NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded be
 STARTED = 256  # training rows at most that the start of a head looks at
 STUDY_SECONDS = 0.7  # to plan and to judge
 SEAL_SECONDS = 0.03  # to write a trial
-CLASSICAL = {  # the control: (seconds to read a row, once for all trials; seconds a row to fit it)
-    "text": (2e-4, 5e-5), "image": (1e-3, 3e-5), "audio": (5e-3, 3e-5), "frames": (5e-3, 3e-5), "tabular": (0.0, 8e-4),
+CLASSICAL = {  # the control by modality: (seconds to read a row, once for all trials; seconds a row to fit it)
+    "text": (2e-4, 5e-5), "sequence": (2e-4, 5e-5), "image": (1e-3, 3e-5), "audio": (5e-3, 3e-5),
+    "tabular": (0.0, 8e-4),
 }  # fmt: skip
 GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
 GUESSED_WORK = {
@@ -69,24 +70,30 @@ def guess(source: Source) -> dict[str, Any]:
     }
 
 
-def seconds(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
-    """Expected seconds of a study, evaluation and loading included, nothing cached; rates: by source id."""
+def seconds(
+    trials: Sequence[Trial],
+    sources: Mapping[str, Source],
+    rates: Mapping[str, Rate],
+    counts: Counts,
+    modality: str = "text",
+) -> float:
+    """Expected seconds of a study, evaluation and loading included, nothing cached; sources and rates: by
+    `plans.reader`."""
     rates = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
     stages = {name: int(rate["stages"]) for name, rate in rates.items()}
     total = STUDY_SECONDS
     for name, rate in rates.items():
-        inits = {trial.strategy == "random_frozen" for trial in trials if trial.source == name}
+        inits = {trial.strategy == "random_frozen" for trial in trials if plans.reader(trial) == name}
         total += len(inits) * float(rate["load_seconds"]) + counts.rows / float(rate["encode_rows_per_second"])
     swept = {(p.source, p.init): p for p in plans.prefixes(trials, stages, counts)}
     total += sum(p.rows / float(rates[p.source]["rows_per_second"]) for p in swept.values() if p.source in rates)
-    controls = [trial for trial in trials if trial.source not in rates]
+    controls = [trial for trial in trials if plans.reader(trial) not in rates]
     if controls:
-        reads = next((source.reads for source in sources.values()), "tabular")
-        read, fit = CLASSICAL[reads]
+        read, fit = CLASSICAL[modality]
         total += read * plans.touched(controls, counts)
         total += sum(SEAL_SECONDS + fit * (plans.labelled(trial, counts)[0] + counts.test) for trial in controls)
-    tuned = [trial for trial in trials if trial.source in rates]
-    return total + sum(trial_seconds(trial, rates[trial.source], counts) for trial in tuned)
+    tuned = [trial for trial in trials if plans.reader(trial) in rates]
+    return total + sum(trial_seconds(trial, rates[plans.reader(trial)], counts) for trial in tuned)
 
 
 def trial_seconds(trial: Trial, rate: Rate, counts: Counts) -> float:
@@ -125,7 +132,7 @@ def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mappi
     """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside."""
     needs, networks = [0.0], 0.0
     for name, source in sources.items():
-        rate, own = {**guess(source), **rates.get(name, {})}, [trial for trial in trials if trial.source == name]
+        rate, own = {**guess(source), **rates.get(name, {})}, [one for one in trials if plans.reader(one) == name]
         stages, known = int(rate["stages"]), rate.get("train_mb", {})
         depths = {plans.depth(trial, stages) for trial in own if not plans.closed_form(trial, stages)}
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)

@@ -18,6 +18,7 @@ from tltools.home import Home, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
 from tltools.records import Dataset, Problem, Refusal, Source, refuse
+from tltools.strategies import Strategy
 from tltools.tasks import tasks
 
 NOBODY: Told = lambda done, total: None  # noqa: E731
@@ -67,12 +68,13 @@ def knows_columns(source: Source, dataset: Dataset) -> bool:
     return source.family == "tabular" and source.provider == "own" and dataset.modality == source.reads
 
 
-def serving(source: Source, dataset: Dataset) -> Source:
-    """The card of a source as it serves a dataset: where rows are no texts but have frames, a text transformer reads
-    these, through a new input layer; it writes only where texts are asked for."""
+def serving(source: Source, dataset: Dataset, strategy: Strategy | None = None) -> Source:
+    """The card of a source as it serves a dataset: a text transformer reads rows as frames, through a new input layer,
+    where they are no texts or where a strategy asks for it; it writes only where texts are asked for."""
     views, task = modalities()[dataset.modality].views, tasks()[dataset.task]
     source = source.model_copy(update={"writes": source.writes and task.written is not None})
-    through = "text" not in views and "frames" in views and task.dense is None
+    asked = strategy is not None and "frames" in strategy.reads
+    through = "frames" in views and (asked or "text" not in views) and task.dense is None
     entered = source.reads == "text" and source.provider != "own" and through
     return source.model_copy(update={"reads": "frames"}) if entered else source
 

@@ -139,11 +139,14 @@ def check(home: Home, study: Study) -> list[Problem]:
     for strategy, _ in arms:
         if why := trials.unserved(strategy, dataset.task):
             say("error", f"strategy {strategy.key}", why, "Leave it out, or choose linear_probe.")
+        if strategy.twin and strategy.twin not in {one.key for one, _ in arms}:
+            what = "comes without its control: whether it is the weights of the source that help, nobody could say."
+            say("warning", f"strategy {strategy.key}", what, f"Add {strategy.twin} to the controls.")
         if strategy.needs_groups and not study.sensitive:
             what = "needs a column that says which group a row belongs to; the study names none as sensitive."
             say("error", f"strategy {strategy.key}", what, "Name one under sensitive, or choose linear_probe.")
     _check_numbers(study, say)
-    chosen = []
+    chosen, served_any = [], False
     for source_id in study.sources:
         try:
             source = sources.get(home, source_id, dataset, study.columns.get(source_id))
@@ -151,23 +154,27 @@ def check(home: Home, study: Study) -> list[Problem]:
             problems += refusal.problems
             continue
         chosen.append(source)
-        cell = sources.fit(home, source, dataset, changes=study.columns.get(source_id))
-        if not cell.fits:
-            instead = f"Choose {cell.instead}." if cell.instead else "Choose another source."
-            say("error", f"source {source_id}", cell.why, instead)
+        served = [(one, sources.serving(source, dataset, one)) for one, _ in arms if one.needs_source]
+        able = [(one, card) for one, card in served if trials.usable(one, card)]
+        served_any |= any(one.kind == "transfer" for one, _ in able)
+        ways = {card.reads: card for _, card in able} or {source.reads: source}  # one source may read rows in two ways
+        cells = [sources.fit(home, way, dataset, changes=study.columns.get(source_id)) for way in ways.values()]
+        if not cells[0].fits:
+            instead = f"Choose {cells[0].instead}." if cells[0].instead else "Choose another source."
+            say("error", f"source {source_id}", cells[0].why, instead)
         if seen := folds.learnt_of(home, source, dataset, np.unique(tested)):
             what = f"was trained on {seen} of the rows that are to be tested."
             say("error", f"source {source_id}", what, "Choose another source, or rows that it has not seen.")
-        for warning in cell.warnings:
+        for warning in dict.fromkeys(warning for cell in cells for warning in cell.warnings):
             say("warning", f"source {source_id}", warning, "Read the verdict with this in mind.")
-        for strategy, _ in arms:
-            if strategy.needs_source and not trials.usable(strategy, source):
-                what = f"{trials.unusable(strategy, source)}; this arm is left out."
+        for strategy, card in served:
+            if (strategy, card) not in able:
+                what = f"{trials.unusable(strategy, card)}; this arm is left out."
                 say("note", f"strategy {strategy.key}", what, "Choose another source for it.")
     for name in [name for name in study.columns if name not in study.sources]:
         say("error", f"columns of {name}", "are changed, but it is none of the sources.", "Leave them out.")
     transfer = [strategy for strategy, _ in arms if strategy.kind == "transfer" and strategy.needs_source]
-    if transfer and chosen and not any(trials.usable(one, source) for one in transfer for source in chosen):
+    if transfer and chosen and not served_any:
         what = f"must hold one that can work with {', '.join(source.id for source in chosen)}; none can."
         say("error", "strategies", what, "Choose another strategy, or another source.")
     if not study.sources:

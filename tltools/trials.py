@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tltools import sources, study_files
+from tltools import matching, sources, study_files
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
-from tltools.strategies import Strategy
+from tltools.strategies import Strategy, strategies
 from tltools.tasks import tasks
 
 RECIPE_VERSION = 12  # grows when the same trial would come out differently, so that old outcomes are not reused
@@ -73,7 +73,7 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, made: Sequ
     settled = {source and source.id: arms(study, source) for source in [None, *chosen]}
     for place, (strategy, _) in enumerate(settled[None]):
         for source in chosen if strategy.needs_source else [None]:
-            if source is not None and not usable(strategy, source):
+            if source is not None and not usable(strategy, sources.serving(source, dataset, strategy)):
                 continue
             knobs = settled[source and source.id][place][1]
             for fraction, per_class in shares:
@@ -83,9 +83,15 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, made: Sequ
     return list(found.values())
 
 
+def card(home: Home, trial: Trial, dataset: Dataset, changes: matching.Changes | None = None) -> Source:
+    """The card of a trial's source as it serves the rows to its strategy; see `sources.get`."""
+    source = sources.get(home, trial.source, dataset, changes)
+    return sources.serving(source, dataset, strategies()[trial.strategy])
+
+
 def usable(strategy: Strategy, source: Source) -> bool:
-    """Whether a strategy can work with a source at all. An untrained source has nothing to probe or to transfer from
-    but may be trained, which is how one's own source task is learnt."""
+    """Whether a strategy can work with a source, as it serves the rows to it, at all. An untrained source has nothing
+    to probe or to transfer from but may be trained, which is how one's own source task is learnt."""
     able = source.reads in strategy.reads and source.family in strategy.families
     return able and (not strategy.continues or (source.continues and bool(source.columns)))
 

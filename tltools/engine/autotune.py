@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tltools import costs
 from tltools.engine.device import best
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def choose(
     Without `encoded`, and nothing to recall, plain 32-bit floats. The backbone's memory format is left as chosen.
     """
     device = device_of(backbone)
-    key = f"{backbone.source.id}|{backbone.source.image_size or ''}|{machine(device)}"
+    key = f"{costs.rate_key(backbone.source)}|{machine(device)}"
     known = memory.recall("autotune", key) if memory is not None else None
     if known:
         setting = Setting(**{name: known[name] for name in ("precision", "channels_last", "rows_per_second", "reason")})

@@ -38,7 +38,7 @@ def outcome(kit: EngineKit, trial: Trial, seed: int) -> Outcome:
     started = time.monotonic()
     rows, learnt = (
         np.sort(np.concatenate(kit.draw(trial))),
-        learnt_rows(kit.home, kit.source(trial.source), kit.dataset),
+        learnt_rows(kit.home, kit.source(trial), kit.dataset),
     )
     table, targets = kit.view("tabular"), kit.targets[rows]
     fitted = Continued(kit.dataset, kit.task, learnt, table.iloc[rows], targets, trial.knobs, seed)

@@ -203,7 +203,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         raise refuse("rotate", "cannot turn boxes or masks with their pictures.", "Set it to 0; scale and crop can.")
     changed = recipe.augmentation
     recipe = replace(recipe, batch_size=min(dense.batch, recipe.batch_size), head_start="random", augmentation={})
-    base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
+    base = kit.backbone(trial, recipe.init, seed=seed if recipe.init == "random" else 0)
     train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)

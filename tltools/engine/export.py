@@ -46,6 +46,7 @@ PACKAGES = {
     "text": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "generator": ("torch", "transformers", "numpy", "pandas"),
     "frames": ("torch", "transformers", "safetensors", "numpy", "pandas"),
+    "cells": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "vision": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "audio": ("torch", "transformers", "safetensors", "numpy", "pandas"),
     "detector": ("torch", "transformers", "safetensors", "numpy"),

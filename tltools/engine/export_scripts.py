@@ -179,7 +179,7 @@ def _neural(facts: Facts) -> list[str]:
     kind, exported = facts["kind"], reading_files(facts)
     standard = ["import json", "import sys", "from pathlib import Path"]
     others = ["import pandas as pd", "import torch", "from safetensors.torch import load_file"]
-    if kind == "table":
+    if kind in ("table", "cells"):
         standard.insert(0, "import hashlib")
         others[2:2] = ["import torch.nn.functional as F"]
     if kind != "text":
@@ -269,10 +269,10 @@ def _listed(exported: Exported, lines: str = FILES) -> str:
 def _items(facts: Facts) -> list[str]:
     if exported := reading_files(facts):
         return [_listed(exported)]
-    if facts["kind"] == "table":
+    if facts["kind"] in ("table", "cells"):
         return [TABLE + "items = table\n"]
     if strings := modalities()[facts["modality"]].strings:
-        return [TABLE + JOINED, *filter(None, [strings.exported("text")])]
+        return [TABLE + JOINED, *filter(None, [strings.exported("frames" if facts["kind"] == "frames" else "text")])]
     return [TABLE, CELL, SENTENCES]
 
 
@@ -291,9 +291,11 @@ def _features(facts: Facts) -> list[str]:
         )
         return [found.replace("{causal}", " * torch.arange(1, mask.shape[1] + 1)[:, None]" if facts["causal"] else "")]
     exported = reading_files(facts)
+    if facts["kind"] in ("frames", "cells"):
+        return [*([exported.code] if exported else []), *export_frames.steps(facts)]
     assert exported is not None, "what reads pictures or sounds has files"
-    if facts["kind"] in ("audio", "frames"):
-        return [exported.code, *(export_sounds if facts["kind"] == "audio" else export_frames).steps(facts)]
+    if facts["kind"] == "audio":
+        return [exported.code, *export_sounds.steps(facts)]
     last = "model(pixels)" if facts["kind"] == "timm" else "model(pixels)[0]"
     last += "[:, 0]" if facts["class_token"] else ""
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"

@@ -117,13 +117,14 @@ class FeatureStore:
 
     def setting(self, backbone: Backbone, encoded: Encoded | Callable[[], Encoded] | None) -> Setting:
         """Precision and memory format of this backbone here, and why; measured on first use."""
-        known = self._settings.get(backbone.source.id)
+        key = costs.rate_key(backbone.source)
+        known = self._settings.get(key)
         if known is not None:
             autotune.arrange(backbone, known)
             return known
         known = autotune.choose(backbone, encoded, self._memory)
         if encoded is not None:  # a setting that was not measured for want of rows is not kept
-            self._settings[backbone.source.id] = known
+            self._settings[key] = known
         return known
 
     def bytes_on_disk(self) -> int:

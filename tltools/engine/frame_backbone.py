@@ -1,13 +1,8 @@
-"""A text transformer that reads frames (spectrograms, patches): a new input layer before its blocks (arXiv 2103.05247).
-
-Frames of a row are joined until there are no more than the transformer reads as tokens, standardised by the training
-rows, and each becomes one vector in the place of a word's.
-"""
+"""A text transformer that reads frames, or cells of a table, behind a new input layer (arXiv 2103.05247)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tltools.engine import text_backbone
-from tltools.engine.backbone import Batch
+from tltools.engine.backbone import Batch, Encoded
+from tltools.engine.entries import CellEntry, Entry, entry_for, of_shape
 from tltools.engine.text_backbone import TextBackbone
-from tltools.modalities import Framed
 from tltools.records import Source
 
 ENTRY = "entry."  # what begins the names of the new layer's tensors
-
-
-class Frames:
-    """Rows as frames, uint8 (N, T, F): every row of a dataset has as many."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-        self.lengths: np.ndarray = np.full(len(values), values.shape[1], np.int64)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, rows: np.ndarray) -> Batch:
-        """`frames` (B, T, F) uint8 and `attention_mask` (B, T) of ones."""
-        mask = torch.ones(len(rows), self.values.shape[1], dtype=torch.long)
-        return {"frames": torch.from_numpy(self.values[rows]), "attention_mask": mask}
-
-
-class Entry(nn.Module):
-    """(B, T, F) frames, standardised, to (B, T, D) vectors as large as those of words."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, width: int, words: Tensor) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, words.shape[1])
-        self.size = float(words.detach().float().square().mean().sqrt())
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-        self.draw()
-
-    def draw(self) -> None:
-        """Draws the weights anew."""
-        nn.init.normal_(self.linear.weight, std=self.size / math.sqrt(self.linear.in_features))
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        found: Tensor = self.linear((frames.float() - self.mean) / self.scale)
-        return found
 
 
 class Entered(nn.Module):
@@ -76,7 +31,8 @@ class Entered(nn.Module):
 
 
 class FrameBackbone(TextBackbone):
-    """See the module's text. Its input layer is made when the rows are known: by `fit_items`, or by `enter`."""
+    """See the module's text. Its input layer (`entries.py`) is made when the rows are known: by `fit_items`, or by
+    `as_trial`."""
 
     reads = "frames"
     fitted = (ENTRY,)
@@ -84,38 +40,32 @@ class FrameBackbone(TextBackbone):
     def __init__(self, text: TextBackbone) -> None:
         super().__init__(text.source, text.core, text.tokenizer, text.limit, text.longest)
         self.body: Any = text.core
-        self.causal, self.joined = text.causal, 1
+        self.causal = text.causal
 
-    def fit_items(self, items: Sequence[Framed], rows: np.ndarray) -> None:
-        """Makes the input layer for frames such as these, standardised by those of the given rows."""
-        first = items[0].frames()
-        joined = math.ceil(len(first) / self.limit)
-        self.enter(first.shape[1] * joined, joined)
-        seen = self.encode([items[row] for row in rows]).values.reshape(-1, first.shape[1] * joined)
-        entry = self.entry
-        entry.mean.copy_(torch.from_numpy(seen.mean(0, dtype=np.float64).astype(np.float32)))
-        entry.scale.copy_(torch.from_numpy(seen.std(0, dtype=np.float64).clip(min=1.0).astype(np.float32)))
+    def fit_items(self, items: Any, rows: np.ndarray) -> None:
+        """Makes the input layer for items such as these, standardised by those of the given rows."""
+        self.enter(entry_for(self._words, items, rows, self.limit))
 
-    def enter(self, width: int, joined: int) -> None:
-        """Makes an input layer for `joined` frames a token, of `width` numbers together."""
-        self.joined = joined
-        self.core = Entered(Entry(width, self.body.get_input_embeddings().weight), self.body).eval()
-        self.preprocessing = f"frames|{self.limit}|{joined}|{width}|{'causal' if self.causal else 'mean'}"
+    def as_trial(self, card: Mapping[str, Any]) -> None:
+        self.enter(of_shape(self._words, card["frames"]))
+
+    @property
+    def _words(self) -> Tensor:
+        words: Tensor = self.body.get_input_embeddings().weight
+        return words
+
+    def enter(self, entry: Entry) -> None:
+        """Puts an input layer before the transformer."""
+        self.core = Entered(entry, self.body).eval()
+        self.preprocessing = f"frames|{self.limit}|{entry.shape()}|{'causal' if self.causal else 'mean'}"
         self._prints.clear()
         self.find_stages()
 
     @property
     def entry(self) -> Entry:
         """The new input layer."""
-        assert isinstance(self.core, Entered), "fit_items or enter makes the input layer"
+        assert isinstance(self.core, Entered), "fit_items or as_trial makes the input layer"
         return self.core.entry
-
-    def as_trial(self, card: Mapping[str, Any]) -> None:
-        self.enter(**card["frames"])
-
-    def shape(self) -> dict[str, int]:
-        """What `enter` must be told to make the same input layer again."""
-        return {"width": self.entry.linear.in_features, "joined": self.joined}
 
     def input_parameters(self) -> set[str]:
         """Names of the parameters of the input layer, the norms and the positions."""
@@ -126,19 +76,16 @@ class FrameBackbone(TextBackbone):
                 found |= {f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)}
         return found
 
-    def encode(self, items: Sequence[Framed]) -> Frames:  # type: ignore[override]
-        rows = [self._joined(item.frames()) for item in items]
-        return Frames(np.stack(rows) if rows else np.zeros((0, 1, self.shape()["width"]), np.uint8))
-
-    def _joined(self, frames: np.ndarray) -> np.ndarray:
-        """(T, F) -> (ceil(T / joined), joined * F); what is filled up is silent."""
-        missing = -len(frames) % self.joined
-        return np.pad(frames, ((0, missing), (0, 0))).reshape(-1, self.joined * frames.shape[1])
+    def encode(self, items: Any) -> Encoded:  # type: ignore[override]
+        return self.entry.encode(items, self.limit)
 
     def sample(self, rows: int, length: int) -> Batch:
-        width = self.shape()["width"]
-        frames = torch.arange(rows * length * width, dtype=torch.float32).reshape(rows, length, width) % 7
-        return {"frames": frames, "attention_mask": torch.ones(rows, length, dtype=torch.long)}
+        frames = self.entry.sample(rows, length)
+        tokens = self.entry(frames).shape[1]
+        return {"frames": frames, "attention_mask": torch.ones(rows, tokens, dtype=torch.long)}
+
+    def _places(self, batch: Batch) -> int | None:
+        return None if isinstance(self.entry, CellEntry) else super()._places(batch)
 
     def _run(self, batch: Batch) -> Any:
         return self.core(batch["frames"], batch["attention_mask"])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from tltools import datasets, matching, plans, rates, sources, studies
+from tltools import datasets, matching, plans, rates, studies, trials
 from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, written
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
@@ -73,14 +73,14 @@ class EngineKit:
     def follow(self, plan: Plan) -> None:
         """Takes a plan's word for which activations are kept; without one all that can be are."""
         self._plan = plan
-        for (name, init), backbone in (self._backbones | self._fitted).items():
+        for (reader, init), backbone in (self._backbones | self._fitted).items():
             if init == "source":
-                self.store.expect(backbone, plan.wants(name))
+                self.store.expect(backbone, plan.wants(reader))
 
     # --- what a strategy calls --------------------------------------------------------------------------------------
 
     def stages(self, trial: Trial) -> int:
-        return len(self.backbone(trial.source, "source").stages)
+        return len(self.backbone(trial, "source").stages)
 
     def probe(
         self,
@@ -96,9 +96,9 @@ class EngineKit:
         by_source: dict[str, list[Trial]] = defaultdict(list)
         for trial in trials:
             by_source[trial.source].append(trial)
-        for source_id, group in by_source.items():
+        for group in by_source.values():
             started = time.monotonic()
-            backbone = self.backbone(source_id, init)
+            backbone = self.backbone(group[0], init)
             table = self._features(backbone, features)
             read = time.monotonic() - started
             drawn = [np.sort(np.concatenate(self.draw(trial))) for trial in group]
@@ -117,7 +117,7 @@ class EngineKit:
             outcome: Outcome = self.own.finetune(self, trial, recipe)
             return outcome
         started = time.monotonic()
-        base = self.backbone(trial.source, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
+        base = self.backbone(trial, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
         train, validation = self.parts(trial, recipe)
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
@@ -142,7 +142,7 @@ class EngineKit:
 
     def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
         started, seed = time.monotonic(), _seed(trial)
-        base = self.backbone(trial.source, "source")
+        base = self.backbone(trial, "source")
         train, validation = self.parts(trial, recipe)
         recipe = replace(recipe, epochs=plans.passes(texts, len(train)))
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
@@ -209,15 +209,16 @@ class EngineKit:
             seed=trial.seed,
         )
 
-    def source(self, source_id: str) -> Source:
-        return sources.get(self.home, source_id, self.dataset, self.study.columns.get(source_id))
+    def source(self, trial: Trial) -> Source:
+        return trials.card(self.home, trial, self.dataset, self.study.columns.get(trial.source))
 
-    def backbone(self, source_id: str, init: Init, seed: int = 0) -> Backbone:
-        """A source's backbone, never trained itself; random ones of other seeds are made anew each time."""
-        key = (source_id, init)
+    def backbone(self, trial: Trial, init: Init, seed: int = 0) -> Backbone:
+        """A trial's backbone, never trained itself; random ones of other seeds are made anew each time."""
+        reader = plans.reader(trial)
+        key = (reader, init)
         known = self._backbones.get(key) or self._fitted.get(key)
         if seed or known is None:
-            made = load_backbone(self.home, self.source(source_id), init=init, seed=seed or self.study.seed)
+            made = load_backbone(self.home, self.source(trial), init=init, seed=seed or self.study.seed)
             if made.reads in FITTED:
                 with devices.seeded(seed or self.study.seed):
                     made.fit_items(self.view(made.reads), self.labelled)
@@ -227,7 +228,7 @@ class EngineKit:
             if seed:
                 return made
             if init == "source" and self._plan is not None:
-                self.store.expect(made, self._plan.wants(source_id))
+                self.store.expect(made, self._plan.wants(reader))
             known = (self._fitted if made.reads in FITTED else self._backbones)[key] = made
         return known
 

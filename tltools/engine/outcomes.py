@@ -113,7 +113,7 @@ def of_training(
     if base.reads == "tabular":
         card |= adapters.columns(base)
     if isinstance(base, FrameBackbone):
-        card["frames"] = base.shape()
+        card["frames"] = base.entry.shape()
     return Outcome(trial, kit.test, test, weights, card, 0.0, devices.peak_mb(), trainable, fitted.curve)
 
 

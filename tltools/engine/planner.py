@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tltools import costs, datasets, plans, rates, sources, studies
+from tltools import costs, datasets, plans, rates, studies
 from tltools.engine import autotune, loop
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
@@ -27,9 +27,10 @@ from tltools.engine.features import FeatureStore
 from tltools.engine.rank import some
 from tltools.home import Home, open_home
 from tltools.plans import Counts, Decision, Plan
-from tltools.records import Estimate, Refusal, Study, Trial, refuse
+from tltools.records import Estimate, Refusal, Source, Study, Trial, refuse
 from tltools.store import Store, open_store
 from tltools.tickets import Ticket
+from tltools.trials import card
 
 SAMPLE = 256  # rows that are looked at
 SECONDS = 1.5  # for each thing that is measured
@@ -65,22 +66,21 @@ def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> Estimate:
     Raises: Refusal when a source cannot be loaded or does not fit into the memory.
     """
     trials = studies.expand(home, study)
-    names = list(dict.fromkeys(trial.source for trial in trials if trial.source != "none"))
-    for i, name in enumerate(names):
-        ticket.progress("measuring this machine", i, len(names), note=name)
-        source = sources.get(home, name, datasets.get(home, study.dataset))
-        own = [trial for trial in trials if trial.source == name]
+    cards = _cards(home, trials)
+    for i, (name, source) in enumerate(cards.items()):
+        ticket.progress("measuring this machine", i, len(cards), note=source.id)
+        own = [trial for trial in trials if plans.reader(trial) == name]
         known = store.recall("rate", costs.rate_key(source)) or {}
         if "train" not in known or not depths(own, known["stages"]) <= {int(b) for b in known["train"]}:
-            measure(home, store, name, trials[0].dataset, own, ticket.check)
-    ticket.progress("measuring this machine", len(names), len(names))
+            measure(home, store, source, own[0].dataset, own, ticket.check)
+    ticket.progress("measuring this machine", len(cards), len(cards))
     return studies.estimate(home, store, study)
 
 
 def measure(
     home: Home,
     store: Store,
-    source_id: str,
+    source: Source,
     dataset_id: str,
     trials: Sequence[Trial],
     check: Callable[[], None] = lambda: None,
@@ -95,7 +95,7 @@ def measure(
     if forks:
         context.set_forkserver_preload(["tltools.engine.preload"])
     here, there = context.Pipe(duplex=False)
-    arguments = (there, str(home.root), source_id, dataset_id, list(trials))
+    arguments = (there, str(home.root), source, dataset_id, list(trials))
     child = context.Process(target=_child, args=arguments)  # type: ignore[attr-defined]
     child.start()
     there.close()
@@ -104,19 +104,19 @@ def measure(
         while not here.poll(0.2):
             check()
             if time.monotonic() - started > PATIENCE:
-                raise refuse(source_id, f"took over {PATIENCE:.0f} s for a few rows.", "Choose a smaller source.")
+                raise refuse(source.id, f"took over {PATIENCE:.0f} s for a few rows.", "Choose a smaller source.")
         answer = here.recv()
     except EOFError:
         child.join(5)
         what = f"ended the measuring process (exit code {child.exitcode}); most likely the memory did not suffice."
-        raise refuse(source_id, what, "Choose a smaller source.") from None
+        raise refuse(source.id, what, "Choose a smaller source.") from None
     finally:
         if child.is_alive():
             child.kill()
         child.join()
     if "problem" in answer:
-        raise refuse(source_id, answer["problem"], "Choose another source.")
-    store.remember("rate", costs.rate_key(sources.get(home, source_id, datasets.get(home, dataset_id))), answer)
+        raise refuse(source.id, answer["problem"], "Choose another source.")
+    store.remember("rate", costs.rate_key(source), answer)
     return dict(answer)
 
 
@@ -142,19 +142,18 @@ def disk(home: Home, store: Store) -> tuple[float, float]:
     return float(known["write"]), float(known["read"])
 
 
-def _child(pipe: Connection, root: str, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> None:
+def _child(pipe: Connection, root: str, source: Source, dataset_id: str, trials: Sequence[Trial]) -> None:
     from tltools.engine import preload  # noqa: F401  # a job starts with the same libraries in its memory
 
     try:
-        pipe.send(_measured(open_home(root), source_id, dataset_id, trials))
+        pipe.send(_measured(open_home(root), source, dataset_id, trials))
     except Refusal as refusal:
         pipe.send({"problem": " ".join(problem.what for problem in refusal.problems)})
 
 
-def _measured(home: Home, source_id: str, dataset_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
+def _measured(home: Home, source: Source, dataset_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
     """The rate record of a source on some rows of a dataset."""
     dataset = datasets.get(home, dataset_id)
-    source = sources.get(home, source_id, dataset)
     device = torch.device(best().name)
     idle = peak_mb(device)
     started = time.perf_counter()
@@ -275,12 +274,17 @@ def _row_bytes(encoded: Encoded) -> float:
     return sum(sizes) / max(len(encoded), 1)
 
 
+def _cards(home: Home, trials: Sequence[Trial]) -> dict[str, Source]:
+    """The cards of all sources of a study by `plans.reader`, as they serve its rows."""
+    readers = {plans.reader(trial): trial for trial in trials if trial.source != "none"}
+    return {name: card(home, trial, datasets.get(home, trial.dataset)) for name, trial in readers.items()}
+
+
 def _rates(home: Home, store: Store, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
-    found = {}
-    for name in dict.fromkeys(trial.source for trial in trials if trial.source != "none"):
-        source = sources.get(home, name, datasets.get(home, trials[0].dataset))
-        found[name] = {**rates.guess(source), **(store.recall("rate", costs.rate_key(source)) or {})}
-    return found
+    return {
+        reader: {**rates.guess(source), **(store.recall("rate", costs.rate_key(source)) or {})}
+        for reader, source in _cards(home, trials).items()
+    }
 
 
 def depths(trials: Sequence[Trial], stages: int) -> set[int]:

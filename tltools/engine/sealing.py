@@ -89,7 +89,7 @@ def _write(kit: EngineKit, outcome: Outcome, folder: Path) -> dict[str, float]:
     trial = outcome.trial
     card: dict[str, Any] = dict(outcome.card)
     held = card.pop("validation_outputs", None)
-    source = None if trial.source == "none" else kit.source(trial.source)
+    source = None if trial.source == "none" else kit.source(trial)
     truth = kit.targets[outcome.rows]
     metrics = {metric.key: metric.score(truth, outcome.outputs) for metric in kit.task.metrics}
     weights, kept = kept_weights(trial, outcome.weights, largest(kit, trial))

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from tltools import costs, reports, studies
+from tltools import costs, plans, reports, studies
 from tltools.artifacts import sealed
 from tltools.engine import planner, torchvision_operators
 from tltools.engine.kit import EngineKit
@@ -75,11 +75,11 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
 def _look_into(kit: EngineKit, todo: Sequence[Trial]) -> None:
     """A plan speaks of the stages of a source, so one that was never measured on this machine is opened first."""
     memory = kit.ticket.store
-    for name in dict.fromkeys(trial.source for trial in todo if trial.source != "none"):
-        key = costs.rate_key(kit.source(name))
+    for trial in {plans.reader(trial): trial for trial in todo if trial.source != "none"}.values():
+        key = costs.rate_key(kit.source(trial))
         known = memory.recall("rate", key) or {}
         if "stages" not in known:
-            backbone = kit.backbone(name, "source")
+            backbone = kit.backbone(trial, "source")
             memory.remember("rate", key, {**known, "stages": len(backbone.stages), "width": backbone.width})
 
 

@@ -36,7 +36,7 @@ def slot(value: Any) -> int:
 
 
 class NumberEncoders(nn.Module):
-    """The encoders of all numeric columns: (B, columns) values, NaN where missing -> (B, WIDTH), their sum.
+    """The encoders of all numeric columns: (B, columns) values, NaN where missing -> (B, width), their sum.
 
     Three matrix products instead of a call a column: a table of thousands of columns takes milliseconds a step. The
     weights of all columns lie in three flat tensors, which an optimiser treats as what they are: vectors.
@@ -45,49 +45,90 @@ class NumberEncoders(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, width: int) -> None:
         super().__init__()
-        self.vector = nn.Parameter(torch.randn(columns * WIDTH) * 0.3)
-        self.bias = nn.Parameter(torch.zeros(columns * WIDTH))
-        self.missing = nn.Parameter(torch.randn(columns * WIDTH) * 0.3)
+        self.width = width
+        self.vector = nn.Parameter(torch.randn(columns * width) * 0.3)
+        self.bias = nn.Parameter(torch.zeros(columns * width))
+        self.missing = nn.Parameter(torch.randn(columns * width) * 0.3)
         self.register_buffer("mean", torch.zeros(columns))
         self.register_buffer("scale", torch.ones(columns))
 
     def forward(self, values: Tensor) -> Tensor:
-        known = torch.isfinite(values)
-        standard = ((torch.nan_to_num(values) - self.mean) / self.scale).clamp(-6, 6)
-        seen = known.to(standard.dtype)
-        vector, bias, missing = (part.view(-1, WIDTH) for part in (self.vector, self.bias, self.missing))
+        standard, seen = self._standard(values)
+        vector, bias, missing = self._rows()
         summed: Tensor = (standard * seen) @ vector
         return summed + seen @ bias + (1 - seen) @ missing
+
+    def each(self, values: Tensor) -> Tensor:
+        """(B, columns) -> (B, columns, width): what `forward` sums."""
+        standard, seen = (part.unsqueeze(-1) for part in self._standard(values))
+        vector, bias, missing = self._rows()
+        return torch.where(seen > 0, standard * vector + bias, missing)
+
+    def _standard(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, columns) standardised, and 1 where a value is known."""
+        standard = ((torch.nan_to_num(values) - self.mean) / self.scale).clamp(-6, 6)
+        return standard, torch.isfinite(values).to(standard.dtype)
+
+    def _rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(columns, width) vector, bias and missing of each column."""
+        vector, bias, missing = (part.view(-1, self.width) for part in (self.vector, self.bias, self.missing))
+        return vector, bias, missing
 
     @torch.no_grad()
     def take(self, column: int, other: NumberEncoders, its: int) -> None:
         """Takes over a column of another table: what was learnt, and its statistics unless the unit is another."""
         for own, theirs in zip(self.parameters(), other.parameters(), strict=True):
-            own.view(-1, WIDTH)[column] = theirs.view(-1, WIDTH)[its]
+            own.view(-1, self.width)[column] = theirs.view(-1, self.width)[its]
         apart = (self.mean[column] - other.mean[its]).abs() / other.scale[its]
         wider = (self.scale[column] / other.scale[its]).log().abs()
         if apart <= SHIFT and wider <= math.log(SHIFT):
             self.mean[column], self.scale[column] = other.mean[its], other.scale[its]
 
 
-class Columns(nn.Module):
-    """All encoders of a table; forward sums them: (B, columns) float -> (B, WIDTH)."""
+class Cells(nn.Module):
+    """All encoders of a table: (B, columns) float, numbers before slots of categories -> (B, columns, width)."""
 
-    def __init__(self, numbers: Sequence[str], categories: Sequence[str]) -> None:
+    def __init__(self, numbers: Sequence[str], categories: Sequence[str], width: int) -> None:
         super().__init__()
-        self.names = {name: place for names in (numbers, categories) for place, name in enumerate(names)}
-        self.numbers = NumberEncoders(len(numbers))
-        self.categories = nn.Embedding(SLOTS * len(categories), WIDTH)  # the slots of one column after the other's
+        self.columns = tuple(map(str, numbers)), tuple(map(str, categories))
+        self.numbers = NumberEncoders(len(numbers), width)
+        self.categories = nn.Embedding(SLOTS * len(categories), width)  # the slots of one column after the other's
         nn.init.normal_(self.categories.weight, std=0.3)
-        self.norm = nn.LayerNorm(WIDTH)
 
     def forward(self, values: Tensor) -> Tensor:
+        numbers, categories = self._parts(values)
+        return torch.cat([self.numbers.each(numbers), categories], 1)
+
+    def _parts(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, numbers) values, and (B, categories, width) encoded."""
         numbers = len(self.numbers.mean)
         slots = values[:, numbers:].long()
         first = SLOTS * torch.arange(slots.shape[1], device=slots.device)
-        total: Tensor = self.norm(self.numbers(values[:, :numbers]) + self.categories(slots + first).sum(1))
+        return values[:, :numbers], self.categories(slots + first)
+
+    @torch.no_grad()
+    def learn(self, items: pd.DataFrame, rows: np.ndarray) -> None:
+        """Takes mean and deviation of each column of numbers from the given rows."""
+        for place, name in enumerate(self.columns[0]):
+            seen = np.asarray(items[name].iloc[rows], dtype=np.float64)
+            seen = seen[np.isfinite(seen)]
+            self.numbers.mean[place] = float(seen.mean()) if len(seen) else 0.0
+            self.numbers.scale[place] = max(float(seen.std()), 1e-6) if len(seen) > 1 else 1.0
+
+
+class Columns(Cells):
+    """The encoders of a table, summed: (B, columns) float -> (B, WIDTH)."""
+
+    def __init__(self, numbers: Sequence[str], categories: Sequence[str]) -> None:
+        super().__init__(numbers, categories, WIDTH)
+        self.names = {name: place for names in self.columns for place, name in enumerate(names)}
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, values: Tensor) -> Tensor:
+        numbers, categories = self._parts(values)
+        total: Tensor = self.norm(self.numbers(numbers) + categories.sum(1))
         return total
 
     @torch.no_grad()
@@ -131,8 +172,21 @@ class TableNet(nn.Module):
         return self.norm(x)
 
 
+def kinds(items: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the columns of numbers, and of categories."""
+    numeric = [str(name) for name in items.columns if pd.api.types.is_numeric_dtype(items[name])]
+    return tuple(numeric), tuple(str(name) for name in items.columns if name not in numeric)
+
+
+def values_of(items: Any, numbers: Sequence[str], categories: Sequence[str]) -> np.ndarray:
+    """(N, columns) float32: numbers as they are (NaN missing), then the slots of categories."""
+    columns = [np.asarray(items[name], dtype=np.float32) for name in numbers]
+    columns += [np.array([slot(value) for value in items[name]], dtype=np.float32) for name in categories]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(items), 0), dtype=np.float32)
+
+
 class Rows:
-    """Table rows as one float array: numbers as they are (NaN missing), categories as slots."""
+    """Table rows as one float array; see `values_of`."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -171,15 +225,9 @@ class TabularBackbone(Backbone):
     def fit_items(self, items: pd.DataFrame, rows: np.ndarray) -> None:
         """Makes the network for a table: its columns, their statistics from the training rows, the source's weights."""
         before = self.core
-        numeric = [name for name in items.columns if pd.api.types.is_numeric_dtype(items[name])]
-        self.know([str(name) for name in numeric], [str(name) for name in items.columns if name not in numeric])
+        self.know(*kinds(items))
         assert isinstance(self.core, TableNet)
-        own = self.core.columns.numbers
-        for place, name in enumerate(numeric):
-            seen = np.asarray(items[name].iloc[rows], dtype=np.float64)
-            seen = seen[np.isfinite(seen)]
-            own.mean[place] = float(seen.mean()) if len(seen) else 0.0
-            own.scale[place] = max(float(seen.std()), 1e-6) if len(seen) > 1 else 1.0
+        self.core.columns.learn(items, rows)
         if isinstance(before, TableNet):
             self._take_over(self.core, before)
 
@@ -192,10 +240,7 @@ class TabularBackbone(Backbone):
         self.shared = tuple(self.source.columns)
 
     def encode(self, items: Any) -> Rows:
-        numbers = [np.asarray(items[name], dtype=np.float32) for name in self.numbers]
-        slots = [np.array([slot(value) for value in items[name]], dtype=np.float32) for name in self.categories]
-        columns = [*numbers, *slots]
-        return Rows(np.stack(columns, axis=1) if columns else np.zeros((len(items), 0), dtype=np.float32))
+        return Rows(values_of(items, self.numbers, self.categories))
 
     def sample(self, rows: int, length: int) -> Batch:
         values = torch.arange(rows * (len(self.numbers) + len(self.categories)), dtype=torch.float32) % 5

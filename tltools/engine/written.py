@@ -127,7 +127,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     started, seed, card = time.monotonic(), 1 + trial.seed * 1009 + trial.draw, kit.task.written
     assert card is not None
     recipe = replace(recipe, batch_size=min(card.batch, recipe.batch_size), head_start="random")
-    base = kit.backbone(trial.source, recipe.init, seed=seed if recipe.init == "random" else 0)
+    base = kit.backbone(trial, recipe.init, seed=seed if recipe.init == "random" else 0)
     assert isinstance(base, TextBackbone), "`prepare` refuses others"
     knows = recipe.init == "source" and base.source.pretrained
     if knows and base.generator:

@@ -32,7 +32,7 @@ class Drawn(Protocol):
 
 @runtime_checkable
 class Framed(Protocol):
-    """An item of the view "frames": as many for every row of a dataset."""
+    """An item of the view "frames", which holds such, or else is a table whose cells are frames."""
 
     def frames(self) -> np.ndarray:
         """Returns (T, F) uint8: frames in their order, each of F numbers."""

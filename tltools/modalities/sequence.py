@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,23 @@ def reading(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Reading:
 def as_read(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[str]:
     """Returns each row's sequence as k-mers with blanks between."""
     return [kmers.kmers(text, reading) for text in joined(rows, names)]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A sequence as its k-mers, letter by letter."""
+
+    text: str
+    reading: Reading
+
+    def frames(self) -> np.ndarray:
+        """Returns (T, 27 k) uint8: the letters of each k-mer; see `kmers.lit`."""
+        return kmers.lit(kmers.kmers(self.text, self.reading).split(), int(self.reading["k"]))
+
+
+def windows(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[Words]:
+    """Returns each row's sequence, to be read k-mer by k-mer."""
+    return [Words(text, reading) for text in joined(rows, names)]
 
 
 def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[str, float]:
@@ -95,10 +113,17 @@ def words(rows: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
 
 def exported(reads: str) -> str:
     """The front end as code, for a script that has `items` and `facts`."""
-    if reads != "text":
-        return ""
     code = inspect.getsource(kmers.kmers).replace("Mapping[str, float]", "dict[str, float]")
-    return f'{code}\n\nitems = [kmers(item, facts["reading"]) for item in items]\n'
+    if reads == "text":
+        return f'{code}\n\nitems = [kmers(item, facts["reading"]) for item in items]\n'
+    lit = inspect.getsource(kmers.lit).replace("Sequence[str]", "list[str]")
+    return f"{code}\n\n{lit}\n\n{_FRAMES}" if reads == "frames" else ""
+
+
+_FRAMES = """\
+def frames(text):  # its k-mers, letter by letter
+    return lit(kmers(text, facts["reading"]).split(), int(facts["reading"]["k"]))
+"""
 
 
 SEQUENCE = Modality(
@@ -110,10 +135,11 @@ SEQUENCE = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
-    views={"sequence": joined, "text": as_read},
+    views={"sequence": joined, "text": as_read, "frames": windows},
     said={
         "text": "Each sequence reaches it as short words (k-mers); unless it was pre-trained on such, expect little: "
-        "the control of k-mer counts will tell."
+        "the control of k-mer counts will tell.",
+        "frames": "Fits as a frozen language model; new input layer for the letters of each k-mer.",
     },
     reading=reading,
     strings=Strings(

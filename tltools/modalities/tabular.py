@@ -135,7 +135,10 @@ TABULAR = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
-    views={"tabular": frame, "text": sentences},
-    said={"text": "Rows reach it as text: “column value, column value ...”."},
+    views={"tabular": frame, "text": sentences, "frames": frame},
+    said={
+        "text": "Rows reach it as text: “column value, column value ...”.",
+        "frames": "Fits as a frozen language model; new input layer for the cells of a row.",
+    },
     order=30,
 )

@@ -128,6 +128,7 @@ class Strategy:
         "number",
         "labels",
     )  # it can serve
+    twin: str = ""  # the control that takes the same steps from random weights; it goes into every study of this arm
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     continues: bool = False  # True: only from a table of one's own, of the same task, with matched columns
     needs_source: bool = True  # False: the classical control

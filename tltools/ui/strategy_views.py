@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from tltools import augmentation, costs, folds, plans
+from tltools import augmentation, costs, folds, plans, sources
 from tltools.records import Dataset, Folds, Source, Study
 from tltools.store import Store
 from tltools.strategies import Strategy, strategies
@@ -55,11 +55,12 @@ def cards(store: Store, chosen_sources: Sequence[Source], start: Chosen, dataset
 def _card(
     strategy: Strategy, chosen_sources: Sequence[Source], start: Chosen, count: int, dataset: Dataset
 ) -> dict[str, Any] | None:
+    served = [sources.serving(source, dataset, strategy) for source in chosen_sources]
     why = unserved(strategy, dataset.task)
     if why:
         why = f"It {why}"
-    elif not any(usable(strategy, source) for source in chosen_sources):
-        why = f"It {unusable(strategy, chosen_sources[0])}."
+    elif not any(usable(strategy, source) for source in served):
+        why = f"It {unusable(strategy, served[0])}."
     fits = not why
     with st.container(border=True, height="stretch", key=f"strategy_{strategy.key}"):
         on = st.toggle(
@@ -80,6 +81,14 @@ def _card(
         with drawn:
             strips.draw(strategy.layout(count, complete))
     return knobs if on and fits else None
+
+
+def with_twins(controls: Chosen, chosen: Chosen) -> Chosen:
+    """Controls with the twins of the strategies that are chosen, and with no others."""
+    every, wanted = ({strategies()[key].twin for key in keys} - {""} for keys in (strategies(), chosen))
+    return {key: knobs for key, knobs in controls.items() if key not in every} | {
+        key: controls.get(key, {}) for key in sorted(wanted)
+    }
 
 
 def controls(start: Chosen) -> Chosen:
