@@ -16,6 +16,7 @@ from tltools import datasets, evidence, languages, mismatches, samples, sources,
 from tltools.engine import outlook, rank
 from tltools.home import Home
 from tltools.judging import domains, ranking
+from tltools.modalities import modalities
 from tltools.providers.bundled import MINILM, TINY_RESNET
 from tltools.records import Dataset, Study
 from tltools.store import open_store
@@ -63,9 +64,22 @@ def test_a_source_of_another_language_is_warned_of() -> None:
 
 def test_texts_that_are_longer_than_a_source_reads_are_warned_of() -> None:
     (said,) = mismatches.found(MINILM, dataset("text"), {"words_median": 300, "words_95": 900})
-    assert "256 tokens, about 197 words: half" in said
+    assert "128 tokens, about 98 words: half" in said, "what it reads, not what it could"
     (said,) = mismatches.found(MINILM, dataset("text"), {"words_median": 30, "words_95": 400})
     assert "some of your texts" in said
+
+
+def test_rows_that_are_longer_as_text_than_a_source_reads_are_warned_of(tmp_path: Path) -> None:
+    wide = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 40)), columns=[f"gene_{k}" for k in range(40)])
+    wide.iloc[:20, 8:] = np.nan  # every fourth row is short
+    numbers = modalities()["tabular"].numbers(wide, list(wide.columns), Path())
+    said = [what for what in mismatches.found(MINILM, dataset("tabular"), numbers) if "rows are longer" in what]
+    (share,) = [int(word) for word in said[0].split() if word.isdigit() and word != "128"]
+    assert 65 <= share <= 85 and "128 tokens" in said[0] and "Leave out columns" in said[0]
+    patient = MINILM.model_copy(update={"options": {"max_tokens": 2_000}, "max_length": 4_000})
+    assert not any("longer" in what for what in mismatches.found(patient, dataset("tabular"), numbers))
+    entered = MINILM.model_copy(update={"reads": "frames"})
+    assert not any("longer" in what for what in mismatches.found(entered, dataset("tabular"), numbers))
 
 
 def test_pictures_and_sounds_of_another_size_are_warned_of() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from tltools.languages import LANGUAGES
 from tltools.records import Dataset, Source
 
@@ -28,6 +30,7 @@ def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Ite
     """Sentences on where a source and a dataset do not match; numbers: those of the dataset's profile."""
     if dataset.modality == "tabular" and source.reads == "text":
         yield "Table rows as text rarely beat gradient boosting beyond a few hundred rows; the control will tell."
+        yield from _written(source, numbers)
     if source.reads == "frames":
         yield (
             "It has read texts only and stays frozen behind a new input layer: this often does not help; the control "
@@ -76,13 +79,25 @@ def _language(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
         )
 
 
+def _written(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
+    """Of rows as text; `pieces_0`, `pieces_10` ... are tenths of the rows by their length."""
+    tenths = [numbers.get(f"pieces_{k}", 0.0) for k in range(0, 101, 10)]
+    cut = 1 - float(np.interp(source.tokens, tenths, np.linspace(0, 1, 11)))
+    if cut >= 0.01:
+        share = "all" if cut == 1 else f"about {100 * cut:.0f} % of the"
+        yield (
+            f"It reads {source.tokens} tokens of a row as text: {share} rows are longer, and their last columns are "
+            "not read. Leave out columns, or choose a source that reads more tokens."
+        )
+
+
 def _length(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
-    words = (source.max_length or 0) / TOKENS_A_WORD
-    if not words or numbers.get("words_95", 0.0) <= words:
+    words = source.tokens / TOKENS_A_WORD
+    if numbers.get("words_95", 0.0) <= words:
         return
     share = "half" if numbers.get("words_median", 0.0) > words else "some"
     yield (
-        f"It reads {source.max_length} tokens, about {words:.0f} words: {share} of your texts are longer (one in "
+        f"It reads {source.tokens} tokens, about {words:.0f} words: {share} of your texts are longer (one in "
         f"twenty has over {numbers['words_95']:.0f} words), and what comes after is not read."
     )
 

@@ -19,12 +19,9 @@ from tltools import answers
 from tltools.engine import torchvision_operators
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.weights import pretrained
-from tltools.records import Source
+from tltools.records import MOST_TOKENS, Source
 
 KEPT = "sdpa_kept"  # the library's own attention, but for dropout
-MAX_TOKENS = 128  # a longer text is cut: the memory of a batch grows with its longest text
-
-
 NEVER = -1e4  # score of every tag where there is no word
 UNSEEN = -4.0  # of every tag but the first, of a word that was not read
 CLOSED = -1e3  # of every class of a word that cannot be said
@@ -106,7 +103,7 @@ class TextBackbone(Backbone):
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         self.by_words, self.asked = words, asked
         self.limit = max(self.limit, min(tokens, self.longest))
-        if self.limit > MAX_TOKENS:
+        if self.limit > MOST_TOKENS:
             _keep_attention(self.core)
         self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}|{self.before}|{self.after}"
 
@@ -188,7 +185,7 @@ def build(source: Source, folder: Path, random: bool) -> TextBackbone:
         core.pooler = None  # trained for another task; the mean over tokens is what is used
     positions = getattr(config, "max_position_embeddings", None) or 512
     longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
-    limit = min(int(source.options.get("max_tokens", MAX_TOKENS)), longest)
+    limit = min(source.tokens, longest)
     backbone = TextBackbone(source, core.float().eval(), tokenizer, limit, longest)
     backbone.generator = (network.float().eval(),) if source.writes else ()
     backbone.find_stages()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from tltools.records import Column, Problem
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+_WRITTEN = 1_000  # rows at least, where there are as many, whose length as text is looked at
+_PIECE = re.compile(r"[^\W\d_]{1,6}|\d{1,2}|[^\w\s]|_")  # about the word pieces of a row: within a sixth of MiniLM's
 
 
 def recognise(columns: Sequence[Column]) -> float:
@@ -28,10 +32,16 @@ def inputs(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[str, float]:
-    """How many columns of each sort, and the share of missing cells."""
+    """How many columns of each sort, the share of missing cells, and how long rows are as text: `pieces_0` to
+    `pieces_100` are tenths of the rows by about how many tokens they take."""
+    import numpy as np
+
     frame = rows[list(names)]
     numeric = sum(frame[name].dtype == float for name in names)
-    return {
+    written = sentences(frame.iloc[:: max(1, len(frame) // _WRITTEN)], names, media, {})
+    pieces = [2 + len(_PIECE.findall(text)) for text in written] or [0]
+    tenths = range(0, 101, 10)
+    return {f"pieces_{k}": float(found) for k, found in zip(tenths, np.percentile(pieces, tenths), strict=True)} | {
         "number_columns": float(numeric),
         "category_columns": float(len(names) - numeric),
         "missing_share": float(frame.isna().to_numpy().mean()) if frame.size else 0.0,
