@@ -69,25 +69,18 @@ def mean_boxes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], s
 def word_shapes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
     """Tags (M,) of `wanted`: logistic regression on a word, its beginning, end and shape, and its neighbours; of the
     sequences that entities can have, the likeliest."""
-    from sklearn.feature_extraction import FeatureHasher
-    from sklearn.linear_model import LogisticRegression
-
-    hasher = FeatureHasher(2**18, input_type="string", alternate_sign=False)
-    known = [word for item in items for word in _words(str(item))]
-    codes = np.concatenate(list(truth))
-    kinds = np.unique(codes)
+    fitted = tag_model(items, truth, seed)
     found = np.empty(len(wanted), object)
     lengths = [str(item).count(" ") + 1 for item in wanted]
-    if len(kinds) < 2:
+    if isinstance(fitted, int):
         for i, length in enumerate(lengths):
-            found[i] = np.full(length, kinds[0] if len(kinds) else 0)
+            found[i] = np.full(length, fitted)
         return found, "the only tag it saw"
-    seen = hasher.transform(known)
-    used = np.unique(seen.indices)  # what no training word has would get no weight, and cost as much
-    model = LogisticRegression(C=3.0, max_iter=300, random_state=seed).fit(seen[:, used], codes)
+    hasher, used, model = (fitted[part] for part in ("hasher", "used", "model"))
+    kinds = model.classes_
     for start in range(0, len(wanted), SENTENCES):
         some = lengths[start : start + SENTENCES]
-        words = [word for item in wanted[start : start + SENTENCES] for word in _words(str(item))]
+        words = [word for item in wanted[start : start + SENTENCES] for word in clues(str(item))]
         raw = np.full((len(some), max(some), kinds.max() + 1), tagging.NOTHING)
         there = np.arange(max(some)) < np.array(some)[:, None]
         said = np.full((len(words), kinds.max() + 1), tagging.NOTHING / 2)  # of tags that it never saw
@@ -95,6 +88,23 @@ def word_shapes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], 
         raw[there] = said
         found[start : start + SENTENCES] = tagging.decode(raw)
     return found, "letters of a word and its neighbours + logistic regression"
+
+
+def tag_model(items: Sequence[Any], truth: np.ndarray, seed: int) -> dict[str, Any] | int:
+    """What `word_shapes` fits on texts and their tags (N,): {"hasher": of `clues`, "used": its columns that are read,
+    "model"}; or the only tag there is."""
+    from sklearn.feature_extraction import FeatureHasher
+    from sklearn.linear_model import LogisticRegression
+
+    codes = np.concatenate(list(truth))
+    kinds = np.unique(codes)
+    if len(kinds) < 2:
+        return int(kinds[0]) if len(kinds) else 0
+    hasher = FeatureHasher(2**18, input_type="string", alternate_sign=False)
+    seen = hasher.transform([word for item in items for word in clues(str(item))])
+    used = np.unique(seen.indices)  # what no training word has would get no weight, and cost as much
+    model = LogisticRegression(C=3.0, max_iter=300, random_state=seed).fit(seen[:, used], codes)
+    return {"hasher": hasher, "used": used, "model": model}
 
 
 def likest_sentence(
@@ -131,20 +141,20 @@ def _sentences(text: str) -> list[list[str]]:
     return [words[slice(*span)] for span in answers.sentences(words, answers.begin(text))]
 
 
-def _words(text: str) -> list[list[str]]:
-    """What the control sees of each word of a text that blanks divide."""
+def clues(text: str) -> list[list[str]]:
+    """What the control of tags sees of each word of a text that blanks divide; exports carry it and `shape`."""
     words = ["", *text.split(" "), ""]
     return [
         [
-            f"word {word.lower()}", f"shape {_shape(word)}", f"starts {word[:3].lower()}", f"ends {word[-3:].lower()}",
-            f"before {before.lower()}", f"after {after.lower()}", f"shapes {_shape(before)} {_shape(word)}",
-            f"shapes after {_shape(word)} {_shape(after)}", f"first {not before}", f"length {min(len(words), 12)}",
+            f"word {word.lower()}", f"shape {shape(word)}", f"starts {word[:3].lower()}", f"ends {word[-3:].lower()}",
+            f"before {before.lower()}", f"after {after.lower()}", f"shapes {shape(before)} {shape(word)}",
+            f"shapes after {shape(word)} {shape(after)}", f"first {not before}", f"length {min(len(words), 12)}",
         ]
         for before, word, after in zip(words, words[1:], words[2:], strict=False)
     ]  # fmt: skip
 
 
-def _shape(word: str) -> str:
+def shape(word: str) -> str:
     """Large and small letters, digits and signs, runs joined: London -> Xx."""
     signs = ["X" if c.isupper() else "x" if c.islower() else "9" if c.isdigit() else c for c in word[:20]]
     return "".join(c for k, c in enumerate(signs) if not k or signs[k - 1] != c)

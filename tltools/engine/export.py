@@ -22,6 +22,7 @@ from tltools.engine import (
     export_scripts,
     export_sounds,
     export_texts,
+    export_words,
     replay,
     trial_model,
 )
@@ -74,10 +75,6 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     if thresholds.columns(model.card):
         what = "has thresholds per group, which a folder cannot hold yet."
         raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`, or export another arm of the study.")
-    ruled = model.task.objects and model.task.objects.classical in export_texts.RULES
-    if isinstance(model, ClassicalModel) and model.task.dense and model.task.dense.texts and not ruled:
-        what = "is a control of tags, which cannot be exported yet."
-        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`.")
     if final.is_dir():
         final.rmdir()
     with building(final) as folder:
@@ -250,9 +247,9 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
         write_json(folder / "control.json", dict(rule.known))
         return facts | {"kind": "rule", "method": rule.method, "says": rule.say.__name__}
     if dense := model.task.dense:
-        fitted, more = export_places.fitted(model)
+        fitted, more = (export_words if dense.texts else export_places).fitted(model)
         facts |= {"draws": dense.draws, "method": model.card.get("method")} | more
-        facts |= export_places.needs(dense.draws, len(dataset.classes))
+        facts |= {} if dense.texts else export_places.needs(dense.draws, len(dataset.classes))
         return facts if fitted is None else facts | _kept(fitted, folder)
     control = model.control
     if control.model is None:

@@ -307,6 +307,8 @@ def _features(facts: Facts) -> list[str]:
 def _classical(facts: Facts) -> list[str]:
     if facts["kind"] == "rule":
         return export_texts.plain(facts, _items(facts))
+    if "tags" in facts:
+        return export_words.by_shape(_items(facts))
     if facts["draws"]:
         assert (files := reading_files(facts)) is not None, "what is drawn on are pictures in files"
         imports, steps = export_places.CLASSICAL[facts["draws"]]

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tltools import answers, datasets, places
-from tltools.engine.trial_model import TrialModel
+from tltools.engine import classical_dense
+from tltools.engine.export_texts import OPEN
+from tltools.engine.trial_model import ClassicalModel, TrialModel
+from tltools.records import refuse
 from tltools.tasks.question_answering import LONGEST
 
-TAGS = """\
+LIKELIEST = """\
 names = facts["tags"]
 follows = [[to[0] != "I" or one != "O" and one[2:] == to[2:] for to in names] for one in names]  # I- within its entity
 
 
-def tags(text, spans, scores):  # a word has the scores of its first token; one beyond the limit of tokens is O
-    first = {begin: place for place, (begin, end) in reversed(list(enumerate(spans))) if end}
-    at, best, back = 0, None, []
-    for word in text.split(" "):
-        place = next((first[k] for k in range(at - 1, at + len(word)) if k in first), None)
-        own = [0.0] + [-1e3] * (len(names) - 1) if place is None else scores[place]
-        before = [0.0 if name == "O" else -1e9 for name in names] if best is None else best
-        ways = [max((before[k], k) for k in range(len(names)) if follows[k][to]) for to in range(len(names))]
-        best, at = [way + score for (way, _), score in zip(ways, own)], at + len(word) + 1
+def likeliest(scores):  # scores of each word's tags -> of the sequences that entities can have, the best
+    best, back = [0.0 if name == "O" else -1e9 for name in names], []
+    for own in scores:
+        ways = [max((best[k], k) for k in range(len(names)) if follows[k][to]) for to in range(len(names))]
+        best = [way + score for (way, _), score in zip(ways, own)]
         back.append([k for _, k in ways])
     said = [max(range(len(names)), key=best.__getitem__)]
     for step in reversed(back[1:]):
         said.append(step[said[-1]])
     return " ".join(names[code] for code in reversed(said))
+"""
+
+TAGS = """\
+def tags(text, spans, scores):  # a word has the scores of its first token; one beyond the limit of tokens is O
+    first = {begin: place for place, (begin, end) in reversed(list(enumerate(spans))) if end}
+    at, own = 0, []
+    for word in text.split(" "):
+        place = next((first[k] for k in range(at - 1, at + len(word)) if k in first), None)
+        own.append([0.0] + [-1e3] * (len(names) - 1) if place is None else scores[place])
+        at += len(word) + 1
+    return likeliest(own)
 """
 
 READ = """\
@@ -64,12 +77,56 @@ FOUND = READ.replace("map(tags,", "map(answer,").replace(
     "the tags of the words, with blanks between them", "empty: none"
 )
 STEPS = {
-    "words": [TAGS, READ],
+    "words": [LIKELIEST, TAGS, READ],
     "answer": [
         ANSWER.replace("{most}", str(LONGEST)).replace("{separator}", answers.SEPARATOR),
         FOUND,
     ],
 }
+
+CLASSICAL_IMPORTS = """\
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import skops.io
+"""
+
+BY_SHAPE = """\
+kept = skops.io.load(here / "model.skops", trusted=facts["trusted"])  # no code runs when it is read
+found = []
+for text in items:
+    scores = np.full((text.count(" ") + 1, len(names)), -5e3)  # of tags that it never saw
+    seen = kept["hasher"].transform(clues(text))[:, kept["used"]]
+    scores[:, kept["model"].classes_] = kept["model"].predict_log_proba(seen)
+    found.append(likeliest(scores.tolist()))
+table["prediction"] = found  # the tags of the words, with blanks between them
+table.to_csv(sys.argv[2], index=False)
+"""
+
+
+def by_shape(items: Sequence[str]) -> list[str]:
+    """The whole script of the control of tags behind its title; `items`: its lines that read the texts."""
+    lines = [inspect.getsource(part) for part in (classical_dense.shape, classical_dense.clues)]
+    return [CLASSICAL_IMPORTS, OPEN, *lines, LIKELIEST, *items, BY_SHAPE]
+
+
+def fitted(model: ClassicalModel) -> tuple[Any, dict[str, Any]]:
+    """(what scikit-learn fitted, facts for the script) of the control of tags.
+
+    Raises:
+        Refusal: the control has seen one tag only.
+    """
+    known, targets, rows = model.fitted
+    found = classical_dense.tag_model([known[i] for i in rows], targets[rows], model.trial.seed)
+    if isinstance(found, int):
+        what = "saw words of one tag only, so it always answers with that tag."
+        raise refuse(f"trial {model.trial.id}", what, "Export a trial with more labels.")
+    return found, {"tags": places.tag_names(model.dataset.classes)}
 
 
 def as_said(model: TrialModel, stored: pd.DataFrame) -> list[str]:
