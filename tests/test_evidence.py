@@ -65,6 +65,10 @@ def test_a_source_of_another_language_is_warned_of() -> None:
 def test_texts_that_are_longer_than_a_source_reads_are_warned_of() -> None:
     (said,) = mismatches.found(MINILM, dataset("text"), {"words_median": 300, "words_95": 900})
     assert "128 tokens, about 98 words: half" in said, "what it reads, not what it could"
+    (said,) = mismatches.found(
+        MINILM, dataset("text", task="question_answering"), {"words_median": 300, "words_95": 900}
+    )
+    assert "256 tokens, about 197 words: half" in said, "as many as the task asks for"
     (said,) = mismatches.found(MINILM, dataset("text"), {"words_median": 30, "words_95": 400})
     assert "some of your texts" in said
 

@@ -176,6 +176,30 @@ def test_no_file_but_its_own_asks_for_a_task_by_its_key(tmp_path: Path) -> None:
     assert not found, f"ask the task's card instead: {found}"
 
 
+def asked_of_modalities(path: Path) -> list[tuple[str, int]]:
+    """(text, line) of all texts that a file compares with a modality."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        if any(ast.unparse(side).rpartition(".")[2] == "modality" for side in sides):
+            inner = [one for side in sides for one in getattr(side, "elts", [side]) if isinstance(one, ast.Constant)]
+            found += [(one.value, one.lineno) for one in inner if isinstance(one.value, str)]
+    return found
+
+
+def test_no_floor_asks_for_a_modality_by_its_key(tmp_path: Path) -> None:
+    asked = tmp_path / "asked.py"
+    asked.write_text("a = dataset.modality == 'image'\nb = modality not in ('text', 'audio')\nc = kind == 'text'\n")
+    assert asked_of_modalities(asked) == [("image", 1), ("text", 2), ("audio", 2)], "the test sees what it looks for"
+    found = [
+        f"{path.relative_to(ROOT)}:{line} {key}"
+        for path in [*python_files(), *sorted((ROOT / "pages").rglob("*.py"))]
+        for key, line in asked_of_modalities(path)
+        if place(path) not in {"modalities", "tasks"}  # a task may say of which rows it is made; rooms see no other's
+    ]
+    assert not found, f"ask the modality's card instead: {found}"
+
+
 def test_importing_the_floors_below_the_engine_loads_nothing_heavy() -> None:
     code = (
         "import importlib, sys\n"

@@ -40,7 +40,7 @@ except Refusal as refusal:
     st.stop()
 strips.key()
 controls = views.controls(views.with_twins(views.given(begin, "controls"), chosen))
-if dataset.modality == "image":
+if views.augmented(dataset):
     folder, table = datasets.media(home, dataset.id), dataset_views.sample_of(home, dataset)
     views.pictures_changed(chosen, [folder / str(name) for name in table[dataset.inputs[0]].head(4)])
 

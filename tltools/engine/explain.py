@@ -12,6 +12,7 @@ from tltools import datasets
 from tltools.engine import gradients, importance, occlusion, predict, sanity, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
+from tltools.modalities import modalities
 from tltools.records import Refusal, refuse
 from tltools.tickets import Ticket
 
@@ -81,7 +82,7 @@ def attribution(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> d
     how = str(payload.get("how", "occlusion"))
     if how not in HOW:
         raise refuse("how", f"must be one of {', '.join(HOW)}; got {how[:40]!r}.", "Ask for occlusion.")
-    if model.dataset.modality == "tabular":
+    if modalities()[model.dataset.modality].cells:
         return _columns(ticket, model, payload, how)
     if model.reads not in ("text", "image"):
         what = f"reads {model.reads} in numbers of its own, in which no word or place can be covered."

@@ -260,7 +260,7 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
     inner = control.model
     if modalities()[dataset.modality].files:
         inner = control.model[1:]  # the script describes the files itself
-    elif dataset.modality == "tabular":
+    elif modalities()[dataset.modality].cells:
         table: Any = datasets.items(model.home, dataset, "tabular")
         numbers = [str(name) for name in table.select_dtypes("number").columns]
         levels = getattr(first, "levels_", None)

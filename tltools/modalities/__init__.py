@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from tltools import registry
-from tltools.records import Column, Problem
+from tltools.records import Column, Problem, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +77,7 @@ class Files:
     describe: Callable[[Sequence[Any]], np.ndarray]  # items -> (N, D) float32: what the classical control reads
     described: str  # in words
     exported: Callable[[Reader], Exported]
+    augmented: bool = False  # they may be turned, cut and coloured while a network trains
     plays: bool = False  # the browser can play a stored file
 
 
@@ -89,6 +90,11 @@ class Strings:
     described: str  # in words
     words: Callable[[pd.DataFrame, Sequence[str]], list[list[str]]]  # near-duplicates share most; none tells a class
     exported: Callable[[str], str]  # what the model reads -> lines of a script that turn joined cells into it
+
+
+def none(source: Source, classes: Sequence[str], numbers: Mapping[str, float]) -> Iterable[str]:
+    """The doubts of a modality that has none."""
+    return ()
 
 
 def as_read(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Reading:
@@ -115,6 +121,10 @@ class Modality:
     ]  # what a source reads ("text", "image", "tabular", "frames") -> the items; its own key is one
     said: Mapping[str, str] = field(default_factory=dict)  # for other views than its own: a sentence on what is read
     reading: Callable[[pd.DataFrame, Sequence[str], Path], Reading] = as_read  # chosen once, when a dataset is added
+    doubts: Callable[[Source, Sequence[str], Mapping[str, float]], Iterable[str]] = (
+        none  # (source, classes, numbers of the profile) -> sentences on what the source was not made for
+    )
+    cells: bool = False  # a row is its cells: each column says something by itself
     files: Files | None = None  # where a row is a file
     strings: Strings | None = None  # where a row is a string
     order: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from tltools import sound
 from tltools.modalities import Exported, Files, Modality, Reader, Reading
 from tltools.modalities._near import SIDE
-from tltools.records import Column, Problem
+from tltools.records import Column, Problem, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,8 @@ NEAR_LIMIT = 30_000  # clips up to which each is compared with each
 SILENT = -75.0  # decibels of full scale: below it nothing can be heard
 _ALIKE = 0.995  # correlation of two small spectrograms: the same word said again stays below it
 _SHARED = ("mono", "resampled", "plain", "fitted", "heard", "filters", "log_mel")
+
+SEEN_SHARE = 0.5  # of a clip that a source hears, below which it is said
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,20 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
         what += f" {rows['seconds'].max():.1f} s: of these the {chosen['seconds']:g} s with the most energy are read."
         tell("note", names[0], what, "Cut long recordings into clips if what matters may lie elsewhere.")
     return found
+
+
+def doubts(source: Source, classes: Sequence[str], numbers: Mapping[str, float]) -> Iterator[str]:
+    """Tones that the clips lack, and clips that are longer than the source hears."""
+    if source.reads != "audio":
+        return
+    rate, seconds = numbers.get("rate_median", 0.0), numbers.get("seconds_median", 0.0)
+    if source.sampling_rate and 0 < rate < source.sampling_rate:
+        yield (
+            f"It was made for {source.sampling_rate / 1000:g} kHz and half of your clips have {rate / 1000:g} kHz or "
+            f"less: above {rate / 2000:g} kHz there is nothing for it to hear."
+        )
+    if source.seconds and seconds * SEEN_SHARE > source.seconds:
+        yield f"It hears {source.seconds:g} s of a clip, and half of yours last {seconds:.0f} s or more."
 
 
 def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[bytes]:
@@ -206,6 +222,7 @@ AUDIO = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
+    doubts=doubts,
     views={"audio": clips, "image": clips, "frames": clips},
     said={
         "image": "Each clip reaches it as a picture: read as spectrogram (log-mel).",

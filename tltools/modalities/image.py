@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tltools.modalities import Exported, Files, Modality, Reader, Reading
 from tltools.modalities._near import SIDE
-from tltools.records import Column, Problem
+from tltools.records import Column, Problem, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 
 NEAR_LIMIT = 30_000  # images up to which each is compared with each
 _PATCH, _PATCHES = 8, 8  # pixels of a patch's side, patches beside each other: 64 in all, as a short text has words
+
+ENLARGED = 2.0  # times a picture is enlarged, from which it is said
+SHRUNK = 8.0  # times it is shrunk
+
+# everyday words for things among ImageNet's 1,000 classes; a hint for a warning, not a list of the classes
+_NAMED = """
+    ant ants bee bees butterfly spider snake lizard turtle frog fish shark bird hen duck goose owl eagle penguin dog cat
+    fox wolf bear lion tiger elephant zebra horse cow sheep pig monkey gorilla panda rabbit hamster mouse daisy mushroom
+    banana orange lemon strawberry pineapple broccoli pizza hotdog car truck bus train airplane ship boat bicycle
+    motorcycle chair table sofa laptop keyboard phone cup bottle umbrella shoe clock
+"""
+IMAGENET_WORDS = frozenset(_NAMED.split())
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,37 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
                 Problem(severity="note", where=names[0], what=what, remedy="Use the originals if they are larger.")
             )
     return found
+
+
+def doubts(source: Source, classes: Sequence[str], numbers: Mapping[str, float]) -> Iterator[str]:
+    """Classes that ImageNet has, and pictures of another size than the source reads."""
+    if "imagenet" in source.pretraining.lower():
+        known = sorted(name for name in classes if _in_imagenet(name))
+        if known:
+            yield f"ImageNet has seen {', '.join(known[:4])}: frozen scores are optimistic."
+    if source.reads == "image":
+        yield from _size(source, numbers)
+
+
+def _in_imagenet(name: str) -> bool:
+    words = re.split(r"[\s_-]+", name.lower())
+    return any(word in IMAGENET_WORDS or word.rstrip("s") in IMAGENET_WORDS for word in words)
+
+
+def _size(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
+    side = min(numbers.get("width_median", 0.0), numbers.get("height_median", 0.0))
+    if not source.image_size or not side:
+        return
+    if source.image_size >= ENLARGED * side:
+        yield (
+            f"Half of your images have {side:.0f} pixels or fewer and it reads {source.image_size}: enlarged, they "
+            "lack the fine structure that it knows."
+        )
+    elif side >= SHRUNK * source.image_size:
+        yield (
+            f"It reads {source.image_size} pixels and half of your images have {side:.0f} or more: small things in "
+            "them are lost."
+        )
 
 
 def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[bytes]:
@@ -213,6 +257,7 @@ IMAGE = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
+    doubts=doubts,
     views={"image": paths, "frames": patches},
     said={"frames": "Fits as a frozen language model; new input layer for patches of the picture."},
     files=Files(
@@ -225,6 +270,7 @@ IMAGE = Modality(
         describe=describe,
         described="colours and edges",
         exported=exported,
+        augmented=True,
     ),
     order=20,
 )

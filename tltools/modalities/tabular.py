@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltools.modalities import Modality, Reading
-from tltools.records import Column, Problem
+from tltools.records import Column, Problem, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +67,27 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
         remedy = "Group rare values, or leave the column out of the inputs if it is a name or a code."
         found.append(Problem(severity="note", where=many[0], what=what, remedy=remedy))
     return found
+
+
+def doubts(source: Source, classes: Sequence[str], numbers: Mapping[str, float]) -> Iterator[str]:
+    """That rows as text rarely win, and how many are cut."""
+    if source.reads == "text":
+        yield "Table rows as text rarely beat gradient boosting beyond a few hundred rows; the control will tell."
+        yield from _cut(source, numbers)
+
+
+def _cut(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
+    """Of rows as text; `pieces_0`, `pieces_10` ... are tenths of the rows by their length."""
+    import numpy as np
+
+    tenths = [numbers.get(f"pieces_{k}", 0.0) for k in range(0, 101, 10)]
+    cut = 1 - float(np.interp(source.tokens, tenths, np.linspace(0, 1, 11)))
+    if cut >= 0.01:
+        share = "all" if cut == 1 else f"about {100 * cut:.0f} % of the"
+        yield (
+            f"It reads {source.tokens} tokens of a row as text: {share} rows are longer, and their last columns are "
+            "not read. Leave out columns, or choose a source that reads more tokens."
+        )
 
 
 def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[bytes]:
@@ -145,6 +166,8 @@ TABULAR = Modality(
     problems=problems,
     content=content,
     clusters=clusters,
+    doubts=doubts,
+    cells=True,
     views={"tabular": frame, "text": sentences, "frames": frame},
     said={
         "text": "Rows reach it as text: “column value, column value ...”.",

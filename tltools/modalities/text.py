@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltools import languages
 from tltools.modalities import Modality, Reading, Strings
-from tltools.records import Column, Problem
+from tltools.records import Column, Problem, Source
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+FOREIGN = 0.2  # share of texts in languages that a source has not read, from which it is said
+TOKENS_A_WORD = 1.3  # of English text in word pieces; other languages have more
 NEAR_LIMIT = 200_000  # rows up to which near-duplicates are searched; beyond, only equal texts are found
 WORDS = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
 LETTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
@@ -38,6 +40,38 @@ def recognise(columns: Sequence[Column]) -> float:
 def inputs(columns: Sequence[Column]) -> tuple[str, ...]:
     """All text columns, in their order."""
     return tuple(column.name for column in columns if column.kind == "text")
+
+
+def doubts(source: Source, classes: Sequence[str], numbers: Mapping[str, float]) -> Iterator[str]:
+    """Other languages than the source has read, and longer texts."""
+    if source.reads == "text":
+        yield from _language(source, numbers)
+        yield from _length(source, numbers)
+
+
+def _language(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
+    shares = {key.removeprefix("language_"): value for key, value in numbers.items() if key.startswith("language_")}
+    if not source.languages or "multilingual" in source.languages or not shares:
+        return
+    foreign = {key: share for key, share in shares.items() if key not in source.languages}
+    if sum(foreign.values()) >= FOREIGN:
+        named = ", ".join(languages.LANGUAGES[key] for key in sorted(foreign, key=lambda key: -foreign[key])[:3])
+        read = ", ".join(languages.LANGUAGES.get(key, key) for key in source.languages[:3])
+        yield (
+            f"It has read {read}, and about {100 * sum(foreign.values()):.0f} % of your texts are {named}: a "
+            "multilingual source may do better, and this one may do harm."
+        )
+
+
+def _length(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
+    words = source.tokens / TOKENS_A_WORD
+    if numbers.get("words_95", 0.0) <= words:
+        return
+    share = "half" if numbers.get("words_median", 0.0) > words else "some"
+    yield (
+        f"It reads {source.tokens} tokens, about {words:.0f} words: {share} of your texts are longer (one in "
+        f"twenty has over {numbers['words_95']:.0f} words), and what comes after is not read."
+    )
 
 
 def joined(
@@ -150,6 +184,7 @@ TEXT = Modality(
     content=content,
     clusters=clusters,
     views={"text": joined},
+    doubts=doubts,
     strings=Strings(
         terms=(WORDS, LETTERS), strengths=(10.0,), described="TF-IDF", words=words, exported=lambda reads: ""
     ),

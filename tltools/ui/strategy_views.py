@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from tltools import augmentation, costs, folds, plans, sources
+from tltools.modalities import modalities
 from tltools.records import Dataset, Folds, Source, Study
 from tltools.store import Store
 from tltools.strategies import Strategy, strategies
@@ -20,6 +21,12 @@ from tltools.ui import strips, widgets
 _FOLDS = "cross-validation"
 _MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
+
+
+def augmented(dataset: Dataset) -> bool:
+    """Whether rows may be changed while a network trains on them."""
+    files = modalities()[dataset.modality].files
+    return files is not None and files.augmented
 
 
 def stages(store: Store, source: Source | None) -> int:
@@ -71,7 +78,7 @@ def _card(
         st.caption(f"_{strategy.when}_")
         if strategy.needs_groups and fits:
             st.caption("Needs a column under “Groups to report on”.")
-        known = [knob for knob in strategy.knobs if dataset.modality == "image" or knob.key not in augmentation.KEYS]
+        known = [knob for knob in strategy.knobs if augmented(dataset) or knob.key not in augmentation.KEYS]
         usual = defaults(strategy, chosen_sources[0] if chosen_sources else None)
         knobs = dict(start.get(strategy.key, {}))
         if known and fits:
@@ -179,7 +186,7 @@ def _nearest(minutes: float | None) -> int:
 
 def _rarer(dataset: Dataset, proposed: Study) -> dict[str, Any]:
     metrics = {metric.key: metric.title for metric in tasks()[dataset.task].metrics}
-    columns = [name for name in dataset.inputs if dataset.modality == "tabular"]
+    columns = [name for name in dataset.inputs if modalities()[dataset.modality].cells]
     left, right = st.columns(2, gap="large")
     with left:
         keys = list(metrics)
