@@ -142,6 +142,19 @@ def test_controls_start_without_a_source_and_others_with_one() -> None:
         assert (init == "source") == (strategy.kind == "transfer"), strategy.key
 
 
+def test_a_twin_is_a_control_that_differs_in_its_start_alone() -> None:
+    pairs = [(one, strategies()[one.twin]) for one in ALL if one.twin]
+    assert pairs
+    for one, twin in pairs:
+        assert twin.kind == "control" and (one.knobs, one.reads, one.families) == (
+            twin.knobs,
+            twin.reads,
+            twin.families,
+        )
+        knobs = {knob.key: knob.default for knob in one.knobs}
+        assert one.layout(7, knobs) == twin.layout(7, knobs)
+
+
 def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
