@@ -34,6 +34,7 @@ WORDS = {"learning_rate": 4e-4, "epochs": 8, "patience": 0, "rates_tried": 1, "h
 NOISY = {**WORDS, "epochs": 5}
 SOUNDS = {"epochs": 12, "patience": 0, "hold_out": False}
 WRITING = {"learning_rate": 5e-4, "head_rate": 2e-3, "epochs": 5, "batch_size": 32, "rates_tried": 1}
+TOKENS = {"epochs": 10, "min_steps": 60, "patience": 3}
 
 CASES: dict[str, dict[str, Any]] = {
     "hymenoptera": {
@@ -152,6 +153,16 @@ CASES: dict[str, dict[str, Any]] = {
         "dataset": "promoters/promoters.csv", "target": "label", "inputs": ["sequence"], "sources": [MINILM],
         "strategies": ["linear_probe", "multilayer_probe"], "controls": ["random_frozen", "classical"],
         "fractions": [1.0], "draws": 5,
+    },
+    "promoters-tokens": {
+        "dataset": "promoters/promoters.csv", "target": "label", "inputs": ["sequence"], "sources": [MINILM],
+        "strategies": [{"frozen_transformer": TOKENS}], "controls": [{"random_transformer": TOKENS}, "classical"],
+        "fractions": [1.0], "draws": 3,
+    },
+    "german-credit-tokens": {
+        "dataset": "german-credit/german_credit.csv", "target": "class", "sources": [MINILM],
+        "strategies": [{"frozen_transformer": TOKENS}], "controls": [{"random_transformer": TOKENS}, "classical"],
+        "fractions": [0.25], "draws": 3,
     },
 }  # fmt: skip
 

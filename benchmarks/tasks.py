@@ -41,10 +41,12 @@ STUDIES = {
     "fsdd": Wanted("spoken digits on an image network", "full_finetune", 0.98, ("positive",)),
     "fsdd-language": Wanted("spoken digits on a language model", "frozen_transformer"),
     "promoters": Wanted("DNA", "linear_probe"),
+    "promoters-tokens": Wanted("DNA, k-mers as tokens of a frozen language model", "frozen_transformer"),
     "khan-srbct": Wanted("gene expression", "full_finetune"),
     "heart": Wanted("one hospital to another", "full_finetune"),
     "adult": Wanted("rows as text", "linear_probe", None, ("negative", "leaning_negative", "neutral")),
     "german-credit": Wanted("rows as text", "linear_probe"),
+    "german-credit-tokens": Wanted("cells as tokens of a frozen language model", "frozen_transformer"),
     "student-por": Wanted("rows as text, a number", "linear_probe"),
 }
 
