@@ -15,7 +15,7 @@ import streamlit as st
 
 from tltools import datasets
 from tltools.home import Home
-from tltools.modalities import kinds_of_files
+from tltools.modalities import kinds_of_files, modalities
 from tltools.records import Dataset, Job
 from tltools.store import Store
 from tltools.ui import charts, live, row_views
@@ -50,7 +50,7 @@ def why(store: Store, home: Home, dataset: Dataset, trial: str, rows: Sequence[i
     """Three questions about a trial; the worker answers, and what was answered stays."""
     st.header("Why?", anchor=False)
     st.caption("The worker answers, in seconds to a minute. Rows are the worst mistakes above.")
-    how = "occlusion" if dataset.modality == "tabular" else _how(dataset)
+    how = "occlusion" if modalities()[dataset.modality].cells else _how(dataset)
     jobs = _jobs(store, trial)
     busy = next((job for job in jobs if job.state in live.LIVE), None)
     asked = {
