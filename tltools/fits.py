@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tltools.records import Record
+from tltools.records import Record, Source
+
+MOST_TOKENS = 128  # of a text that are read where a source says no other limit: memory grows with the longest text
+
+
+def tokens_read(source: Source) -> int:
+    """Tokens of a text that a source reads, at most."""
+    most = int(source.options.get("max_tokens", MOST_TOKENS))
+    return min(most, source.max_length or most)
 
 
 class Match(Record):

@@ -112,9 +112,6 @@ class Split(Record):
     note: str  # one sentence on how it was made
 
 
-MOST_TOKENS = 128  # of a text that are read where a source says no other limit: memory grows with the longest text
-
-
 class Source(Record):
     """A source model's card: what it is, what it reads, where it comes from."""
 
@@ -149,12 +146,6 @@ class Source(Record):
     task: str | None = None  # key of the source task, for own/ sources
     columns: dict[str, str] = {}  # own/ tables, for a dataset: its column -> the source's that it takes over from
     continues: bool = False  # own/ tables, for a dataset: of the same task, and no class is new to it
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a text that are read, at most."""
-        most = int(self.options.get("max_tokens", MOST_TOKENS))
-        return min(most, self.max_length or most)
 
 
 class Number(Record):

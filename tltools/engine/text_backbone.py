@@ -19,7 +19,8 @@ from tltools import answers
 from tltools.engine import torchvision_operators
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.weights import pretrained
-from tltools.records import MOST_TOKENS, Source
+from tltools.fits import MOST_TOKENS, tokens_read
+from tltools.records import Source
 
 KEPT = "sdpa_kept"  # the library's own attention, but for dropout
 NEVER = -1e4  # score of every tag where there is no word
@@ -185,7 +186,7 @@ def build(source: Source, folder: Path, random: bool) -> TextBackbone:
         core.pooler = None  # trained for another task; the mean over tokens is what is used
     positions = getattr(config, "max_position_embeddings", None) or 512
     longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
-    limit = min(source.tokens, longest)
+    limit = min(tokens_read(source), longest)
     backbone = TextBackbone(source, core.float().eval(), tokenizer, limit, longest)
     backbone.generator = (network.float().eval(),) if source.writes else ()
     backbone.find_stages()

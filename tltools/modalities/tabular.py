@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tltools.fits import tokens_read
 from tltools.modalities import Modality, Reading
 from tltools.records import Column, Problem, Source
 
@@ -81,11 +82,12 @@ def _cut(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
     import numpy as np
 
     tenths = [numbers.get(f"pieces_{k}", 0.0) for k in range(0, 101, 10)]
-    cut = 1 - float(np.interp(source.tokens, tenths, np.linspace(0, 1, 11)))
+    read = tokens_read(source)
+    cut = 1 - float(np.interp(read, tenths, np.linspace(0, 1, 11)))
     if cut >= 0.01:
         share = "all" if cut == 1 else f"about {100 * cut:.0f} % of the"
         yield (
-            f"It reads {source.tokens} tokens of a row as text: {share} rows are longer, and their last columns are "
+            f"It reads {read} tokens of a row as text: {share} rows are longer, and their last columns are "
             "not read. Leave out columns, or choose a source that reads more tokens."
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltools import languages
+from tltools.fits import tokens_read
 from tltools.modalities import Modality, Reading, Strings
 from tltools.records import Column, Problem, Source
 
@@ -64,12 +65,13 @@ def _language(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
 
 
 def _length(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
-    words = source.tokens / TOKENS_A_WORD
+    read = tokens_read(source)
+    words = read / TOKENS_A_WORD
     if numbers.get("words_95", 0.0) <= words:
         return
     share = "half" if numbers.get("words_median", 0.0) > words else "some"
     yield (
-        f"It reads {source.tokens} tokens, about {words:.0f} words: {share} of your texts are longer (one in "
+        f"It reads {read} tokens, about {words:.0f} words: {share} of your texts are longer (one in "
         f"twenty has over {numbers['words_95']:.0f} words), and what comes after is not read."
     )
 
