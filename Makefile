@@ -11,8 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 	STREAMLIT_SERVER_PORT=$(PORT) $(BIN)/python -m streamlit run tltools/ui/server.py
 
-test: check  ## lint, types, then the suite (three at a time: some wait); `make slow` has what takes minutes
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
+test: .venv/.ready-test  ## lint, then the suite (three at a time: some wait) beside the types; `make slow` has what takes minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"; suite=$$?; \
+	  wait $$types && exit $$suite
 
 slow: .venv/.ready-test  ## the tests that take minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow

@@ -199,7 +199,7 @@ def test_a_rebuilt_model_says_what_was_sealed_and_reads_new_rows(judged: Judged,
     assert len(said) == 2 and all(0 <= share <= 1 for one in said for share in one["probabilities"].values())
 
 
-@pytest.mark.parametrize("arm", ["frozen_transformer", "random_transformer"])
+@pytest.mark.parametrize("arm", ["frozen_transformer", pytest.param("random_transformer", marks=pytest.mark.slow)])
 def test_an_exported_folder_predicts_alone(judged: Judged, arm: str, tmp_path: Path) -> None:
     to = tmp_path / "model"
     out = export.run(QuietTicket(judged.home), {"trial": judged.ids[arm], "to": str(to)})
