@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +76,12 @@ def peak_mb() -> float:
     Not `getrusage` on Linux: there a process begins with the peak of the one that started it.
     """
     status = Path("/proc/self/status")
-    if status.is_file():
-        return next(float(line.split()[1]) / 1e3 for line in status.read_text().splitlines() if line[:6] == "VmHWM:")
+    for line in status.read_text().splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM:"):  # not every sandbox says it
+            return float(line.split()[1]) / 1e3
     if os.name == "nt":
         return float(psutil.Process().memory_info().peak_wset) / 1e6
     import resource  # there is none on Windows
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, others kilobytes
