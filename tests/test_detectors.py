@@ -18,7 +18,7 @@ import torch
 from tests import detector_models, shapes
 from tests.hub_server import Hub, serving
 from tltools import datasets, places, reports, sources, studies
-from tltools.engine import detectors, export, layouts, planner, predict, replay, torchvision_operators, trial_model
+from tltools.engine import detectors, export, layouts, measuring, predict, replay, torchvision_operators, trial_model
 from tltools.engine import study as engine
 from tltools.engine.backbone import load_backbone
 from tltools.engine.detectors import Detecting, DetectorBackbone
@@ -325,6 +325,7 @@ def test_what_it_costs_is_measured(judged: Judged) -> None:
     trials = [
         trial_model.Trial.model_validate(trial_model.card_of(judged.home, judged.trials["yolos", "lora"])["trial"])
     ]
-    source = sources.get(judged.home, "local/yolos", judged.dataset)
-    rate = planner._measured(judged.home, source, judged.dataset.id, trials)
-    assert rate["stages"] == 4 and rate["rows_per_second"] > 0 and set(rate["train"]) == {"0"}
+    study = studies.load(judged.home, trials[0].study)
+    rate, ways = measuring.measured(judged.home, study, *studies.split_of(judged.home, study), trials)
+    assert rate["stages"] == 4 and rate["rows_per_second"] > 0
+    assert set(ways) == {"lora:0:8"} and 0 < ways["lora:0:8"]["seen"] < ways["lora:0:8"]["step"]

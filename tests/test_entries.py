@@ -17,7 +17,18 @@ import torch
 from tests.test_backbones import TEXT, source
 from tests.test_frozen_transformer import SHORT, folder_of
 from tltools import costs, datasets, kmers, plans, reports, sources, studies, trials
-from tltools.engine import autotune, entries, explain, export, frame_backbone, layouts, planner, predict, trial_model
+from tltools.engine import (
+    autotune,
+    entries,
+    explain,
+    export,
+    frame_backbone,
+    layouts,
+    measuring,
+    planner,
+    predict,
+    trial_model,
+)
 from tltools.engine import study as engine
 from tltools.engine.entries import CellEntry, FrameEntry
 from tltools.engine.frame_backbone import FrameBackbone
@@ -231,11 +242,11 @@ def test_it_is_explained_or_refused_in_a_sentence(judged: Judged) -> None:
 def test_each_way_is_measured_and_estimated_for_itself(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     store, dataset = open_store(judged.home), datasets.get(judged.home, judged.study.dataset)
 
-    def here(home: Home, store: Any, source: Any, dataset: str, own: Any, check: Any) -> None:
-        store.remember("rate", costs.rate_key(source), planner._measured(home, source, dataset, own))
+    def here(home: Home, store: Any, source: Any, study: Any, own: Any, check: Any) -> None:
+        planner.remember(store, source, dataset, *measuring.measured(home, study, *studies.split_of(home, study), own))
 
     monkeypatch.setattr(planner, "measure", here)  # the child process has a test of its own
-    monkeypatch.setattr(planner, "SECONDS", 0.05)
+    monkeypatch.setattr(measuring, "SECONDS", 0.05)
     monkeypatch.setattr(autotune, "SECONDS", 0.05)
     planner.dry_run(judged.home, store, judged.study, QuietTicket(judged.home, store))
     wanted = studies.expand(judged.home, judged.study)
@@ -245,11 +256,12 @@ def test_each_way_is_measured_and_estimated_for_itself(judged: Judged, monkeypat
     assert ways == {
         "linear_probe": ("local/tiny-bert", "text"), "frozen_transformer": new, "random_transformer": new,
     }  # fmt: skip
-    rates = {
-        arm: store.recall("rate", costs.rate_key(trials.card(judged.home, one, dataset))) or {}
+    tried = {
+        arm: store.recall("ways", costs.ways_key(trials.card(judged.home, one, dataset), dataset)) or {}
         for arm, one in {one.strategy: one for one in wanted if one.source != "none"}.items()
     }
-    assert "0" in rates["frozen_transformer"]["train"] and "0" not in rates["linear_probe"]["train"]
+    assert {way.split(":")[0] for way in tried["frozen_transformer"]} == {"frozen_transformer", "random_transformer"}
+    assert not tried["linear_probe"], "a closed form takes no steps"
     counts = plans.Counts(90, 20, 30, 2)
     plan = planner.plan(store, judged.home, wanted, counts)
     assert plan.wants("local/tiny-bert") and not plan.wants("local/tiny-bert|frames"), "nothing of it is frozen whole"

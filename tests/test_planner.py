@@ -93,10 +93,30 @@ def test_activations_are_kept_where_reading_is_cheaper() -> None:
     assert not kept and "computed again" in why
 
 
-def test_a_step_between_measured_boundaries_lies_between_their_times() -> None:
-    rate = {**rates.guess(SOURCE), "stages": 7, "train": {"0": 50.0, "6": 300.0}}
-    speeds = [rates.train_rate(rate, boundary) for boundary in range(8)]
-    assert speeds == sorted(speeds) and speeds[0] == 50.0 and speeds[6] == pytest.approx(300.0)
+def test_a_step_from_where_none_was_measured_costs_by_the_stages_above() -> None:
+    ways = {"last_block:6:16": {"step": 0.01}, "full_finetune:0:16": {"step": 0.08}}
+    rate = {**rates.guess(SOURCE), "stages": 8, "ways": ways}
+    each = [rates.step_seconds(rate, boundary) for boundary in range(9)]
+    assert each[0] == 0.08 and each[6] == 0.01 and each == sorted(each, reverse=True)
+    assert each[5] == pytest.approx(0.015) and each[2] == pytest.approx(0.06)
+
+
+def test_early_stopping_leaves_at_least_the_epochs_that_it_waits() -> None:
+    short = trial("full_finetune", knobs={"epochs": 3, "min_steps": 0, "patience": 4})
+    assert rates.passes_of(short, 160, 40, {}) == (3, 1.5)
+    long = trial("full_finetune", knobs={"epochs": 60, "min_steps": 0, "patience": 4, "rates_tried": 2})
+    passes, looks = rates.passes_of(long, 160, 40, {})
+    assert passes == pytest.approx(2 * 60 * rates.EARLY) and looks == passes / 2
+    assert rates.passes_of(long, 160, 0, {})[0] == 120
+    frozen = trial("linear_probe")
+    assert rates.passes_of(frozen, 80, 16, {"epochs": 20, "min_steps": 200, "batch_size": 4}) == (20, 20)
+
+
+def test_a_control_costs_what_the_line_through_its_measurements_says() -> None:
+    points = [[100, 1.0], [300, 2.0]]
+    assert rates.fitted(points, 500) == pytest.approx(3.0) and rates.fitted(points, 200) == pytest.approx(1.5)
+    assert rates.fitted([[100, 1.0], [300, 0.9]], 600) == pytest.approx(0.9), "noise is no slope"
+    assert rates.fitted([[100, 1.0]], 50) == pytest.approx(0.5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -131,15 +151,17 @@ def test_the_estimator_learns_from_what_came_true() -> None:
 
 def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from tltools import costs, datasets, samples, studies
-    from tltools.engine import autotune, planner
+    from tltools.engine import autotune, measuring, planner
     from tltools.store import open_store
     from tltools.tickets import QuietTicket
 
-    def here(home: Home, store: Any, source: Source, dataset: str, trials: Any, check: Any) -> None:
-        store.remember("rate", costs.rate_key(source), planner._measured(home, source, dataset, trials))
+    def here(home: Home, store: Any, source: Source, study: Any, trials: Any, check: Any) -> None:
+        planner.remember(
+            store, source, dataset, *measuring.measured(home, study, *studies.split_of(home, study), trials)
+        )
 
     monkeypatch.setattr(planner, "measure", here)  # the child process has a test of its own
-    monkeypatch.setattr(planner, "SECONDS", 0.1)
+    monkeypatch.setattr(measuring, "SECONDS", 0.1)
     monkeypatch.setattr(autotune, "SECONDS", 0.1)
     store = open_store(home)
     dataset = samples.add(home, "digits")
@@ -149,7 +171,11 @@ def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pyt
     assert 0 < estimate.seconds_low <= estimate.seconds <= estimate.seconds_high
     (record,) = store.memories("rate")
     assert record["rows_per_second"] > 0 and record["stages"] >= 2 and record["peak_mb"] >= 0
-    assert all(float(rate) > 0 for rate in record["train"].values())
+    (ways,) = store.memories("ways")
+    assert set(ways) == {"key", "last_block:4:16", "scratch:0:16"} and ways["last_block:4:16"]["seen"] > 0
+    assert not costs.unmeasured(home, store, dataset, studies.expand(home, study))
+    fit = store.recall("classical", dataset.id)["fit"]
+    assert [rows for rows, _ in fit] == [128, 512] and all(seconds > 0 for _, seconds in fit)
     split, trials = datasets.split(home, dataset), studies.expand(home, study)
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     made = planner.plan(store, home, trials, counts)
@@ -163,11 +189,12 @@ def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pyt
 def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> None:
     from tltools import samples
     from tltools.engine import planner
+    from tltools.records import Study
     from tltools.store import open_store
 
-    dataset = samples.add(home, "film-notes")
+    study = Study(dataset=samples.add(home, "film-notes").id, sources=("local/a",), strategies=("linear_probe",))
     with pytest.raises(Refusal):
-        planner.measure(home, open_store(home), SOURCE, dataset.id, [])
+        planner.measure(home, open_store(home), SOURCE, study, [trial("linear_probe")])
 
 
 def test_the_last_block_resumes_from_the_disk_on_a_machine_that_never_saw_its_source(home: Home) -> None:

@@ -142,7 +142,7 @@ def test_a_continued_fit_finds_the_same_bins_both_times() -> None:
     table = boosting.snapped(pd.DataFrame({"x": rng.normal(size=900), "y": rng.normal(size=900).round(1)}))
     assert table["x"].nunique() == 200 and set(table["y"]) == set(np.unique(table["y"]))
     targets, own = (table["x"] + rng.normal(0, 0.3, 900) > 0).to_numpy().astype(int), np.arange(900) >= 800
-    trees = classical.trees("classes", 100, 1).set_params(warm_start=True, class_weight=None, early_stopping=False)
+    trees = boosting.continued("classes", 100, 1, trees=120, rate=0.05)
     trees.fit(table, targets, sample_weight=boosting._weights("classes", targets, ~own))
     bins = [thresholds.copy() for thresholds in trees._bin_mapper.bin_thresholds_]
     trees.set_params(max_iter=130)
@@ -216,6 +216,6 @@ def test_the_command_line_and_the_plan_tell_the_matches(hospitals: Hospitals, tm
     assert any("dents" in line and "mean concave points" in line for line in lines)
     study = hospitals.study.model_copy(update={"columns": {hospitals.source: {"dents": None}}})
     (tmp_path / "study.yaml").write_text(studies.dump(study))
-    _, answer, lines = commands.plan(home, Namespace(study=str(tmp_path / "study.yaml")))
+    _, answer, lines = commands.plan(home, Namespace(study=str(tmp_path / "study.yaml"), measure=False))
     told = {match["column"]: match["why"] for match in answer["columns"][hospitals.source]}
     assert told["dents"] == "dropped by hand: starts new" and any("Knows 5 of 7 columns" in line for line in lines)

@@ -87,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
     plan = verb("plan", commands.plan, "problems, trials, time and memory of a study file")
     plan.add_argument("study", metavar="STUDY.yaml")
+    plan.add_argument("--measure", action="store_true", help="try each strategy on a few rows first, for the estimate")
     run = verb("run", commands.run, "run a study file, follow it, judge it")
     run.add_argument("study", metavar="STUDY.yaml")
     report = verb("report", commands.report, "the judged study")

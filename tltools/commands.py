@@ -125,6 +125,10 @@ def plan(home: Home, options: Namespace) -> Answer:
     lines = [f"{problem.severity}: {problem.sentence()}" for problem in problems]
     if any(problem.severity == "error" for problem in problems):
         raise Refusal(*problems)
+    if options.measure:
+        code, failed, _ = through_job(home, "measure", {"study_file": studies.dump(study)}, "Measure", lambda _: [])
+        if code:
+            return code, failed, lines
     guess = studies.estimate(home, open_store(home), study)
     answer["estimate"] = guess.model_dump()
     answer["trials"] = [trial.model_dump(mode="json", exclude={"study"}) for trial in studies.expand(home, study)]

@@ -12,7 +12,7 @@ from tltools.judging.verdict import detectable
 from tltools.plans import Counts
 from tltools.records import Dataset, Estimate, Source, Split, Study, Trial
 from tltools.store import Store
-from tltools.tasks import row_classes
+from tltools.tasks import row_classes, tasks
 
 
 def rate_key(source: Source) -> str:
@@ -20,10 +20,36 @@ def rate_key(source: Source) -> str:
     return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}"
 
 
+def ways_key(source: Source, dataset: Dataset) -> str:
+    """Under which key of the store's memory "ways" lies what training a source on a dataset costs."""
+    return f"{rate_key(source)}|{dataset.id}"
+
+
 def forward_rate(store: Store, source: Source) -> tuple[float, bool]:
     """(rows per second of a forward pass, whether it was measured here)."""
     known = store.recall("rate", rate_key(source))
     return float({**rates.guess(source), **(known or {})}["rows_per_second"]), bool(known)
+
+
+def unmeasured(
+    home: Home, store: Store, dataset: Dataset, wanted: Sequence[Trial]
+) -> list[tuple[Source | None, list[Trial]]]:
+    """The sources, and the trials that read through each, of which this machine does not know what they cost on the
+    dataset; None in the place of a source: the classical control."""
+    task, found = tasks()[dataset.task], list[tuple[Source | None, list[Trial]]]()
+    for name in dict.fromkeys(plans.reader(trial) for trial in wanted if trial.source != "none"):
+        own = [trial for trial in wanted if plans.reader(trial) == name]
+        source = trials.card(home, own[0], dataset)
+        stages = int((store.recall("rate", rate_key(source)) or {}).get("stages", 0))
+        ways = store.recall("ways", ways_key(source, dataset))
+        headed = bool(task.dense or task.written)
+        needed = {plans.way(trial, stages) for trial in own if stages and plans.tunes(trial, stages, headed)}
+        if not stages or ways is None or not needed <= set(ways):
+            found.append((source, own))
+    controls = [trial for trial in wanted if trial.strategy == "classical"]
+    if controls and store.recall("classical", dataset.id) is None:
+        found.append((None, controls))
+    return found
 
 
 def estimate(
@@ -34,9 +60,15 @@ def estimate(
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     readers = {plans.reader(trial): trial for trial in todo if trial.source != "none"}
     cards = {name: trials.card(home, trial, dataset) for name, trial in readers.items()}
-    known = {name: store.recall("rate", rate_key(source)) or {} for name, source in cards.items()}
-    raw = rates.seconds(todo, cards, known, counts, dataset.modality)
+    known = {
+        name: {**(store.recall("rate", rate_key(source)) or {}),
+               "ways": store.recall("ways", ways_key(source, dataset)) or {}}
+        for name, source in cards.items()
+    }  # fmt: skip
+    classical = store.recall("classical", dataset.id) or rates.CLASSICAL[dataset.modality]
+    raw = rates.seconds(todo, cards, known, counts, classical)
     past = store.memories("estimate")
+    hungriest = rates.peak_mb(todo, cards, known, counts)
     factor, low, high = rates.correction(past)
     memory, *_ = rates.correction(past, "peak_mb")
     stages = {name: int(known[name].get("stages", plans.STAGES)) for name in cards}
@@ -46,8 +78,8 @@ def estimate(
     draws = _draws_in_time(study, asked, raw * factor)
     gain = _detectable(study, counts, draws) if row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
-    if not all(known.values()):
-        said.append("This machine has not run all of these sources yet, so the time is a guess.")
+    if unmeasured(home, store, dataset, todo):
+        said.append("Not all of this was measured on this machine yet, so the time is a guess.")
     if draws < asked:
         said.append(
             f"The time budget of {study.budget.minutes:g} min covers about {draws} of {asked} "
@@ -59,7 +91,8 @@ def estimate(
         seconds=raw * factor,
         seconds_low=raw * low,
         seconds_high=raw * high,
-        peak_mb=rates.peak_mb(todo, cards, known, counts) * memory,
+        peak_mb=hungriest * memory,
+        raw={"seconds": raw, "peak_mb": hungriest},
         cache_bytes=sum(counts.rows * 4 * width for width in widths.values()),
         trials=len(wanted),
         sealed=len(wanted) - len(todo),

@@ -104,6 +104,16 @@ def closed_form(trial: Trial, stages: int) -> bool:
     return layout is not None and not any(layout.rates) and layout.head == 0
 
 
+def tunes(trial: Trial, stages: int, headed: bool) -> bool:
+    """True when gradient steps are taken; `headed`: the task has heads without a closed form, so they take steps."""
+    return strategies()[trial.strategy].needs_source and (headed or not closed_form(trial, stages))
+
+
+def way(trial: Trial, stages: int) -> str:
+    """What of a trial decides how long its steps take, as a key: "last_block:6:16"."""
+    return f"{trial.strategy}:{depth(trial, stages)}:{trial.knobs.get('batch_size', 0):g}"
+
+
 def depth(trial: Trial, stages: int) -> int:
     """Stages of the prefix that may be computed once; augmented images differ each epoch, so there are none."""
     layout = layout_of(trial, stages)
@@ -142,8 +152,12 @@ def epochs(trial: Trial, rows: int) -> float:
     if "epochs" not in trial.knobs:
         return 1.0
     steps = float(trial.knobs.get("min_steps", 0)) * float(trial.knobs.get("batch_size", 16))
-    tried = float(trial.knobs.get("rates_tried", 1)) if trial.knobs.get("hold_out", True) else 1.0
-    return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * tried
+    return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * rates_tried(trial)
+
+
+def rates_tried(trial: Trial) -> int:
+    """How many learning rates a trial tries; without validation rows there is none to choose by."""
+    return int(trial.knobs.get("rates_tried", 1)) if trial.knobs.get("hold_out", True) else 1
 
 
 def passes(texts: int, rows: int) -> int:

@@ -1,17 +1,24 @@
 """What a source model costs on this machine, and what a study will cost by it: measured where it can be, else guessed.
 
-`engine/planner.py` measures, and keeps a record in the store under kind "rate" and the key `costs.rate_key(source)`:
+`engine/measuring.py` measures. Of a source it keeps in the store, under kind "rate" and `costs.rate_key(source)`:
 
     rows_per_second           whole backbone, no gradients
-    rows_per_second_train     one training step over the whole backbone, the word table of a text model left out
-    rows_per_second_scratch   the same with the word table
-    train                     {"<boundary>": rows per second of a step from the cached activation there}
     row_bytes                 {"<boundary>": bytes of one stored activation}
     idle_mb                   memory of a job before it loads a network, in MB: libraries
     peak_mb                   peak memory of a pass without gradients, in MB above that
-    train_mb                  {"<boundary>": that of a step from there}
-    train_peak_mb             the largest of all
     encode_rows_per_second, encoded_row_bytes, load_seconds, stages, width
+
+of a source on a dataset, under "ways" and `costs.ways_key(source, dataset)`, for every `plans.way` of training it:
+
+    step                      seconds a row of a training step
+    seen                      seconds a row that is only looked at
+    mb                        peak memory above idle_mb
+    batch_size, epochs, min_steps, patience: of the recipe that the strategy made
+
+and of the classical control, under "classical" and the dataset's id:
+
+    read                      seconds to read a row, once for all trials
+    fit                       [[rows, seconds to fit them and to predict as many], ...], fewest first
 
 Anything that is missing is guessed, on the slow side, from the source's size.
 """
@@ -35,12 +42,15 @@ HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
 LIBRARIES_MB = 400.0  # of a job before it loads a network, where that was not measured
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
 STARTED = 256  # training rows at most that the start of a head looks at
-STUDY_SECONDS = 0.7  # to plan and to judge
+STUDY_SECONDS = 0.4  # to plan and to judge
 SEAL_SECONDS = 0.03  # to write a trial
-CLASSICAL = {  # the control by modality: (seconds to read a row, once for all trials; seconds a row to fit it)
-    "text": (2e-4, 5e-5), "sequence": (2e-4, 5e-5), "image": (1e-3, 3e-5), "audio": (5e-3, 3e-5),
-    "tabular": (0.0, 8e-4),
+TWIN_SECONDS = 2e-8  # a parameter, to copy a network for a trial and to compare it at the end
+CLASSICAL: Mapping[str, Rate] = {  # the control by modality, where it was not measured: as the module says
+    "text": {"read": 2e-4, "fit": [[100, 0.01]]}, "sequence": {"read": 2e-4, "fit": [[100, 0.01]]},
+    "image": {"read": 1e-3, "fit": [[100, 0.01]]}, "audio": {"read": 5e-3, "fit": [[100, 0.01]]},
+    "tabular": {"read": 0.0, "fit": [[100, 0.5]]},
 }  # fmt: skip
+STEP = 3.5  # times a pass without gradients
 GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
 GUESSED_WORK = {
     "text": 30,
@@ -58,8 +68,8 @@ def guess(source: Source) -> dict[str, Any]:
     forward = min(GUESSED_FLOPS / work, 20_000.0)
     size, encoding = {"image": (150_000, 150.0), "audio": (200_000, 150.0)}.get(source.reads, (400, 5_000.0))
     return {
+        "parameters": source.parameters or 0,
         "rows_per_second": forward,
-        "rows_per_second_train": forward / 3.5,
         "encoded_row_bytes": size,
         "encode_rows_per_second": encoding,
         "load_seconds": 2.0 + parameters / 5e7,
@@ -75,10 +85,10 @@ def seconds(
     sources: Mapping[str, Source],
     rates: Mapping[str, Rate],
     counts: Counts,
-    modality: str = "text",
+    classical: Rate | None = None,
 ) -> float:
     """Expected seconds of a study, evaluation and loading included, nothing cached; sources and rates: by
-    `plans.reader`."""
+    `plans.reader`, each rate with its "ways"."""
     rates = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
     stages = {name: int(rate["stages"]) for name, rate in rates.items()}
     total = STUDY_SECONDS
@@ -89,43 +99,66 @@ def seconds(
     total += sum(p.rows / float(rates[p.source]["rows_per_second"]) for p in swept.values() if p.source in rates)
     controls = [trial for trial in trials if plans.reader(trial) not in rates]
     if controls:
-        read, fit = CLASSICAL[modality]
-        total += read * plans.touched(controls, counts)
-        total += sum(SEAL_SECONDS + fit * (plans.labelled(trial, counts)[0] + counts.test) for trial in controls)
+        cost = classical or CLASSICAL["text"]
+        total += float(cost["read"]) * plans.touched(controls, counts)
+        total += sum([SEAL_SECONDS + fitted(cost["fit"], sum(plans.labelled(trial, counts))) for trial in controls])
     tuned = [trial for trial in trials if plans.reader(trial) in rates]
     return total + sum(trial_seconds(trial, rates[plans.reader(trial)], counts) for trial in tuned)
+
+
+def fitted(points: Sequence[Sequence[float]], rows: int) -> float:
+    """Seconds to fit rows, on the line through the two largest of the measured points; never less than a share of
+    the nearest."""
+    rows_of, took = points[-1]
+    slope = took / rows_of
+    if len(points) > 1:
+        slope = min(slope, max(0.0, (took - points[-2][1]) / (rows_of - points[-2][0])))
+    return max(took + slope * (rows - rows_of), took * min(1.0, rows / rows_of))
 
 
 def trial_seconds(trial: Trial, rate: Rate, counts: Counts) -> float:
     """Expected seconds of one trial of a source once its prefix is there."""
     train, validation = plans.labelled(trial, counts)
     stages = int(rate["stages"])
-    if plans.closed_form(trial, stages):
+    way = rate.get("ways", {}).get(plans.way(trial, stages))
+    if way is None and plans.closed_form(trial, stages):
         wide = int(rate["width"]) * (stages if trial.strategy == "multilayer_probe" else 1)
         return SEAL_SECONDS + 2e-10 * min(train, wide) ** 2 * max(train, wide)
-    boundary, passes = plans.depth(trial, stages), plans.epochs(trial, train)
-    passes *= EARLY if trial.knobs.get("patience") else 1.0
-    fresh = trial.strategy == "scratch" and "rows_per_second_scratch" in rate  # trains the word table too
-    step = float(rate["rows_per_second_scratch"]) if fresh else train_rate(rate, boundary)
-    above = float(rate["rows_per_second"]) * stages / max(stages - boundary, 0.5)
-    steps = train * passes / float(trial.knobs.get("batch_size", 16))
-    evaluations = min(passes, steps / EVALUATE_EVERY)
-    seen = min(STARTED, train) + validation * evaluations + train + validation + counts.test  # the last: at the end
-    return train * passes / step + seen / above + 0.5
+    boundary = plans.depth(trial, stages)
+    above = stages / max(stages - boundary, 0.5) * float(rate["rows_per_second"])
+    step, seen = (float(way["step"]), float(way["seen"])) if way else (step_seconds(rate, boundary), 1 / above)
+    passes, looks = passes_of(trial, train, validation, way or {})
+    started, begun = min(STARTED, train), SEAL_SECONDS + TWIN_SECONDS * float(rate["parameters"])
+    return train * passes * step + (started + validation * looks + train + validation + counts.test) * seen + begun
 
 
-def train_rate(rate: Rate, boundary: int) -> float:
-    """Rows per second of a step from a boundary: measured, or between its measured neighbours in seconds a row."""
+def passes_of(trial: Trial, train: int, validation: int, way: Rate) -> tuple[float, float]:
+    """Expected (passes over the training rows, evaluations) of all rates that a trial tries; `way` has what its knobs
+    do not say."""
+    knobs = {**way, **trial.knobs}
+    batch = min(float(knobs.get("batch_size", 16)), float(way.get("batch_size", math.inf)))
+    per_epoch = max(1, math.ceil(train / batch))
+    tried = plans.rates_tried(trial)
+    most = plans.epochs(trial, train) / tried
+    if "epochs" not in trial.knobs and "texts" not in trial.knobs:
+        most = max(float(knobs.get("epochs", 1)), float(knobs.get("min_steps", 0)) / per_epoch)
+    every = max(1, math.ceil(EVALUATE_EVERY / per_epoch))  # epochs
+    patience = float(knobs.get("patience", 0)) if validation else 0.0
+    # it cannot stop before it has waited so long, and two looks or so are better than those before
+    passes = max(EARLY * most, min(most, (patience + 2) * every)) if patience else most
+    return passes * tried, passes * tried / every
+
+
+def step_seconds(rate: Rate, boundary: int) -> float:
+    """Seconds a row of a step from a boundary: as it was measured from there or, by the share of the stages above,
+    from elsewhere; guessed where nothing was measured."""
     stages = int(rate["stages"])
-    known = {int(k): 1 / float(v) for k, v in rate.get("train", {}).items()}
-    known.setdefault(0, 1 / float(rate["rows_per_second_train"]))
-    known.setdefault(stages, known[0] * 0.02)
-    below = max(b for b in known if b <= boundary)
-    above = min(b for b in known if b >= boundary)
-    if below == above:
-        return 1 / known[below]
-    share = (boundary - below) / (above - below)
-    return 1 / (known[below] * (1 - share) + known[above] * share)
+    share = {b: max(stages - b, 0.1) / stages for b in range(stages + 1)}
+    known = {int(way.split(":")[1]): float(found["step"]) for way, found in rate.get("ways", {}).items()}
+    if not known:
+        return STEP / float(rate["rows_per_second"]) * share[boundary]
+    nearest = min(known, key=lambda b: abs(b - boundary))
+    return known[nearest] * share[boundary] / share[nearest]
 
 
 def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
@@ -133,10 +166,12 @@ def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mappi
     needs, networks = [0.0], 0.0
     for name, source in sources.items():
         rate, own = {**guess(source), **rates.get(name, {})}, [one for one in trials if plans.reader(one) == name]
-        stages, known = int(rate["stages"]), rate.get("train_mb", {})
-        depths = {plans.depth(trial, stages) for trial in own if not plans.closed_form(trial, stages)}
+        stages, known = int(rate["stages"]), rate.get("ways", {})
+        ways = {plans.way(trial, stages) for trial in own}
+        guessed = any(not plans.closed_form(trial, stages) and plans.way(trial, stages) not in known for trial in own)
+        most = max([float(way["mb"]) for way in known.values()], default=float(rate["train_peak_mb"]))
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
-        trained = [float(known.get(str(depth), rate["train_peak_mb"])) for depth in depths]
+        trained = [float(known[way]["mb"]) for way in ways if way in known] + [most] * guessed
         needs.append(max([float(rate["peak_mb"]), *trained]) + held)
         inits = {trial.strategy == "random_frozen" for trial in own}
         networks += len(inits) * NETWORK_MB * float(source.parameters or 0)

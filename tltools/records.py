@@ -252,10 +252,11 @@ class Estimate(Record):
     seconds_low: float
     seconds_high: float
     peak_mb: float
+    raw: dict[str, float]  # seconds and peak_mb before what past studies have taught, for later ones to learn from
     cache_bytes: int
     trials: int
     sealed: int  # trials that an earlier study has finished already
-    prefix_rows: int  # rows pushed through a frozen prefix
+    prefix_rows: int  # pushed through a frozen prefix
     prefix_rows_naive: int  # the same, one trial at a time
     detectable: float | None  # gain in metric units that the test part can decide
     sentences: tuple[str, ...] = ()
@@ -279,7 +280,7 @@ class Progress(Record):
 
 class Job(Record):
     id: str
-    kind: str  # "study", "ingest", "rank", "predict", "explain", "export"
+    kind: str  # "study", "ingest", "rank", "measure", "predict", "explain", "export"
     payload: dict[str, Any]
     state: JobState
     attempt: int

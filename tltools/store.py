@@ -29,6 +29,7 @@ LANES: dict[str, Lane] = {
     "export": "quick",
     "study": "long",
     "rank": "long",
+    "measure": "long",
 }
 CRASH_LIMIT = 3
 CRASHED = Failure(

@@ -32,6 +32,7 @@ HANDLERS: Mapping[str, str] = {  # job kind -> the function that does it, import
     "ingest": "tltools.datasets:ingest_job",
     "study": "tltools.engine.study:run",
     "rank": "tltools.engine.rank:run",
+    "measure": "tltools.engine.planner:run",
     "predict": "tltools.engine.predict:run",
     "explain": "tltools.engine.explain:run",
     "export": "tltools.engine.export:run",
@@ -60,9 +61,10 @@ def main(
     if lock is None:
         log.info("a worker is running already (%s); this one ends", local.who_holds(home))
         return 0
-    # threads that wait must sleep, not spin: with a second job or a browser on the same cores, spinning made a
-    # training step ten times slower, and it gains nothing alone; read when torch is first loaded, so set before
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # threads that wait must soon sleep: with a second job or a browser on the same cores, spinning as long as is usual
+    # made a training step ten times slower; not to spin at all costs a tenth alone; read when torch is first loaded
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     with lock:
         local.sign_lock(lock)
         try:

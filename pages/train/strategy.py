@@ -67,6 +67,7 @@ left, right = st.columns([2, 1], gap="large")
 with right, st.container(border=True):
     if not errors:
         study_draft.cost(studies.estimate(home, store, study))
+        study_draft.measure(home, store, study)
     go = st.button(
         "Run the study", type="primary", icon=":material/play_arrow:", disabled=bool(errors), width="stretch",
         shortcut="Mod+Enter", key="run_study",

@@ -1,4 +1,4 @@
-"""Which precision and memory format runs a backbone fastest on this machine: measured for two seconds, remembered."""
+"""Which precision, memory format and threads run a backbone fastest here: measured for two seconds, remembered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from tltools import costs
-from tltools.engine.device import best
+from tltools.engine.device import best, threads
 
 if TYPE_CHECKING:
     from tltools.engine.backbone import Backbone, Encoded
@@ -32,6 +32,7 @@ TEXT_TOKENS = 2_048  # padded tokens of a batch: what passes from layer to layer
 TEXT_ROWS = 256
 IMAGE_ROWS = 16
 TABLE_ROWS = 4_096
+TRAINED = 16  # rows of a training step, as strategies have by default
 
 
 class Memory(Protocol):
@@ -50,6 +51,9 @@ class Setting:
     channels_last: bool
     rows_per_second: float  # of the winner, on the batch that was measured
     reason: str
+    train_threads: int = (
+        0  # of a training step; 0 = all: to wait for each other costs small networks more than it saves
+    )
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
@@ -59,7 +63,8 @@ class Setting:
             yield
 
 
-PLAIN = Setting("float32", False, 0.0, "32-bit floats, without measuring.")
+PLAIN = Setting("float32", False, 0.0, "32-bit floats and one thread, without measuring.", train_threads=1)
+FIELDS = ("precision", "channels_last", "rows_per_second", "reason", "train_threads")
 
 
 def choose(
@@ -77,7 +82,7 @@ def choose(
     key = f"{costs.rate_key(backbone.source)}|{machine(device)}"
     known = memory.recall("autotune", key) if memory is not None else None
     if known:
-        setting = Setting(**{name: known[name] for name in ("precision", "channels_last", "rows_per_second", "reason")})
+        setting = Setting(**{name: known[name] for name in FIELDS})
     elif encoded is None or backbone.reads == "tabular":
         return PLAIN
     else:
@@ -167,7 +172,24 @@ def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds
     if rates[fastest] < WORTH * rates[plain]:
         fastest = plain
     tried = ", ".join(f"{_words(c)} {rates[c]:.0f}" for c in candidates)
-    return Setting(fastest[0], fastest[1], rates[fastest], f"Rows per second measured here: {tried}; {where.reason}.")
+    said = f"Rows per second measured here: {tried}; {where.reason}."
+    middle = np.argsort(lengths, kind="stable")[max(0, len(lengths) // 2 - TRAINED // 2) :][:TRAINED]
+    few = _fewest_threads(backbone, encoded.take(middle), device, fastest)
+    return Setting(*fastest, rates[fastest], said + " Trains with one thread." * few, few)
+
+
+def _fewest_threads(
+    backbone: Backbone, batch: Mapping[str, Any], device: torch.device, how: tuple[Precision, bool]
+) -> int:
+    """1 where one thread passes a batch as fast as all do, else 0."""
+    if device.type != "cpu" or torch.get_num_threads() == 1:
+        return 0
+    alone, together = [], []
+    for _ in range(4):  # in turns; the first of each warms up
+        with threads(1):
+            alone.append(_run_time(backbone, batch, device, how))
+        together.append(_run_time(backbone, batch, device, how))
+    return int(min(alone[1:]) <= min(together[1:]))
 
 
 def _race(

@@ -74,18 +74,25 @@ class Continued(classical.Fitted):
         both, truth = pd.concat([theirs, train], ignore_index=True)[train.columns], np.concatenate([codes, targets])
         categories = classical.Categories().fit(both)
         table, own = snapped(categories.transform(both)), np.arange(len(truth)) >= len(codes)
-        trees = classical.trees(self.kind, len(targets), seed).set_params(
-            max_iter=int(knobs["trees"]), learning_rate=float(knobs["learning_rate"]), early_stopping=False,
-            warm_start=True, **({"class_weight": None} if self.kind == "classes" else {}),
-        )  # fmt: skip
+        trees = continued(self.kind, len(targets), seed, int(knobs["trees"]), float(knobs["learning_rate"]))
         self.method = "boosting continued"
         if self.kind == "classes" and set(targets.tolist()) - set(codes.tolist()):
             self.method = "boosting; the source's rows lack a class"
         else:
-            trees.fit(table, truth, sample_weight=_weights(self.kind, truth, ~own))
+            with classical.few_threads(len(truth)):
+                trees.fit(table, truth, sample_weight=_weights(self.kind, truth, ~own))
             trees.set_params(max_iter=2 * int(knobs["trees"]))
-        trees.fit(table, truth, sample_weight=_weights(self.kind, truth, own))
+        with classical.few_threads(len(truth)):
+            trees.fit(table, truth, sample_weight=_weights(self.kind, truth, own))
         self.model = Pipeline([("categories", categories), ("trees", trees)])
+
+
+def continued(kind: str | None, rows: int, seed: int, trees: int, rate: float) -> Any:
+    """Boosting that goes on where it stopped when it is fitted again; bins for every value that `snapped` leaves."""
+    return classical.trees(kind, rows, seed).set_params(
+        max_iter=trees, learning_rate=rate, early_stopping=False, warm_start=True, max_bins=255,
+        **({"class_weight": None} if kind == "classes" else {}),
+    )  # fmt: skip
 
 
 def snapped(table: pd.DataFrame) -> pd.DataFrame:

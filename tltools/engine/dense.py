@@ -34,7 +34,8 @@ from tltools.strategies import Layout, Outcome, Recipe
 from tltools.tasks import Task
 
 if TYPE_CHECKING:
-    from tltools.engine.kit import EngineKit, Init
+    from tltools.engine.kit import EngineKit
+    from tltools.engine.shared import Init
 
 LEVELS = 4  # maps that a head reads, the deepest first
 FROZEN = Recipe(phases=(), epochs=20, min_steps=200)  # of a head on a frozen backbone
@@ -208,7 +209,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
-    place = loop.Place(kit.device, setting.precision == "bfloat16", frozen_bottom=frozen)
+    place = loop.Place(kit.device, setting.precision == "bfloat16", 0, frozen, setting.train_threads)
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):
@@ -224,7 +225,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
             seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"), kit.telling(trial),
             task=kit.task, truth=kit.targets, changed=changed,
         )  # fmt: skip
-        tried.append((training.run().least, k, training))
+        tried.append((kit.train(training).least, k, training))
     *_, best = min(tried, key=lambda item: item[:2])
     found = outcome(kit, trial, best, base, seed, train)
     return replace(found, card={**found.card, **best.places.facts()}, seconds=time.monotonic() - started)

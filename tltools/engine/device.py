@@ -70,6 +70,18 @@ def seeded(seed: int) -> Iterator[None]:
         torch.random.set_rng_state(state)
 
 
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """For a while torch computes with so many threads; 0: as it does."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def peak_mb() -> float:
     """Peak memory of this process since its program started, in MB.
 

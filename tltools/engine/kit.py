@@ -2,62 +2,42 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
-from tltools import datasets, matching, plans, rates, studies, trials
-from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, written
+from tltools import datasets, plans, rates
+from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes
 from tltools.engine import device as devices
-from tltools.engine.backbone import Backbone, Encoded, load_backbone
+from tltools.engine.backbone import Backbone
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.fair_heads import fair_head
-from tltools.engine.features import BoundaryReader, FeatureStore
+from tltools.engine.features import BoundaryReader
 from tltools.engine.feeds import Feed
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import Neighbours, neighbours
 from tltools.engine.prototypes import prototypes
+from tltools.engine.shared import Init, Shared
 from tltools.engine.text_backbone import TextBackbone
-from tltools.judging import fairness
-from tltools.plans import Plan
-from tltools.records import Dataset, Refusal, Source, Split, Study, Trial, refuse
+from tltools.records import Dataset, Refusal, Split, Study, Trial
 from tltools.strategies import HeadKind, Outcome, Recipe
-from tltools.tasks import Task, tasks
 from tltools.tickets import Ticket
 
 LEAST_VALIDATION = 16  # rows below which there is no early stopping
-FITTED = ("tabular", "frames")  # what backbones read that take statistics from the labelled rows
-Init = Literal["source", "random"]
 
 
-class EngineKit:
+class EngineKit(Shared):
     """One study's kit. Backbones, encoded rows and features are made once and shared by all its trials.
 
     Of a cross-validation each fold has a kit (`on`), which shares with the first what owes nothing to a fold's rows."""
 
     def __init__(self, ticket: Ticket, study: Study, dataset: Dataset, split: Split) -> None:
-        self.ticket, self.study, self.dataset, self.split = ticket, study, dataset, split
-        self.home = ticket.home
-        self.task: Task = tasks()[dataset.task]
-        self.targets = datasets.target(self.home, dataset)
-        self.keys = datasets.content_keys(self.home, dataset)
-        self.test = np.sort(np.asarray(split.test, np.int64))
-        self.labelled = np.sort(np.asarray([*split.train, *split.validation], np.int64))
-        self.own: Any = written if self.task.written else dense if self.task.dense else None  # trials of such tasks
-        self.kind: heads.Kind = self.task.closed_form or "number"
-        self.device = devices.best()
-        self.store = FeatureStore(self.home, study.budget.cache_gb, memory=ticket.store)
-        self._backbones: dict[tuple[str, Init], Backbone] = {}
-        self._fitted: dict[tuple[str, Init], Backbone] = {}  # those that hold statistics of the labelled rows
-        self._encoded: dict[str, Encoded] = {}
-        self._views: dict[str, Any] = {}
-        self._plan: Plan | None = None
+        super().__init__(ticket, study, dataset, split)
         self._fold: EngineKit | None = None
 
     def on(self, split: str) -> EngineKit:
@@ -69,13 +49,6 @@ class EngineKit:
             fold._encoded, fold._views = self._encoded, self._views
             self._fold = fold
         return fold
-
-    def follow(self, plan: Plan) -> None:
-        """Takes a plan's word for which activations are kept; without one all that can be are."""
-        self._plan = plan
-        for (reader, init), backbone in (self._backbones | self._fitted).items():
-            if init == "source":
-                self.store.expect(backbone, plan.wants(reader))
 
     # --- what a strategy calls --------------------------------------------------------------------------------------
 
@@ -122,7 +95,7 @@ class EngineKit:
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting = self.store.setting(base, encoded)
-        place = loop.Place(self.device, setting.precision == "bfloat16", boundary, frozen)
+        place = loop.Place(self.device, setting.precision == "bfloat16", boundary, frozen, setting.train_threads)
         values, scaling = loop.scaled(self.targets, train, self.kind == "number")
         weights = loop.balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
         rows = loop.Rows(train, validation, values, weights)
@@ -135,7 +108,7 @@ class EngineKit:
                 Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-{k}"), self.telling(trial),
                 honest=loop.as_said if self.kind == "number" else outcomes.honest,
             )  # fmt: skip
-            tried.append((training.run().least, k, training))
+            tried.append((self.train(training).least, k, training))
         _, k, best = min(tried, key=lambda item: item[:2])
         outcome = outcomes.of_training(self, trial, best, base, scaling, _seed(trial))
         return replace(outcome, seconds=time.monotonic() - started)
@@ -152,12 +125,13 @@ class EngineKit:
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
         assert isinstance(model.backbone, TextBackbone)
         model.backbone.unit = True
+        place = loop.Place(self.device, setting.precision == "bfloat16", 0, frozen, setting.train_threads)
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
-            loop.Place(self.device, setting.precision == "bfloat16", 0, frozen), self.task.loss, 1.0, seed, self.ticket,
+            place, self.task.loss, 1.0, seed, self.ticket,
             Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self.telling(trial),
         )  # fmt: skip
-        training.run()
+        self.train(training)
         head = training.solve_head(model.head.out_features)
         outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
         card = {**outcome.card, "strength": head.strength, "unit": True}
@@ -189,6 +163,10 @@ class EngineKit:
     def boost(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         return (boosting.outcome(self, trial, _seed(trial)) for trial in trials)
 
+    def train(self, training: loop.Training) -> loop.Fitted:
+        """Runs a training that a trial has set up."""
+        return training.run()
+
     # --- shared parts -----------------------------------------------------------------------------------------------
 
     def parts(self, trial: Trial, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
@@ -197,83 +175,6 @@ class EngineKit:
         if len(validation) < LEAST_VALIDATION or not recipe.hold_out:
             train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
         return train, validation
-
-    def draw(self, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-        """(train rows, validation rows) of a trial."""
-        return datasets.draw(
-            self.split,
-            self.targets,
-            fraction=trial.fraction,
-            per_class=trial.per_class,
-            draw=trial.draw,
-            seed=trial.seed,
-        )
-
-    def source(self, trial: Trial) -> Source:
-        return trials.card(self.home, trial, self.dataset, self.study.columns.get(trial.source))
-
-    def backbone(self, trial: Trial, init: Init, seed: int = 0) -> Backbone:
-        """A trial's backbone, never trained itself; random ones of other seeds are made anew each time."""
-        reader = plans.reader(trial)
-        key = (reader, init)
-        known = self._backbones.get(key) or self._fitted.get(key)
-        if seed or known is None:
-            made = load_backbone(self.home, self.source(trial), init=init, seed=seed or self.study.seed)
-            if made.reads in FITTED:
-                with devices.seeded(seed or self.study.seed):
-                    made.fit_items(self.view(made.reads), self.labelled)
-            if self.own:
-                self.own.prepare(made, self.task, self.dataset)
-            made.to(self.device.name)
-            if seed:
-                return made
-            if init == "source" and self._plan is not None:
-                self.store.expect(made, self._plan.wants(reader))
-            known = (self._fitted if made.reads in FITTED else self._backbones)[key] = made
-        return known
-
-    def encoded(self, backbone: Backbone) -> Encoded:
-        key = f"{backbone.source.id}|{backbone.preprocessing}"
-        if key not in self._encoded:
-            self.ticket.progress("preparing rows", 0, 1, note=backbone.source.name)
-            self._encoded[key] = backbone.encode(self.view(backbone.reads))
-        return self._encoded[key]
-
-    def view(self, reads: str) -> Any:
-        if reads not in self._views:
-            self._views[reads] = datasets.items(self.home, self.dataset, reads)
-        return self._views[reads]
-
-    @functools.cached_property
-    def _read(self) -> np.ndarray:
-        """Rows that any trial of the study trains, validates or tests on: no other row goes through a backbone."""
-        own = [trial for trial in studies.expand(self.home, self.study) if trial.split == self.split.id]
-        one_a_draw = {(t.fraction, t.per_class, t.draw, t.seed): t for t in own}
-        drawn = [rows for trial in one_a_draw.values() for rows in self.draw(trial)]
-        return np.unique(np.concatenate([*drawn, self.test]))
-
-    @functools.cached_property
-    def learnt_columns(self) -> list[matching.Column]:
-        """What a later study may compare of the table's columns, without the test rows."""
-        return matching.columns_of(self.view("tabular").iloc[self.labelled])
-
-    @functools.cached_property
-    def _groups(self) -> np.ndarray:
-        """(N,) names of the groups that the study's sensitive columns make together.
-
-        Raises:
-            Refusal: the study names none.
-        """
-        if not self.study.sensitive:
-            raise refuse("sensitive", "must name a column for this strategy; got none.", "Name the column of groups.")
-        return fairness.groups_of(datasets.rows(self.home, self.dataset.id), self.study.sensitive)
-
-    def _features(self, backbone: Backbone, kind: str) -> np.ndarray:
-        """(rows of `_read`, D) float32."""
-        encoded = functools.partial(self.encoded, backbone)
-        if kind == "pooled":
-            return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
-        return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]
 
     def _heads(self, kind: HeadKind, table: np.ndarray, draws: list[np.ndarray]) -> Sequence[heads.Head | Neighbours]:
         """A head per draw, of (rows of `_read`, D) features and positions in it."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tltools.engine.backbone import Batch
 from tltools.engine.checkpoints import Checkpoint
-from tltools.engine.device import Device
+from tltools.engine.device import Device, threads
 from tltools.engine.layouts import Tuned, arrange, kept, opened, schedule, set_rates
 from tltools.strategies import Recipe
 from tltools.tickets import BudgetSpent, Interrupted, Ticket
@@ -61,6 +61,7 @@ class Place:
     half: bool = False  # bf16 autocast
     boundary: int = 0  # stages that the feed answers from the cache
     frozen_bottom: int = 0  # stages that are never trained, whatever the layouts say
+    threads: int = 0  # of the steps; 0: all
 
 
 @dataclass
@@ -105,6 +106,10 @@ class Training:
 
     def run(self) -> Fitted:
         """Trains the model in place and leaves it with the weights of the best epoch."""
+        with threads(self.place.threads):
+            return self._run()
+
+    def _run(self) -> Fitted:
         torch.manual_seed(self.seed)
         recipe, model, bottom = self.recipe, self.model, self.place.frozen_bottom
         per_epoch = max(1, math.ceil(len(self.rows.train) / recipe.batch_size))

@@ -56,8 +56,8 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     actual = {
         "actual_seconds": seconds,
         "actual_peak_mb": max((peak_of(ticket.home, trial) for trial in todo), default=0.0),
-        "raw_seconds": guess.seconds,
-        "raw_peak_mb": guess.peak_mb,
+        "raw_seconds": guess.raw["seconds"],
+        "raw_peak_mb": guess.raw["peak_mb"],
         "estimated_seconds": guess.seconds,
         "estimated_peak_mb": guess.peak_mb,
         "prefix_rows_computed": kit.store.rows_computed,

@@ -27,7 +27,8 @@ from tltools.strategies import Layout, Outcome, Recipe
 from tltools.tasks import Task, Written
 
 if TYPE_CHECKING:
-    from tltools.engine.kit import EngineKit, Init
+    from tltools.engine.kit import EngineKit
+    from tltools.engine.shared import Init
 
 FROZEN = Recipe(phases=(), epochs=15, min_steps=200)  # of a decoder on a frozen encoder
 FROZEN_RATE = 1e-3
@@ -136,7 +137,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     encoded = kit.encoded(base)
     setting = kit.store.setting(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
-    place = loop.Place(kit.device, setting.precision == "bfloat16", frozen_bottom=frozen)
+    place = loop.Place(kit.device, setting.precision == "bfloat16", 0, frozen, setting.train_threads)
     pieces = wording(base, [kit.targets[row] for row in train])
     targets = torch.from_numpy(rows_of(pieces, kit.targets, np.concatenate([train, validation])))
     rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
@@ -161,7 +162,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
             multiplier, seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"),
             kit.telling(trial), task=kit.task, truth=kit.targets,
         )  # fmt: skip
-        tried.append((training.run().least, k, training))
+        tried.append((kit.train(training).least, k, training))
     *_, best = min(tried, key=lambda item: item[:2])
     outcome = dense.outcome(kit, trial, best, base, seed, spread(train))
     start = "the source" if base.generator else "the last layers of the source"

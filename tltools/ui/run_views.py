@@ -19,6 +19,7 @@ from tltools.ui.words import about, ago, duration, esc, short, state_badge
 _KINDS = {
     "study": "study",
     "rank": "ranking",
+    "measure": "measurement",
     "ingest": "reading data",
     "predict": "prediction",
     "explain": "explanation",

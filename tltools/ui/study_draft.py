@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools import sources, studies
+from tltools import costs, datasets, sources, studies
 from tltools.home import Home
 from tltools.records import Dataset, Estimate, Problem, Refusal, Source, Study
 from tltools.store import Store
-from tltools.ui import widgets
+from tltools.ui import live, widgets
 from tltools.ui.column_views import Changes
 from tltools.ui.words import about, esc, size
 
@@ -92,6 +92,25 @@ def cost(guess: Estimate) -> None:
     for sentence in guess.sentences:
         if "trials" not in sentence:
             st.caption(esc(sentence))
+
+
+def measure(home: Home, store: Store, study: Study) -> None:
+    """Where the estimate is a guess: a button that has a few rows tried, and how far that is."""
+    dataset = datasets.get(home, study.dataset)
+    text = studies.dump(study)
+    job = next((job for job in store.jobs(kinds=("measure",), limit=5) if job.payload["study_file"] == text), None)
+    if job is not None and job.state in live.LIVE:
+        live.follow(job)
+        live.cancel_button(job)
+        return
+    if job is not None and job.state == "failed":
+        live.failure(job)
+    if costs.unmeasured(home, store, dataset, studies.expand(home, study)) and st.button(
+        "Measure it on a few rows", icon=":material/timer:", width="stretch", key="measure",
+        help="Each strategy takes a few steps on this machine, with your rows; most take some seconds.",
+    ):  # fmt: skip
+        store.submit("measure", {"study_file": text}, title=f"Measure for {dataset.name}", key=f"measure:{text}")
+        st.rerun()
 
 
 def file(study: Study) -> None:
