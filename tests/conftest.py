@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import os
 import random
 import shutil
@@ -16,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import filelock
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from tltools.home import Home, open_home
+from tltools.records import Trial
 
 if TYPE_CHECKING:
     from tests.sealed_trials import Sealed
@@ -39,6 +42,16 @@ def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def quick_scripts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exported scripts are replayed in forks of a process that has the libraries, see `tests/scripts.py`."""
+    replay = sys.modules.get("tltools.engine.replay")
+    if replay is not None and request.node.get_closest_marker("own_process") is None:
+        from tests import scripts
+
+        monkeypatch.setattr(replay, "_run_script", scripts.run)
+
+
+@pytest.fixture(autouse=True)
 def seeds() -> None:
     random.seed(0)
     np.random.seed(0)
@@ -54,10 +67,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture(scope="session")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
-    """A home with sealed trials of every kind; shared, so tests must not change what they find in it."""
+    """A home with sealed trials of every kind; shared, so tests must not change what they find in it.
+
+    Of the processes that test side by side the first makes it, the others copy it.
+    """
     from tests import sealed_trials
 
-    return sealed_trials.make(open_home(tmp_path_factory.mktemp("sealed") / "home"))
+    own = tmp_path_factory.mktemp("sealed") / "home"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return sealed_trials.make(open_home(own))
+    common = tmp_path_factory.getbasetemp().parent / "sealed"
+    common.mkdir(exist_ok=True)
+    with filelock.FileLock(common / "lock"):
+        if not (common / "done").exists():
+            made = sealed_trials.make(open_home(common / "home"))
+            trials = {name: trial.model_dump(mode="json") for name, trial in made.trials.items()}
+            (common / "done").write_text(json.dumps([trials, made.studies]))
+    shutil.copytree(common / "home", own)
+    trials, named = json.loads((common / "done").read_text())
+    known = {name: Trial.model_validate(trial) for name, trial in trials.items()}
+    return sealed_trials.Sealed(open_home(own), known, named)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from tests import scripts
+
 if TYPE_CHECKING:
     from tltools.tickets import Ticket
 
@@ -88,5 +90,5 @@ def exported(
 
 def alone(folder: Path, given: Path, out: Path) -> None:
     """Runs the script of an export as its user would, where tltools is not on the path."""
-    command = [sys.executable, "-I", "-B", folder / "predict.py", given, out]
-    subprocess.run(command, check=True, cwd=folder.parent, timeout=120)
+    said = scripts.run(None, folder / "predict.py", given, out)
+    assert not said, said

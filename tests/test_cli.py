@@ -122,6 +122,10 @@ def test_plan_tells_trials_time_and_problems(home: Home, folder: Path) -> None:
     found = as_json(home, "plan", str(study))
     assert found["estimate"]["trials"] == len(found["trials"]) == 8
     assert found["estimate"]["seconds_low"] <= found["estimate"]["seconds"] <= found["estimate"]["seconds_high"]
+    assert any("guess" in sentence for sentence in found["estimate"]["sentences"])
+    measured = as_json(home, "plan", str(study), "--measure")["estimate"]
+    assert not any("guess" in sentence for sentence in measured["sentences"])
+    assert 0 < measured["seconds"] != found["estimate"]["seconds"]
     wrong = _study(folder, "wrong.yaml", strategies=["full_finetun"], epochs=3, draws=1)
     said = " ".join(one["where"] + one["remedy"] for one in as_json(home, "plan", str(wrong), code=2)["problems"])
     assert "full_finetune" in said and "epochs" in said

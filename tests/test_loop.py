@@ -331,6 +331,15 @@ def test_no_row_beyond_its_own_is_ever_read(backbone, table, codes, tmp_path) ->
     assert set(np.concatenate(made.feed.seen).tolist()) == set(range(110))  # type: ignore[attr-defined]
 
 
+def test_steps_take_the_threads_of_their_place_and_give_them_back(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    torch.set_num_threads(2)
+    seen: list[int] = []
+    run = training(backbone, table, codes, tmp_path, recipe(epochs=1), threads=1)
+    run.told = lambda facts: seen.append(torch.get_num_threads())
+    run.run()
+    assert seen == [1] and torch.get_num_threads() == 2
+
+
 def test_rare_classes_weigh_as_much_as_frequent_ones() -> None:
     codes = np.array([0] * 90 + [1] * 10 + [2])
     weights = loop.balance(codes, np.arange(100)).numpy()

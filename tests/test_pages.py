@@ -237,6 +237,18 @@ def test_a_study_is_put_together_and_submitted(home: Home, notes: Dataset) -> No
     assert job.payload["study"] in app.query_params["study"]
 
 
+def test_an_estimate_that_is_a_guess_can_be_measured(home: Home, wine: Dataset) -> None:
+    app = opened("train/strategy.py", dataset=wine.id, source="bundled/table-net")
+    assert any("the time is a guess" in caption.value for caption in app.caption)
+    press(app, "Measure it on a few rows")
+    sound(app)
+    (job,) = open_store(home).jobs()
+    study = studies.parse(job.payload["study_file"] + "\n")
+    assert job.kind == "measure" and study.dataset == wine.id
+    assert "Measure it on a few rows" not in {button.label for button in app.button}, "it is being done"
+    assert not studies.listing(home), "to measure is not to keep a study"
+
+
 def test_a_knob_reaches_the_study_file(home: Home, notes: Dataset) -> None:
     app = opened("train/strategy.py", dataset=notes.id, source="bundled/minilm-l6")
     next(one for one in app.number_input if one.key == "knob_last_block_epochs").set_value(3).run()

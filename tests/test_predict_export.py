@@ -160,8 +160,9 @@ def test_a_cancelled_prediction_writes_nothing(sealed: Sealed, tmp_path: Path) -
 @pytest.mark.parametrize(
     "name",
     (
-        "text/linear_probe", "text/prototype", "text/knn", "text/last_block", "text/setfit", "text/classical",
-    "image/full_finetune", "image/classical",
+        pytest.param("text/linear_probe", marks=pytest.mark.own_process), "text/prototype", "text/knn",
+        "text/last_block", "text/setfit", "text/classical",
+        pytest.param("image/full_finetune", marks=pytest.mark.own_process), "image/classical",
         "own/multilayer_probe", "table/full_finetune", "table/classical", "sentences/multilayer_probe",
         "number/full_finetune", "number/classical",
     ),

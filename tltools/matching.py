@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
 from tltools import datasets
 from tltools.fits import Match
@@ -76,6 +75,8 @@ def _matched(ours: Sequence[Column], theirs: Sequence[Column]) -> list[Match]:
     both = np.where(np.isnan(alike), names, NAME * names + VALUES * alike)
     sure = np.fmax(both, ALONE * alike * np.clip(LEAD * lead, 0, 1))
     # columns of one name belong together, however sure others are
+    from scipy.optimize import linear_sum_assignment
+
     pairs = dict(zip(*linear_sum_assignment(sure + (names == 1), maximize=True), strict=True))
     found = []
     for place, column in enumerate(ours):

@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
 from tltools.judging.verdict import Prior, Squares
@@ -42,6 +41,8 @@ def priors(found: Sequence[Squares], labels: Sequence[float]) -> list[Prior | No
     beyond_chance = float(((logs - expected[known]) ** 2).sum() / spare - polygamma(1, half).mean())
     if beyond_chance <= polygamma(1, MOST / 2):
         return [Prior(float(square), math.inf) for square in np.exp(expected)]
+    from scipy.optimize import brentq
+
     df = 2 * brentq(lambda value: float(polygamma(1, value)) - beyond_chance, 1e-6, MOST)
     if df < 0.01:
         return [None] * len(found)

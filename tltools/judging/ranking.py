@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
-from scipy.optimize import minimize_scalar
-from scipy.stats import kendalltau, rankdata, weightedtau
 
 from tltools.judging.ridge import solve, standardise
 
@@ -179,6 +176,8 @@ def balanced_accuracy(truth: Array, predicted: Array) -> float:
 def ranks(scores: Sequence[float]) -> Array:
     """1 = best; equals share the mean of their places; a score that is not a number comes last."""
     values = np.asarray(scores, np.float64)
+    from scipy.stats import rankdata  # not at the top: half a second of every command and page
+
     return np.asarray(rankdata(-np.where(np.isnan(values), -np.inf, values)))
 
 
@@ -197,6 +196,8 @@ def agreement(scores: Mapping[str, Sequence[float]]) -> float:
     """Mean Kendall tau over all pairs of scores: 1 = one order, 0 = unrelated; nan when there is nothing to compare."""
     places = [ranks(values) for values in scores.values() if not np.isnan(np.asarray(values, np.float64)).all()]
     distinct = [place for place in places if np.ptp(place) > 0]  # a score that sees no difference orders nothing
+    from scipy.stats import kendalltau
+
     known = [float(kendalltau(a, b).statistic) for a, b in combinations(distinct, 2)]
     return float(np.mean(known)) if known else float("nan")
 
@@ -205,6 +206,8 @@ def weighted_tau(estimates: Sequence[float], realised: Sequence[float]) -> float
     """Kendall's tau with hyperbolic weights: mistakes among the best count most. nan for fewer than two candidates."""
     if len(estimates) < 2:
         return float("nan")
+    from scipy.stats import weightedtau
+
     return float(weightedtau(np.asarray(estimates, np.float64), np.asarray(realised, np.float64)).statistic)
 
 
@@ -255,6 +258,8 @@ def _evidence(s: Array, along: Array, beside: float, n: int) -> float:
     if not len(s):
         s, along = np.ones(1), np.zeros(1)
 
+    from scipy.optimize import minimize_scalar
+
     def negative(log_ratio: float) -> float:
         inflation = 1 + s / np.exp(log_ratio)
         unexplained = max(float((along / inflation).sum()) + beside, 1e-300)
@@ -268,6 +273,8 @@ def _evidence(s: Array, along: Array, beside: float, n: int) -> float:
 
 def _left_vectors(f: Array) -> tuple[Array, Array]:
     """Squared singular values above rounding (r,) and left singular vectors (n, r) of f."""
+    from scipy.linalg import eigh
+
     if f.shape[0] <= f.shape[1]:
         s, u = eigh(f @ f.T, check_finite=False)
         keep = s > 1e-12 * max(float(s[-1]), 1e-300)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 Array = NDArray[Any]
 
@@ -88,6 +87,8 @@ def solve(features: Array, targets: Array, w: Array, mean: Array, scale: Array) 
     project = None
     if min(n, width) > WIDEST:
         project = np.random.default_rng(width).standard_normal((width, WIDEST)) / np.sqrt(WIDEST)
+
+    from scipy.linalg import eigh
 
     def rows_of(rows: slice | Array) -> Array:
         x: Array = root[rows, None] * ((np.asarray(features[rows], np.float64) - mean) / scale)

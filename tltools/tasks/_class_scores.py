@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[Any]
 
@@ -115,6 +114,8 @@ def _judged(truth: Array, outputs: Array) -> list[int]:
 def _placements(side: Array, scores: Array) -> tuple[float, Array, Array]:
     """(area, share of the other side that each row is rightly placed against, `side`); ties count half."""
     n_in, n_out = int(side.sum()), int((~side).sum())
+    from scipy.stats import rankdata
+
     ranks = rankdata(scores)
     placed = np.empty(len(side))
     placed[side] = (ranks[side] - rankdata(scores[side])) / n_out
