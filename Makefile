@@ -11,14 +11,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 	STREAMLIT_SERVER_PORT=$(PORT) $(BIN)/python -m streamlit run tltools/ui/server.py
 
-test: .venv/.ready-test  ## lint, then the suite (three at a time: some wait) beside the types; `make slow` has what takes minutes
+test: .venv/.ready-test  ## lint, then the suite (three files at a time: some wait) beside the types; `make slow` has what takes minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"; suite=$$?; \
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow"; suite=$$?; \
 	  wait $$types && exit $$suite
 
 slow: .venv/.ready-test  ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: .venv/.ready-test  ## lint and types only
 	$(BIN)/ruff check .
@@ -26,7 +26,7 @@ check: .venv/.ready-test  ## lint and types only
 	$(BIN)/mypy
 
 fast: .venv/.ready-test  ## the suite without the browser and the slow tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not browser and not slow"
 
 clean:  ## removes the virtual environment; data stays
 	rm -rf .venv
