@@ -18,7 +18,17 @@ import torch
 from tests import detector_models, shapes
 from tests.hub_server import Hub, serving
 from tltools import datasets, places, reports, sources, studies
-from tltools.engine import detectors, export, layouts, measuring, predict, replay, torchvision_operators, trial_model
+from tltools.engine import (
+    autotune,
+    detectors,
+    export,
+    layouts,
+    measuring,
+    predict,
+    replay,
+    torchvision_operators,
+    trial_model,
+)
 from tltools.engine import study as engine
 from tltools.engine.backbone import load_backbone
 from tltools.engine.detectors import Detecting, DetectorBackbone
@@ -238,9 +248,13 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def judged(known: tuple[Home, Dataset], folders: dict[str, Path]) -> Judged:
-    """Squares and discs, found by two tiny detectors with random weights."""
+def judged(request: pytest.FixtureRequest, known: tuple[Home, Dataset], folders: dict[str, Path]) -> Judged:
+    """Squares and discs, found by two tiny detectors with random weights; in 32 bits, for whether such small networks
+    take bf16 is chance, and boxes near the least score that counts then come and go."""
     home, dataset = known
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(autotune, "choose", lambda *_, **__: autotune.PLAIN)
+    request.addfinalizer(monkeypatch.undo)
     found, scores = {}, {}
     for kind, strategies, controls in (
         ("rt_detr", ({"full_finetune": LONG},), ({"scratch": STEPS},)),
