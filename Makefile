@@ -14,7 +14,7 @@ run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 test: .venv/.ready-test  ## lint, then the suite (three files at a time: some wait) beside the types; `make slow` has what takes minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow"; suite=$$?; \
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"; suite=$$?; \
 	  wait $$types && exit $$suite
 
 slow: .venv/.ready-test  ## the tests that take minutes
