@@ -52,9 +52,7 @@ class Setting:
     channels_last: bool
     rows_per_second: float  # of the winner, on the batch that was measured
     reason: str
-    train_threads: int = (
-        0  # of a training step; 0 = all: to wait for each other costs small networks more than it saves
-    )
+    train_threads: int = 0  # of a training step; 0 = all, whose waiting for each other slows small networks
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
