@@ -4,6 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# bytecode is written where it is first needed: most of what is installed is never imported, what is, by many processes
+export PIP_NO_COMPILE := 1
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test slow check fast clean
 .DEFAULT_GOAL := run
