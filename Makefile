@@ -16,10 +16,10 @@ run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 
 # a file stays in one process, which makes once what its tests share; in their own order, for the files with the fewest
 # tests, which would else come last, take longest
-test: .venv/.ready-test  ## lint, then the suite (three files at a time: some wait) beside the types; `make slow` has what takes minutes
+test: .venv/.ready-test  ## lint, then the suite (four files at a time: some wait) beside the types; `make slow` has what takes minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"; suite=$$?; \
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"; suite=$$?; \
 	  wait $$types && exit $$suite
 
 slow: .venv/.ready-test  ## the tests that take minutes

@@ -41,6 +41,16 @@ def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_loads() -> Iterator[None]:
+    """A user's weights are tried in such forks, too."""
+    from tests import scripts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tltools.sources._try_load", scripts.try_load)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def quick_scripts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported scripts are replayed in forks of a process that has the libraries, see `tests/scripts.py`."""

@@ -1,15 +1,19 @@
-"""Exported scripts, run in forks of a process that has the heavy libraries in memory: to import them takes longest.
+"""Exported scripts and trial loads, run in forks of a process that has the heavy libraries in memory: to import them
+takes longest.
 
 Tests marked `own_process` start a new interpreter instead, as a user does; so do tests/test_cli.py and the browser's.
 """
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +23,47 @@ SECONDS = 240
 
 def run(ticket: Any, script: Path, given: Path, out: Path) -> str:
     """As `tltools.engine.replay._run_script`: what went wrong, or ""."""
+    with tempfile.NamedTemporaryFile("r") as errors:
+        code = _forked(_script, script.resolve(), given.resolve(), out.resolve(), errors.name)
+        lines = errors.read().strip().splitlines()
+    return "" if code == 0 else (lines[-1] if lines else f"exit code {code}")
+
+
+def try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
+    """As `tltools.sources._try_load`."""
+    with tempfile.NamedTemporaryFile("r") as said, tempfile.NamedTemporaryFile("r") as errors:
+        code = _forked(_load, folder.resolve(), asked, said.name, errors.name)
+        return subprocess.CompletedProcess(["trial_load", str(folder)], code, said.read(), errors.read())
+
+
+def _forked(target: Callable[..., None], *given: Any) -> int:
+    """The exit code of a fork that runs `target`."""
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
         context.set_forkserver_preload(["tltools.engine.preload"])
-    with tempfile.NamedTemporaryFile("r") as errors:
-        process = context.Process(target=_child, args=(script.resolve(), given.resolve(), out.resolve(), errors.name))
-        process.start()
-        process.join(SECONDS)
-        assert not process.is_alive(), f"{script} ran for more than {SECONDS} s"
-        lines = errors.read().strip().splitlines()
-    return "" if process.exitcode == 0 else (lines[-1] if lines else f"exit code {process.exitcode}")
+    process = context.Process(target=target, args=given)
+    process.start()
+    process.join(SECONDS)
+    assert not process.is_alive(), f"{target.__name__}{given} ran for more than {SECONDS} s"
+    return int(process.exitcode)
 
 
-def _child(script: Path, given: Path, out: Path, errors: str) -> None:
+def _load(folder: Path, asked: str, out: str, errors: str) -> None:
+    from tltools.engine import trial_load
+
+    _speak_to(out, errors)
+    sys.argv, sys.stdin = ["trial_load", str(folder)], io.StringIO(asked)
+    sys.exit(trial_load.main())
+
+
+def _speak_to(out: str, errors: str) -> None:
+    for place, number in ((out, 1), (errors, 2)):
+        with open(place, "a") as told:
+            os.dup2(told.fileno(), number)
+
+
+def _script(script: Path, given: Path, out: Path, errors: str) -> None:
     """Runs a script where tltools cannot be imported."""
     for name in [name for name in sys.modules if name.split(".")[0] in ("tltools", "tests")]:
         del sys.modules[name]
@@ -41,7 +72,5 @@ def _child(script: Path, given: Path, out: Path, errors: str) -> None:
     os.chdir(given.parent)
     sys.argv = [str(script), str(given), str(out)]
     sys.dont_write_bytecode = True
-    with open(errors, "w") as told:
-        os.dup2(told.fileno(), 1)
-        os.dup2(told.fileno(), 2)
-        runpy.run_path(str(script), run_name="__main__")  # multiprocessing prints what it raises, and exits with 1
+    _speak_to(errors, errors)
+    runpy.run_path(str(script), run_name="__main__")  # multiprocessing prints what it raises, and exits with 1

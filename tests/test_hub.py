@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,7 +121,12 @@ def test_a_name_that_is_none_never_becomes_an_address(online: Home, hub: Hub, na
 
 
 @pytest.mark.parametrize("fault", [500, 403, "cut"])
-def test_a_broken_download_leaves_nothing_half(online: Home, hub: Hub, fault: int | str) -> None:
+def test_a_broken_download_leaves_nothing_half(
+    online: Home, hub: Hub, fault: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))  # between its tries
     hub.broken["model.safetensors"] = fault
     said = refused(online, "hf/lab/tiny-bert")
     assert "lab/tiny-bert" in said and "try again" in said.lower()

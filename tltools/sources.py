@@ -263,9 +263,7 @@ def _checked(folder: Path, source: Source) -> Source:
     Raises:
         Refusal: what that process refused.
     """
-    asked = source.model_dump_json()
-    command = [sys.executable, "-m", "tltools.engine.trial_load", str(folder)]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600, check=False)
+    done = _try_load(folder, source.model_dump_json())
     if done.returncode == 0:
         return Source.model_validate_json(done.stdout)
     if done.returncode == 2:
@@ -274,6 +272,11 @@ def _checked(folder: Path, source: Source) -> Source:
     raise refuse(
         source.id, f"could not be loaded: {last[0][:300]}", "Check that weights and architecture belong together."
     )
+
+
+def _try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tltools.engine.trial_load", str(folder)]
+    return subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600, check=False)
 
 
 def static_order(sources: Sequence[Source]) -> list[str]:

@@ -273,10 +273,10 @@ def needed_rows(found: Gain, margin: float, alpha: float = 1 - SURE) -> int | No
     """Test rows that would decide with the draws as they are; None when no number would, or more than a million."""
     target = _target(found, margin, alpha, found.draws)
     room = target**2 - found.draw / found.draws
-    if room <= 0:
+    spread = found.row + found.rest / found.draws
+    if room <= 0 or spread > 1_000_000 * room:  # not the quotient: the room can be smaller than any number divides by
         return None
-    rows = math.ceil((found.row + found.rest / found.draws) / room)
-    return max(rows, 2) if rows <= 1_000_000 else None
+    return max(math.ceil(spread / room), 2)
 
 
 def needed_draws(found: Gain, margin: float, alpha: float = 1 - SURE) -> int | None:
