@@ -19,7 +19,6 @@ from tests import detector_models, shapes
 from tests.hub_server import Hub, serving
 from tltools import datasets, places, reports, sources, studies
 from tltools.engine import (
-    autotune,
     detectors,
     export,
     layouts,
@@ -248,13 +247,9 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def judged(request: pytest.FixtureRequest, known: tuple[Home, Dataset], folders: dict[str, Path]) -> Judged:
-    """Squares and discs, found by two tiny detectors with random weights; in 32 bits, for whether such small networks
-    take bf16 is chance, and boxes near the least score that counts then come and go."""
+def judged(known: tuple[Home, Dataset], folders: dict[str, Path]) -> Judged:
+    """Squares and discs, found by two tiny detectors with random weights."""
     home, dataset = known
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(autotune, "choose", lambda *_, **__: autotune.PLAIN)
-    request.addfinalizer(monkeypatch.undo)
     found, scores = {}, {}
     for kind, strategies, controls in (
         ("rt_detr", ({"full_finetune": LONG},), ({"scratch": STEPS},)),

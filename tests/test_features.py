@@ -353,6 +353,21 @@ def test_bf16_is_not_tried_where_the_processor_lacks_it(monkeypatch: pytest.Monk
     assert setting.precision == "float32" and "bf16 " not in setting.reason.split(";")[0]
 
 
+@pytest.mark.parametrize(("width", "tried"), [(16, False), (512, True)])
+def test_bf16_is_not_tried_on_networks_too_small_to_gain(
+    width: int, tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a source's numbers have 8 bits or 24 must not be chance."""
+    monkeypatch.undo()
+    able = dataclasses.replace(device.best("cpu"), bf16=True, reason="it can")
+    monkeypatch.setattr(autotune, "best", lambda name: able)
+    backbone = FakeBackbone("image")
+    layer = torch.nn.Linear(width, width)
+    monkeypatch.setattr(backbone, "forward", lambda batch: layer(torch.ones(1024, width)), raising=False)
+    setting = autotune.choose(backbone, backbone.encode(texts(8)), None, seconds=0.05)
+    assert ("bf16 " in setting.reason.split(";")[0]) == tried == ("too small" not in setting.reason)
+
+
 def test_a_sweep_tells_estimates_how_fast_it_was(home: Home) -> None:
     items, backbone, memory = texts(80), FakeBackbone(), DictMemory()
     FeatureStore(home, memory=memory).pooled(backbone, backbone.encode(items), keys_of(items), np.arange(80))

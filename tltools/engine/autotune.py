@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from tltools import costs
 from tltools.engine.device import best, threads
@@ -28,6 +30,7 @@ SECONDS = 2.0  # at most, for all candidates together
 TRIED = 0.25  # of a batch: enough to tell who is faster
 BEHIND = 1.4  # who takes so many times the best time is not measured again
 WORTH = 1.15  # bf16 costs digits; it must be so many times faster
+LEAST = 0.25e9  # operations of the measured pass; below, bf16 gains so little that only chance would choose it
 TEXT_TOKENS = 2_048  # padded tokens of a batch: what passes from layer to layer stays in the processor's cache
 TEXT_ROWS = 256
 IMAGE_ROWS = 16
@@ -163,18 +166,38 @@ def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds
     where = best(str(device))
     formats = (False, True) if backbone.reads == "image" else (False,)
     candidates: list[tuple[Precision, bool]] = [("float32", wide) for wide in formats]
-    candidates += [("bfloat16", wide) for wide in formats] if where.bf16 else []
     backbone.eval()
+    small = where.bf16 and _operations(backbone, to_device(batch, device)) < LEAST
+    candidates += [("bfloat16", wide) for wide in formats] if where.bf16 and not small else []
     rates = _race(backbone, batch, len(rows), device, candidates, seconds)
     plain = max((c for c in candidates if c[0] == "float32"), key=lambda c: rates[c])
     fastest = max(candidates, key=lambda c: rates[c])
     if rates[fastest] < WORTH * rates[plain]:
         fastest = plain
     tried = ", ".join(f"{_words(c)} {rates[c]:.0f}" for c in candidates)
-    said = f"Rows per second measured here: {tried}; {where.reason}."
+    said = f"Rows per second measured here: {tried}; {where.reason}{', but this network is too small for it' * small}."
     middle = np.argsort(lengths, kind="stable")[max(0, len(lengths) // 2 - TRAINED // 2) :][:TRAINED]
     few = _fewest_threads(backbone, encoded.take(middle), device, fastest)
     return Setting(*fastest, rates[fastest], said + " Trains with one thread." * few, few)
+
+
+def _operations(backbone: Backbone, batch: Mapping[str, Any]) -> int:
+    """Floating-point operations of one pass: of its matrix products and convolutions."""
+    with torch.no_grad(), _Counter() as counter:  # type: ignore[no-untyped-call]
+        backbone(batch)
+    return counter.operations
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """torch's own counter also follows modules, which does not go with those of transformers."""
+
+    operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func.overloadpacket):
+            self.operations += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def _fewest_threads(
