@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from itertools import product
 from typing import Any
 
@@ -195,6 +198,24 @@ def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> N
     study = Study(dataset=samples.add(home, "film-notes").id, sources=("local/a",), strategies=("linear_probe",))
     with pytest.raises(Refusal):
         planner.measure(home, open_store(home), SOURCE, study, [trial("linear_probe")])
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [(signal.SIGKILL, "memory did not suffice"), (signal.SIGTERM, "exit code -15")]
+)
+def test_a_measuring_process_that_ends_is_a_sentence(home: Home, how: signal.Signals, said: str) -> None:
+    from tltools import samples
+    from tltools.engine import planner
+    from tltools.records import Study
+    from tltools.store import open_store
+
+    def end() -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, how)
+
+    study = Study(dataset=samples.add(home, "wine").id, sources=("local/a",), strategies=("linear_probe",))
+    with pytest.raises(Refusal, match=said):
+        planner.measure(home, open_store(home), SOURCE, study, [trial("linear_probe")], end)
 
 
 def test_the_last_block_resumes_from_the_disk_on_a_machine_that_never_saw_its_source(home: Home) -> None:

@@ -7,6 +7,7 @@ import errno
 import signal
 from pathlib import Path
 
+from tltools.holders import KILL
 from tltools.records import Failure, Refusal
 from tltools.store import CANCELLED, CRASHED
 from tltools.tickets import Cancelled
@@ -23,7 +24,7 @@ def name_the_end(code: int | None, tail: bytes, memory_ran_out: bool) -> Failure
     if "no space left on device" in words or "database or disk is full" in words:
         remedy = "Free some space and submit the job again; what is complete is kept."
         return Failure(type="disk_full", what="The disk is full.", remedy=remedy, detail=detail)
-    if memory_ran_out or code == -signal.SIGKILL.value or "bad_alloc" in words or "memoryerror" in words:
+    if memory_ran_out or code == -KILL or "bad_alloc" in words or "memoryerror" in words:
         surely = "because memory ran out" if memory_ran_out else "probably because memory ran out"
         what = f"The job's process was ended again and again, {surely}."
         return Failure(type="out_of_memory", what=what, remedy=_MEMORY_REMEDY, detail=detail)

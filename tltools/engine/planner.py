@@ -15,6 +15,8 @@ from typing import Any
 
 from tltools import costs, datasets, plans, rates, studies
 from tltools.engine import measuring
+from tltools.failures import failure
+from tltools.holders import KILL
 from tltools.home import Home, open_home
 from tltools.plans import Counts, Decision, Plan
 from tltools.records import Dataset, Estimate, Refusal, Source, Study, Trial, refuse
@@ -99,8 +101,11 @@ def measure(
         answer = here.recv()
     except EOFError:
         child.join(5)
-        what = f"ended the measuring process (exit code {child.exitcode}); most likely the memory did not suffice."
-        raise refuse(source.id, what, "Choose a smaller source.") from None
+        if child.exitcode == -KILL:  # as the system ends who takes too much
+            what = "was killed while it was measured; most likely the memory did not suffice."
+            raise refuse(source.id, what, "Choose a smaller source.") from None
+        what = f"could not be measured: its process ended with exit code {child.exitcode}."
+        raise refuse(source.id, what, "Run the study without measuring; should it fail, it says why.") from None
     finally:
         if child.is_alive():
             child.kill()
@@ -149,6 +154,8 @@ def _child(pipe: Connection, root: str, study: Study, trials: Sequence[Trial]) -
         pipe.send(measuring.measured(home, study, *studies.split_of(home, study), trials))
     except Refusal as refusal:
         pipe.send(" ".join(problem.what for problem in refusal.problems))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the parent says it
+        pipe.send(f"could not be measured: {failure(error).what}")
 
 
 def _cards(home: Home, trials: Sequence[Trial]) -> dict[str, Source]:
