@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run two at a time
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run four at a time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
