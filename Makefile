@@ -15,7 +15,7 @@ run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 	STREAMLIT_SERVER_PORT=$(PORT) $(BIN)/python -m streamlit run tltools/ui/server.py
 
 # a file stays in one process, which makes once what its tests share; in their own order, for the files with the fewest
-# tests, which would else come last, take longest
+# tests, which would else come last, take longest. HYPOTHESIS_PROFILE=new draws other examples than last time
 test: .venv/.ready-test  ## lint, then the suite (four files at a time: some wait) beside the types; `make slow` has what takes minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

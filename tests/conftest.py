@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
+import hypothesis
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+hypothesis.settings.register_profile("same", derandomize=True)  # a change is judged by what it changed, not by luck
+hypothesis.settings.register_profile("new")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run four at a time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

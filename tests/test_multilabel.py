@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from sklearn import metrics as sk
 
@@ -96,6 +96,7 @@ def test_columns_of_zeros_and_ones_are_joined_and_other_columns_refused() -> Non
 @given(some.integers(0, 10_000))
 def test_metrics_equal_scikit_learn(seed: int) -> None:
     truth, outputs = truth_and_outputs(seed)
+    assume(truth.any(axis=0).all())  # a label without rows counts nowhere here, but as 0 there
     said = outputs >= 0.5
     expected = {
         "map": sk.average_precision_score(truth, outputs, average="macro"),

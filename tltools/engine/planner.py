@@ -15,7 +15,6 @@ from typing import Any
 
 from tltools import costs, datasets, plans, rates, studies
 from tltools.engine import measuring
-from tltools.failures import failure
 from tltools.holders import KILL
 from tltools.home import Home, open_home
 from tltools.plans import Counts, Decision, Plan
@@ -154,8 +153,6 @@ def _child(pipe: Connection, root: str, study: Study, trials: Sequence[Trial]) -
         pipe.send(measuring.measured(home, study, *studies.split_of(home, study), trials))
     except Refusal as refusal:
         pipe.send(" ".join(problem.what for problem in refusal.problems))
-    except Exception as error:  # noqa: BLE001  # whatever it is, the parent says it
-        pipe.send(f"could not be measured: {failure(error).what}")
 
 
 def _cards(home: Home, trials: Sequence[Trial]) -> dict[str, Source]:
