@@ -1,7 +1,8 @@
 """Exported scripts and trial loads, run in forks of a process that has the heavy libraries in memory: to import them
 takes longest.
 
-Tests marked `own_process` start a new interpreter instead, as a user does; so do tests/test_cli.py and the browser's.
+Scripts of tests marked `own_process` start a new interpreter instead, as a user does; so does all of tests/test_cli.py
+and the browser's.
 """
 
 from __future__ import annotations

@@ -18,16 +18,7 @@ import torch
 from tests import detector_models, shapes
 from tests.hub_server import Hub, serving
 from tltools import datasets, places, reports, sources, studies
-from tltools.engine import (
-    detectors,
-    export,
-    layouts,
-    measuring,
-    predict,
-    replay,
-    torchvision_operators,
-    trial_model,
-)
+from tltools.engine import detectors, export, layouts, measuring, predict, replay, torchvision_operators, trial_model
 from tltools.engine import study as engine
 from tltools.engine.backbone import load_backbone
 from tltools.engine.detectors import Detecting, DetectorBackbone
