@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import json
 import os
@@ -34,9 +35,31 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 hypothesis.settings.register_profile("same", derandomize=True)  # a change is judged by what it changed, not by luck
 hypothesis.settings.register_profile("new")
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+gc.set_threshold(50_000, 20, 50)  # the libraries' million of objects are walked less often: a fifth of all time
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run four at a time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_disk() -> Iterator[None]:
+    """No test cuts the power: what is written need not reach the disk at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_components() -> Iterator[None]:
+    """Every page that a test opens would read the metadata of all packages: none of them has components."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamlit.components.v2.manifest_scanner.scan_component_manifests", list)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +124,14 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
     trials, named = json.loads((common / "done").read_text())
     known = {name: Trial.model_validate(trial) for name, trial in trials.items()}
     return sealed_trials.Sealed(open_home(own), known, named)
+
+
+@pytest.fixture(scope="session")
+def short_minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a part of MiniLM, for what is learned in many steps."""
+    from tests import text_models
+
+    return text_models.short(tmp_path_factory.mktemp("short"))
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""Exported scripts and trial loads, run in forks of a process that has the heavy libraries in memory: to import them
-takes longest.
+"""Exported scripts, trial loads and commands, run in forks of a process that has the heavy libraries in memory: to
+import them takes longest.
 
-Scripts of tests marked `own_process` start a new interpreter instead, as a user does; so does all of tests/test_cli.py
-and the browser's.
+Tests marked `own_process` start new interpreters instead, as a user does; so do the browser's.
 """
 
 from __future__ import annotations
@@ -37,6 +36,13 @@ def try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(["trial_load", str(folder)], code, said.read(), errors.read())
 
 
+def command(words: tuple[str, ...], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """As `python -m tltools WORDS` in a folder."""
+    with tempfile.NamedTemporaryFile("r") as said, tempfile.NamedTemporaryFile("r") as errors:
+        code = _forked(_command, words, environment, folder, said.name, errors.name)
+        return subprocess.CompletedProcess(["tltools", *words], code, said.read(), errors.read())
+
+
 def _forked(target: Callable[..., None], *given: Any) -> int:
     """The exit code of a fork that runs `target`."""
     forks = "forkserver" in multiprocessing.get_all_start_methods()
@@ -56,6 +62,17 @@ def _load(folder: Path, asked: str, out: str, errors: str) -> None:
     _speak_to(out, errors)
     sys.argv, sys.stdin = ["trial_load", str(folder)], io.StringIO(asked)
     sys.exit(trial_load.main())
+
+
+def _command(words: tuple[str, ...], environment: dict[str, str], folder: Path, out: str, errors: str) -> None:
+    from tltools import cli
+
+    _speak_to(out, errors)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["tltools", *words]
+    sys.exit(cli.main())
 
 
 def _speak_to(out: str, errors: str) -> None:

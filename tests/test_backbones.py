@@ -122,10 +122,12 @@ def timm_image(name: str, folder: Path) -> Made:
     import timm
 
     size, _ = IMAGE[name]
-    backbone = image_backbone.build(source("image", "timm", name, image_size=size), folder, random=True)
+    narrow = {"mlp_ratio": 0.02} if name.startswith("vgg") else {}  # as published, its last layers are 120 million
+    card = source("image", "timm", name, image_size=size, options=narrow)
+    backbone = image_backbone.build(card, folder, random=True)
     batch = backbone.encode(pictures(folder)).take(np.arange(3))
     awake(backbone, batch)
-    options = {"img_size": size} if name.startswith("vit") else {}
+    options = {"img_size": size} if name.startswith("vit") else narrow
     own = timm.create_model(name, pretrained=False, num_classes=7, **options).eval()
     lacking = own.load_state_dict(backbone.core.state_dict(), strict=False).missing_keys
     assert len(lacking) == 2, "only the classifier, which is not in the backbone"

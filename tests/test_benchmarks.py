@@ -178,6 +178,7 @@ def test_scores_are_compared_on_the_same_test_rows_only() -> None:
         ours.beside(study.Scores(np.array([1, 2, 4]), right), "a", 1.0)
 
 
+@pytest.mark.slow
 def test_everybody_sweeps_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     read: dict[str, list[list[str]]] = {"tltools": [], "pipeline": []}
     encode, piped = TextBackbone.encode, baselines.piped
@@ -196,6 +197,7 @@ def test_everybody_sweeps_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(close) == 6 and all(float(note.split()[5]) < sweep.AGREE for note in close)
 
 
+@pytest.mark.slow
 def test_the_tail_learns_the_same_from_the_boundary() -> None:
     found = tail.run(None, rows=90, epochs=1, a_class=0, rounds=1)
     values = numbers(found)
@@ -207,6 +209,7 @@ def test_the_tail_learns_the_same_from_the_boundary() -> None:
     assert cached == pytest.approx(whole, rel=0.05)
 
 
+@pytest.mark.slow
 def test_fine_tuning_takes_as_many_steps_as_the_trainer() -> None:
     found = finetune.run(None, rows=150, epochs=1, rounds=1)
     values = numbers(found)

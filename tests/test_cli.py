@@ -1,4 +1,7 @@
-"""The command line through real processes: every verb, exit codes 0, 1 and 2, and one JSON document on stdout."""
+"""The command line: every verb, exit codes 0, 1 and 2, and one JSON document on stdout.
+
+Commands run in forks of a process that has the libraries, those of tests marked `own_process` as users start them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import psutil
 import pytest
 import yaml
 
-from tests import sealed_trials
+from tests import scripts, sealed_trials
 from tests.bad_files import BAD
 from tests.sealed_trials import Sealed
 from tltools.home import Home, open_home
@@ -26,14 +29,25 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240  # for one command; a job waits for the worker to come up
 
 
-def run(home: Home, *words: str, code: int = 0, **more: str) -> tuple[str, str]:
-    """Runs `python -m tltools ...`, checks its exit code, and returns (stdout, stderr)."""
-    environment = {**os.environ, "TLTOOLS_HOME": str(home.root), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **more}
-    environment.pop("TLTOOLS_DATABASE_URL", None)
-    done = subprocess.run(
+def started(words: tuple[str, ...], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A process of its own, as a user starts it."""
+    return subprocess.run(
         [sys.executable, "-m", "tltools", *words], capture_output=True, text=True, timeout=SECONDS, env=environment,
-        cwd=home.root, check=False,
+        cwd=folder, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick_commands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("own_process") is None:
+        monkeypatch.setattr(sys.modules[__name__], "started", scripts.command)
+
+
+def run(home: Home, *words: str, code: int = 0) -> tuple[str, str]:
+    """Runs `python -m tltools ...`, checks its exit code, and returns (stdout, stderr)."""
+    environment = {**os.environ, "TLTOOLS_HOME": str(home.root), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("TLTOOLS_DATABASE_URL", None)
+    done = started(words, environment, home.root)
     assert done.returncode == code, f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
@@ -87,6 +101,7 @@ def test_bad_input_is_exit_code_2_with_file_and_remedy(home: Home, tmp_path: Pat
     assert out == "" and any(word.lower() in said.lower() for word in bad.words)
 
 
+@pytest.mark.own_process
 def test_wrong_arguments_are_exit_code_2(home: Home) -> None:
     _, said = run(home, "fly", code=2)
     assert "fly" in said
@@ -132,6 +147,7 @@ def test_plan_tells_trials_time_and_problems(home: Home, folder: Path) -> None:
     assert as_json(home, "plan", str(folder / "none.yaml"), code=2)["problems"]
 
 
+@pytest.mark.own_process
 def test_run_then_report(home: Home, folder: Path) -> None:
     sealed_trials.cells(folder)
     study = _study(folder, "run.yaml", strategies=[{"full_finetune": sealed_trials.SHORT}], fractions=[1.0])
@@ -192,6 +208,7 @@ def test_a_job_that_fails_is_exit_code_1(home: Home, sealed: Sealed, folder: Pat
     assert found["failure"]["what"] and found["failure"]["remedy"] and found["state"] == "failed"
 
 
+@pytest.mark.own_process
 def test_doctor_says_what_is_here(home: Home) -> None:
     facts = as_json(home, "doctor")
     assert (
@@ -203,6 +220,7 @@ def test_doctor_says_what_is_here(home: Home) -> None:
     assert "device:" in out
 
 
+@pytest.mark.own_process
 def test_a_second_worker_says_so_and_ends(home: Home, sealed: Sealed, folder: Path) -> None:
     file = sealed_trials.texts(folder)
     run(home, "predict", sealed.id("text/classical"), str(file), "--out", str(folder / "out.csv"))  # starts the first

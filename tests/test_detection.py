@@ -25,7 +25,7 @@ from tltools.tickets import QuietTicket
 
 BOXES = [np.array([[0, 0.1, 0.1, 0.42, 0.5], [1, 0.5, 0.4, 0.9, 0.8]]), np.zeros((0, 5)),
          np.array([[1, 0.0, 0.0, 0.2, 0.2]])]  # fmt: skip
-SHORT = {"epochs": 30, "min_steps": 0, "batch_size": 4, "learning_rate": 2e-3, "head_rate": 1e-2, "rates_tried": 1}
+SHORT = {"epochs": 14, "min_steps": 0, "batch_size": 4, "learning_rate": 2e-3, "head_rate": 1e-2, "rates_tried": 1}
 
 
 def perfect(shape: tuple[int, int] = (16, 16)) -> np.ndarray:

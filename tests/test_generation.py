@@ -9,7 +9,7 @@ import pytest
 
 from tests import shapes
 from tests.texts import OTHERS, WORDS, written
-from tltools import datasets, reports, studies
+from tltools import datasets, reports, sources, studies
 from tltools.engine import export, predict, trial_model
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
@@ -17,17 +17,18 @@ from tltools.records import Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
-KNOBS = {"epochs": 15, "min_steps": 0, "batch_size": 16, "learning_rate": 5e-4, "head_rate": 2e-3, "rates_tried": 1,
+KNOBS = {"epochs": 10, "min_steps": 0, "batch_size": 16, "learning_rate": 5e-4, "head_rate": 2e-3, "rates_tried": 1,
          "patience": 0}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("translation")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     dataset = datasets.add(home, written(folder, 300, 1), test=written(folder, 30, 2, "test.csv"))
     study = Study(
-        dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=({"full_finetune": KNOBS},),
+        dataset=dataset.id, sources=(source.id,), strategies=({"full_finetune": KNOBS},),
         controls=("classical",), fractions=(1.0,), draws=1,
     )  # fmt: skip
     engine.run_one(QuietTicket(home, open_store(home)), studies.save(home, study))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.texts import pairs
-from tltools import datasets, reports, studies
+from tltools import datasets, reports, sources, studies
 from tltools.engine import export, trial_model, written
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
@@ -33,13 +33,14 @@ def summed_up(folder: Path, rows: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("sums")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     dataset = datasets.add(home, summed_up(folder, 90))
     study = Study(
-        dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=("linear_probe", {"lora": KNOBS}),
-        controls=({"scratch": KNOBS}, "random_frozen", "classical"), fractions=(1.0,), draws=2,
+        dataset=dataset.id, sources=(source.id,), strategies=("linear_probe", {"lora": KNOBS}),
+        controls=({"scratch": KNOBS}, "random_frozen", "classical"), fractions=(1.0,), draws=1,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:  # a few steps do: what is learned is not judged here
         patch.setattr(written, "FROZEN", replace(written.FROZEN, epochs=1, min_steps=0))

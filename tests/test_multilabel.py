@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from sklearn import metrics as sk
 
-from tltools import datasets, label_sets, reports, splits, studies
+from tltools import datasets, label_sets, reports, sources, splits, studies
 from tltools.engine import export, label_heads, predict, replay, trial_model
 from tltools.engine import study as engine
 from tltools.engine.features import TOLERANCE
@@ -190,15 +190,16 @@ def test_a_label_that_no_row_or_every_row_has_does_not_break_a_head() -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("multilabel")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     texts(140).to_csv(folder / "notes.csv", index=False)
     dataset = datasets.add(home, folder / "notes.csv")
     assert (dataset.task, dataset.target, dataset.inputs) == ("multilabel", "topics", ("text",))
     assert dataset.classes == tuple(sorted(SAYINGS))
     study = Study(
-        dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=("linear_probe",),
+        dataset=dataset.id, sources=(source.id,), strategies=("linear_probe",),
         controls=({"scratch": SHORT}, "classical"), fractions=(0.5, 1.0), draws=2,
     )  # fmt: skip
     assert not [one for one in studies.check(home, study) if one.severity == "error"]

@@ -160,13 +160,14 @@ KNOBS = {"epochs": 10, "min_steps": 0, "batch_size": 16, "learning_rate": 7e-4, 
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("questions")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     dataset = datasets.add(home, written(folder, 30, 1), test=written(folder, 12, 2, name="test.json"))
     study = Study(
-        dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=({"full_finetune": KNOBS},),
-        controls=("classical",), fractions=(1.0,), draws=2,
+        dataset=dataset.id, sources=(source.id,), strategies=({"full_finetune": KNOBS},),
+        controls=("classical",), fractions=(1.0,), draws=1,
     )  # fmt: skip
     engine.run_one(QuietTicket(home, open_store(home)), studies.save(home, study))
     return home, study

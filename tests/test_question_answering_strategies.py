@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.questions import written
-from tltools import answers, datasets, reports, studies
+from tltools import answers, datasets, reports, sources, studies
 from tltools.engine import dense, trial_model
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
@@ -15,17 +16,18 @@ from tltools.records import Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
-KNOBS = {"epochs": 1, "min_steps": 0, "batch_size": 16, "rates_tried": 1, "learning_rate": 5e-4}
+KNOBS = {"epochs": 3, "min_steps": 0, "batch_size": 16, "rates_tried": 1, "learning_rate": 5e-4}
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("strategies")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     study = Study(
-        dataset=datasets.add(home, written(folder, 12, 1, impossible=True)).id, sources=("bundled/minilm-l6",),
+        dataset=datasets.add(home, written(folder, 12, 1, impossible=True)).id, sources=(source.id,),
         strategies=({"lora": KNOBS},), controls=({"scratch": KNOBS}, "random_frozen", "classical"),
-        fractions=(1.0,), draws=2,
+        fractions=(1.0,), draws=1,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:  # a few steps do: what is learned is not judged here
         patch.setattr(dense, "FROZEN", replace(dense.FROZEN, epochs=1, min_steps=0))

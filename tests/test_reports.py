@@ -52,13 +52,12 @@ def study_of(dataset: Dataset, **more: object) -> Study:
 RATES = {"linear_probe": 0.35, "full_finetune": 0.25, "scratch": 0.05, "classical": 0.2}  # above chance
 
 
-def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float, seed: int = 0) -> None:
+def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float, targets: np.ndarray) -> None:
     """A sealed trial as the engine writes it, whose hits are drawn at 0.5 + `skill` times the growth with labels."""
     arm = f"{trial.source} {trial.strategy} {trial.fraction} {trial.per_class}".encode()
-    rng = np.random.default_rng([seed, trial.draw, zlib.crc32(arm)])  # not the id: it changes with every recipe
+    rng = np.random.default_rng([0, trial.draw, zlib.crc32(arm)])  # not the id: it changes with every recipe
     shared = np.random.default_rng(99).random(dataset.rows)
     rows = np.array(sorted(split.test))
-    targets = datasets.target(home, dataset)
     share = trial.fraction if trial.fraction is not None else (trial.per_class or 1) / 64
     if dataset.classes:
         luck = np.where(rng.random(len(rows)) < 0.7, shared[rows], rng.random(len(rows)))
@@ -87,9 +86,10 @@ def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float,
 def make(home: Home, dataset: Dataset, study: Study, skip=lambda trial: False, rates: dict | None = None) -> str:
     key = studies.save(home, study)
     _, split = studies.split_of(home, study)
+    targets = datasets.target(home, dataset)
     for trial in studies.expand(home, study):
         if not skip(trial):
-            seal(home, trial, dataset, split, (rates or RATES)[trial.strategy])
+            seal(home, trial, dataset, split, (rates or RATES)[trial.strategy], targets)
     return key
 
 

@@ -118,13 +118,14 @@ def test_tags_are_the_best_of_all_sequences_that_entities_can_have(seed: int, wo
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("tagging")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     dataset = datasets.add(home, written(folder))
     study = Study(
-        dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=({"full_finetune": SHORT},),
-        controls=("classical",), fractions=(1.0,), draws=2,
+        dataset=dataset.id, sources=(source.id,), strategies=({"full_finetune": SHORT},),
+        controls=("classical",), fractions=(1.0,), draws=1,
     )  # fmt: skip
     engine.run_one(QuietTicket(home, open_store(home)), studies.save(home, study))
     return home, study

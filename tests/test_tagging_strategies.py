@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,13 +38,14 @@ def conll(sentences: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Study]:
+def ran(tmp_path_factory: pytest.TempPathFactory, short_minilm: Path) -> tuple[Home, Study]:
     folder = tmp_path_factory.mktemp("strategies")
     home = open_home(folder / "home")
+    source = sources.add(home, short_minilm, name="short")
     (folder / "a.conll").write_text(conll(60))
     study = Study(
-        dataset=datasets.add(home, folder / "a.conll").id, sources=("bundled/minilm-l6",),
-        strategies=({"lora": KNOBS},), controls=({"scratch": KNOBS},), fractions=(1.0,), draws=2,
+        dataset=datasets.add(home, folder / "a.conll").id, sources=(source.id,),
+        strategies=({"lora": KNOBS},), controls=({"scratch": KNOBS},), fractions=(1.0,), draws=1,
     )  # fmt: skip
     engine.run_one(QuietTicket(home, open_store(home)), studies.save(home, study))
     return home, study

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from sklearn import metrics as sk
 
 from tltools.records import Column, Dataset, Refusal
-from tltools.tasks import tasks
+from tltools.tasks import classification, tasks
 
 RNG = np.random.default_rng(5)
 
@@ -168,3 +170,17 @@ def test_losses_are_per_row() -> None:
     assert found.shape == (4,) and torch.allclose(found.mean(), expected)
     assert tasks()["regression"].loss(torch.ones(2, 1), torch.zeros(2), {}).tolist() == [1.0, 1.0]
     assert tasks()["classification"].width(dataset("classification", ("a", "b"))) == 2
+
+
+CELLS = (
+    some.lists(some.one_of(some.none(), some.floats())), some.lists(some.integers(-(2**40), 2**40)),
+    some.lists(some.one_of(some.none(), some.text(" a1.", max_size=3))),
+    some.lists(some.one_of(some.none(), some.booleans(), some.sampled_from([0, 1, 1.0, "1", " True"]))),
+)  # fmt: skip
+
+
+@given(some.one_of(*CELLS))
+def test_names_of_classes_are_those_of_each_value_by_itself(cells: list[object]) -> None:
+    values = pd.Series(cells)
+    alone = [classification.names_of(pd.Series([value], dtype=object))[0] for value in values]
+    assert classification.names_of(values) == alone

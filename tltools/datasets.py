@@ -93,9 +93,9 @@ def profile(home: Home, id: str) -> Profile:
     return Profile.model_validate_json((_folder(home, id) / "profile.json").read_text())
 
 
-def rows(home: Home, id: str) -> pd.DataFrame:
-    """Returns the rows: the user's columns, `_where` and `_part`; the index is the row number."""
-    return pd.read_parquet(_folder(home, id) / "rows.parquet")
+def rows(home: Home, id: str, *columns: str) -> pd.DataFrame:
+    """Returns the rows: `columns`, or the user's, `_where` and `_part`; the index is the row number."""
+    return pd.read_parquet(_folder(home, id) / "rows.parquet", columns=list(columns) or None)
 
 
 def media(home: Home, id: str) -> Path:
@@ -110,7 +110,7 @@ def clusters(home: Home, id: str) -> np.ndarray:
 
 def target(home: Home, dataset: Dataset) -> np.ndarray:
     """Returns (N,) class codes (int64) or numbers (float32), or (N, C) labels (uint8), as the task encodes them."""
-    return np.asarray(tasks()[dataset.task].encode(rows(home, dataset.id)[dataset.target], dataset.classes))
+    return np.asarray(tasks()[dataset.task].encode(rows(home, dataset.id, dataset.target)[dataset.target], dataset.classes))
 
 
 def content_keys(home: Home, dataset: Dataset) -> list[bytes]:

@@ -60,7 +60,11 @@ def encode(target: pd.Series, names: Sequence[str]) -> Array:
 
 def names_of(values: pd.Series) -> list[str]:
     """Values as class names: whole numbers without '.0', text without blanks around it; missing is ''."""
-    return ["" if pd.isna(value) else _name(value) for value in values]
+    if values.dtype == object:  # may hold 1 beside True, which are equal
+        return ["" if pd.isna(value) else _name(value) for value in values]
+    codes, found = pd.factorize(values)
+    names = np.array([*(_name(value) for value in found), ""], object)  # the last: missing, code -1
+    return list(names[codes])
 
 
 def _name(value: Any) -> str:
