@@ -110,7 +110,8 @@ def clusters(home: Home, id: str) -> np.ndarray:
 
 def target(home: Home, dataset: Dataset) -> np.ndarray:
     """Returns (N,) class codes (int64) or numbers (float32), or (N, C) labels (uint8), as the task encodes them."""
-    return np.asarray(tasks()[dataset.task].encode(rows(home, dataset.id, dataset.target)[dataset.target], dataset.classes))
+    column = rows(home, dataset.id, dataset.target)[dataset.target]
+    return np.asarray(tasks()[dataset.task].encode(column, dataset.classes))
 
 
 def content_keys(home: Home, dataset: Dataset) -> list[bytes]:
