@@ -147,7 +147,6 @@ def test_plan_tells_trials_time_and_problems(home: Home, folder: Path) -> None:
     assert as_json(home, "plan", str(folder / "none.yaml"), code=2)["problems"]
 
 
-@pytest.mark.own_process
 def test_run_then_report(home: Home, folder: Path) -> None:
     sealed_trials.cells(folder)
     study = _study(folder, "run.yaml", strategies=[{"full_finetune": sealed_trials.SHORT}], fractions=[1.0])

@@ -63,7 +63,7 @@ def test_a_source_that_learned_shuffled_labels_is_called_negative(home: Home, tm
     assert means["true"] > means["shuffled"] + 0.01, f"it is the labels that do the harm, not the training: {means}"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_frozen_random_weights_do_not_beat_others(home: Home, seed: int) -> None:
     report = judged(
         home, dataset=samples.add(home, "digits-high").id, sources=("bundled/tiny-resnet",),

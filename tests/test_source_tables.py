@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.hospitals import NET, RENAMED, Hospitals, make
-from tltools import commands, datasets, matching, reports, sources, studies, trials
+from tltools import commands, datasets, matching, reports, source_commands, sources, studies, trials
 from tltools.engine import boosting, classical, export, predict, trial_model
 from tltools.engine.backbone import load_backbone
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -210,7 +210,7 @@ def test_an_edited_table_of_matches_says_what_was_changed(hospitals: Hospitals) 
 
 def test_the_command_line_and_the_plan_tell_the_matches(hospitals: Hospitals, tmp_path: Path) -> None:
     home = hospitals.home
-    code, answer, lines = commands.sources_list(home, Namespace(dataset=hospitals.second.id))
+    code, answer, lines = source_commands.listed(home, Namespace(dataset=hospitals.second.id))
     (cell,) = [entry for entry in answer["sources"] if entry["id"] == hospitals.source]
     assert code == 0 and {match["column"]: match["source"] for match in cell["columns"]} == {"ward": None, **RENAMED}
     assert any("dents" in line and "mean concave points" in line for line in lines)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tltools import commands, explanations
+from tltools import commands, explanations, source_commands
 from tltools.home import open_home
 from tltools.records import Problem, Refusal
 
@@ -64,16 +64,16 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--task")
     add.add_argument("--name")
 
-    sources = verb("sources", commands.sources_list, "every source model: fits or why not; rank")
+    sources = verb("sources", source_commands.listed, "every source model: fits or why not; rank")
     sources.add_argument("--dataset", metavar="ID")
     inner = sources.add_subparsers(dest="action", metavar="add, rank")
     ranked = inner.add_parser("rank", help="rank sources for a dataset by one feature pass each, before any training")
-    ranked.set_defaults(run=commands.sources_rank)
+    ranked.set_defaults(run=source_commands.rank)
     ranked.add_argument("dataset", metavar="DATASET_ID")
     ranked.add_argument("--source", action="append", default=[], metavar="ID", help="default: all installed that fit")
     ranked.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     own = inner.add_parser("add", help="add your own weights: a transformers folder, or safetensors for a timm network")
-    own.set_defaults(run=commands.sources_add)
+    own.set_defaults(run=source_commands.add)
     own.add_argument("path")
     own.add_argument("--architecture", metavar="timm/NAME")
     own.add_argument("--mean", metavar="R,G,B", help="of pixels scaled to 0..1")
