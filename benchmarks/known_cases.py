@@ -32,7 +32,7 @@ BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 9, "min_steps": 200
 ANSWERS = {"learning_rate": 3e-4, "epochs": 3, "min_steps": 120, "batch_size": 16, "patience": 0, "rates_tried": 1,
            "hold_out": False}  # fmt: skip
 WORDS = {"learning_rate": 4e-4, "epochs": 8, "patience": 0, "rates_tried": 1, "hold_out": False}
-NOISY = {**WORDS, "epochs": 5}
+NOISY = {**WORDS, "epochs": 3}
 SOUNDS = {"epochs": 12, "patience": 0, "hold_out": False}
 WRITING = {"learning_rate": 5e-4, "head_rate": 2e-3, "epochs": 5, "batch_size": 32, "rates_tried": 1}
 TOKENS = {"epochs": 10, "min_steps": 60, "patience": 3}
