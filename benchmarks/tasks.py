@@ -47,7 +47,7 @@ STUDIES = {
     "adult": Wanted("rows as text", "linear_probe", None, ("negative", "leaning_negative", "neutral")),
     "german-credit": Wanted("rows as text", "linear_probe"),
     "german-credit-tokens": Wanted("cells as tokens of a frozen language model", "frozen_transformer"),
-    "student-por": Wanted("rows as text, a number", "linear_probe"),
+    "student-por": Wanted("rows as text, a number", "full_finetune"),
 }
 
 
@@ -96,8 +96,8 @@ def _row(name: str, wanted: Wanted, case: dict[str, Any]) -> str:
 
 
 def _good(case: dict[str, Any], arm: dict[str, Any]) -> float:
-    gains = [v["gain"] for v in case["verdicts"] if (v["source"], v["n_train"]) == (arm["source"], arm["n_train"])]
-    return max(gains, default=0.0)
+    same = ("source", "strategy", "n_train")
+    return max((v["gain"] for v in case["verdicts"] if all(v[key] == arm[key] for key in same)), default=0.0)
 
 
 def _bars(wanted: Wanted, arm: dict[str, Any], verdict: dict[str, Any], case: dict[str, Any]) -> list[str]:

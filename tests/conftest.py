@@ -35,7 +35,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 hypothesis.settings.register_profile("same", derandomize=True)  # a change is judged by what it changed, not by luck
 hypothesis.settings.register_profile("new")
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
-gc.set_threshold(50_000, 20, 50)  # the libraries' million of objects are walked less often: a fifth of all time
+gc.set_threshold(50_000, 20, 50)  # the libraries' million of objects are walked less often
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run four at a time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

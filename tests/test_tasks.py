@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 from sklearn import metrics as sk
 
@@ -179,8 +179,10 @@ CELLS = (
 )  # fmt: skip
 
 
-@given(some.one_of(*CELLS))
-def test_names_of_classes_are_those_of_each_value_by_itself(cells: list[object]) -> None:
+@given(some.one_of(*CELLS), some.booleans())
+@example([0.1], True)
+def test_names_of_classes_are_those_of_each_value_by_itself(cells: list[object], single: bool) -> None:
     values = pd.Series(cells)
+    values = values.astype("float32") if single and values.dtype == float else values
     alone = [classification.names_of(pd.Series([value], dtype=object))[0] for value in values]
     assert classification.names_of(values) == alone

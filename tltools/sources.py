@@ -279,6 +279,23 @@ def _try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600, check=False)
 
 
+def three_numbers(where: str, text: str | None) -> tuple[float, float, float] | None:
+    """ "0.5, 0.5, 0.5" -> three numbers; None for nothing.
+
+    Raises:
+        Refusal: something else.
+    """
+    if not (text or "").strip():
+        return None
+    try:
+        values = [float(part) for part in str(text).split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3:
+        raise refuse(where, f"must be three numbers; got {str(text)[:40]!r}.", "Write 0.5,0.5,0.5.")
+    return values[0], values[1], values[2]
+
+
 def static_order(sources: Sequence[Source]) -> list[str]:
     """The baseline that every ranking stands beside: source ids by parameter count, largest first, trained first."""
     ordered = sorted(sources, key=lambda s: (not s.pretrained, -(s.parameters or 0), s.id))

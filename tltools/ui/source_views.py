@@ -224,7 +224,12 @@ def add_own(home: Home) -> None:
         try:
             with st.spinner("Trying the weights on the architecture, in a process of their own."):
                 made = sources.add(
-                    home, path, name=name, architecture=architecture or None, mean=triple(mean), std=triple(std)
+                    home,
+                    path,
+                    name=name,
+                    architecture=architecture or None,
+                    mean=sources.three_numbers("Mean", mean),
+                    std=sources.three_numbers("Spread", std),
                 )
         except Refusal as refusal:
             widgets.problems(refusal.problems, most=20)
@@ -233,22 +238,3 @@ def add_own(home: Home) -> None:
             path.unlink(missing_ok=True)
         state.put(source=",".join(dict.fromkeys([*state.sources(), made.id])))
         st.rerun()
-
-
-def triple(text: str) -> tuple[float, float, float] | None:
-    """ "0.5, 0.5, 0.5" -> three numbers; None for nothing.
-
-    Raises:
-        Refusal: something else.
-    """
-    from tltools.records import refuse
-
-    if not text.strip():
-        return None
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3:
-        raise refuse("mean and spread", f"must be three numbers; got {text[:40]!r}.", "Write 0.5, 0.5, 0.5.")
-    return values[0], values[1], values[2]
