@@ -338,9 +338,7 @@ def test_who_is_far_behind_drops_out_of_the_race_and_close_ones_run_on(monkeypat
     taken = {("float32", False): 3.0, ("float32", True): 1.3, ("bfloat16", False): 1.2, ("bfloat16", True): 1.0}
     runs: list[tuple[str, bool]] = []
     monkeypatch.setattr(autotune.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(autotune, "_run_time", lambda b, batch, device, one: runs.append(one) or taken[one])
-    rates = autotune._race(FakeBackbone("image"), {}, 6, torch.device("cpu"), list(taken), 1.0)
-    assert rates == {one: 6 / seconds for one, seconds in taken.items()}
+    assert autotune.race(list(taken), lambda one: runs.append(one) or taken[one], 1.0) == taken
     assert runs.count(("float32", False)) == 2 < runs.count(("float32", True)) == runs.count(("bfloat16", True)) < 20
 
 

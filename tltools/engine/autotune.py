@@ -1,4 +1,4 @@
-"""Which precision, memory format and threads run a backbone fastest here: measured for two seconds, remembered."""
+"""Which precision and memory format pass a backbone fastest here: measured for two seconds, remembered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from tltools import costs
-from tltools.engine.device import best, threads
+from tltools.engine.device import best
 
 if TYPE_CHECKING:
     from tltools.engine.backbone import Backbone, Encoded
 
 Precision = Literal["float32", "bfloat16"]
+C = TypeVar("C")
 
 SECONDS = 2.0  # at most, for all candidates together
 TRIED = 0.25  # of a batch: enough to tell who is faster
@@ -35,8 +36,6 @@ TEXT_TOKENS = 2_048  # padded tokens of a batch: what passes from layer to layer
 TEXT_ROWS = 256
 IMAGE_ROWS = 16
 TABLE_ROWS = 4_096
-CLEARLY = 1.1  # times as fast: what is nearly alike must not be chosen anew on the next machine of a kind
-TRAINED = 16  # rows of a training step, as strategies have by default
 
 
 class Memory(Protocol):
@@ -55,7 +54,6 @@ class Setting:
     channels_last: bool
     rows_per_second: float  # of the winner, on the batch that was measured
     reason: str
-    train_threads: int = 0  # of a training step; 0 = all, whose waiting for each other slows small networks
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
@@ -65,8 +63,7 @@ class Setting:
             yield
 
 
-PLAIN = Setting("float32", False, 0.0, "32-bit floats and one thread, without measuring.", train_threads=1)
-FIELDS = ("precision", "channels_last", "rows_per_second", "reason", "train_threads")
+PLAIN = Setting("float32", False, 0.0, "32-bit floats, without measuring.")
 
 
 def choose(
@@ -84,7 +81,7 @@ def choose(
     key = f"{costs.rate_key(backbone.source)}|{machine(device)}"
     known = memory.recall("autotune", key) if memory is not None else None
     if known:
-        setting = Setting(**{name: known[name] for name in FIELDS})
+        setting = Setting(**known)
     elif encoded is None or backbone.reads == "tabular":
         return PLAIN
     else:
@@ -169,16 +166,15 @@ def _measure(backbone: Backbone, encoded: Encoded, device: torch.device, seconds
     backbone.eval()
     small = where.bf16 and _operations(backbone, to_device(batch, device)) < LEAST
     candidates += [("bfloat16", wide) for wide in formats] if where.bf16 and not small else []
-    rates = _race(backbone, batch, len(rows), device, candidates, seconds)
+    found = race(candidates, lambda one: _run_time(backbone, batch, device, one), seconds)
+    rates = {candidate: len(rows) / best for candidate, best in found.items()}
     plain = max((c for c in candidates if c[0] == "float32"), key=lambda c: rates[c])
     fastest = max(candidates, key=lambda c: rates[c])
     if rates[fastest] < WORTH * rates[plain]:
         fastest = plain
     tried = ", ".join(f"{_words(c)} {rates[c]:.0f}" for c in candidates)
     said = f"Rows per second measured here: {tried}; {where.reason}{', but this network is too small for it' * small}."
-    middle = np.argsort(lengths, kind="stable")[max(0, len(lengths) // 2 - TRAINED // 2) :][:TRAINED]
-    few = _fewest_threads(backbone, encoded.take(middle), device, fastest)
-    return Setting(*fastest, rates[fastest], said + " Trains with one thread." * few, few)
+    return Setting(*fastest, rates[fastest], said)
 
 
 def _operations(backbone: Backbone, batch: Mapping[str, Any]) -> int:
@@ -200,41 +196,20 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _fewest_threads(
-    backbone: Backbone, batch: Mapping[str, Any], device: torch.device, how: tuple[Precision, bool]
-) -> int:
-    """1 where one thread passes a batch clearly faster than all do, else 0."""
-    if device.type != "cpu" or torch.get_num_threads() == 1:
-        return 0
-    alone, together = [], []
-    for _ in range(4):  # in turns; the first of each warms up
-        with threads(1):
-            alone.append(_run_time(backbone, batch, device, how))
-        together.append(_run_time(backbone, batch, device, how))
-    return int(CLEARLY * min(alone[1:]) < min(together[1:]))
-
-
-def _race(
-    backbone: Backbone,
-    batch: Mapping[str, Any],
-    rows: int,
-    device: torch.device,
-    candidates: Sequence[tuple[Precision, bool]],
-    seconds: float,
-) -> dict[tuple[Precision, bool], float]:
-    """Rows per second of every candidate: its best run after one to warm up. They take turns, so that a busy moment
-    meets all; who is far behind drops out, and the race ends with the time or when one is left."""
-    times: dict[tuple[Precision, bool], list[float]] = {candidate: [] for candidate in candidates}
+def race(candidates: Sequence[C], run: Callable[[C], float], seconds: float) -> dict[C, float]:
+    """Seconds of every candidate's best run, after one to warm up. They take turns, so that a busy moment meets all;
+    who is far behind drops out, and the race ends with the time or when one is left."""
+    times: dict[C, list[float]] = {candidate: [] for candidate in candidates}
     running, started = list(candidates), time.perf_counter()
     while any(len(found) < 2 for found in times.values()) or (
         len(running) > 1 and time.perf_counter() - started < seconds
     ):
         for candidate in running:
-            times[candidate].append(_run_time(backbone, batch, device, candidate))
+            times[candidate].append(run(candidate))
         if all(len(found) > 1 for found in times.values()):
             best = {candidate: min(found[1:]) for candidate, found in times.items()}
             running = [candidate for candidate in running if best[candidate] < BEHIND * min(best.values())]
-    return {candidate: rows / min(found[1:]) for candidate, found in times.items()}
+    return {candidate: min(found[1:]) for candidate, found in times.items()}
 
 
 def _run_time(

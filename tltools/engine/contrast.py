@@ -1,4 +1,4 @@
-"""Contrastive tuning: rows of one class are drawn together and rows of two apart, then a head is solved for (SetFit).
+"""Contrastive tuning: rows of one class are drawn together and rows of two apart, then class means are a head (SetFit).
 
 The loop is the usual one; the loss of a pair of rows is the squared difference between the cosine of their features and
 1 (one class) or 0 (two classes), as in SetFit (arXiv 2209.11055). SetFit draws pairs and computes both rows of each.
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tltools.engine import heads, loop
+from tltools.engine.prototypes import prototypes
 
 PARTS = 2  # of a batch, by length: its rows are of any lengths, and the longest would pad them all
 
@@ -64,9 +65,13 @@ class Contrast(loop.Training):
         self.told(facts)
 
     def solve_head(self, classes: int) -> heads.Head:
-        """Fits the closed-form head on the tuned features of the training rows and puts it into the model."""
+        """Puts a head of class means of the tuned features of the training rows into the model.
+
+        A ridge would choose its strength by rows left out, but these have tuned the features, in which classes now lie
+        apart: it would choose one too weak. Class means have none to choose.
+        """
         features = self.predict(self.rows.train, pooled=True).numpy()
-        (head,) = heads.fit_many(features, self._codes, [np.arange(len(features))], "classes", classes=classes)
+        head = prototypes(features, self._codes, classes)
         self.model.take_head(head)
         return head
 

@@ -207,9 +207,9 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     base = kit.backbone(trial, recipe.init, seed=seed if recipe.init == "random" else 0)
     train, validation = kit.parts(trial, recipe)
     encoded = kit.encoded(base)
-    setting = kit.store.setting(base, encoded)
+    setting, steps = kit.store.setting(base, encoded), kit.store.steps(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
-    place = loop.Place(kit.device, setting.precision == "bfloat16", 0, frozen, setting.train_threads)
+    place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads)
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):

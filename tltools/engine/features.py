@@ -24,9 +24,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from tltools import costs
-from tltools.engine import autotune
+from tltools.engine import autotune, stepping
 from tltools.engine.autotune import Memory, Setting
 from tltools.engine.blocks import FORMAT, Block, block_bytes, evict, lock
+from tltools.engine.stepping import Steps
 from tltools.engine.sweep import Sweep, Want
 from tltools.home import Home
 from tltools.records import refuse
@@ -58,6 +59,7 @@ class FeatureStore:
         self._budget = int(cache_gb * 1e9)
         self._memory = memory
         self._settings: dict[str, Setting] = {}
+        self._steps: dict[str, Steps] = {}
         self._open: dict[str, Block] = {}
         self._expected: dict[str, set[Want]] = {}
         self.rows_computed = 0
@@ -126,6 +128,14 @@ class FeatureStore:
         if encoded is not None:  # a setting that was not measured for want of rows is not kept
             self._settings[key] = known
         return known
+
+    def steps(self, backbone: Backbone, encoded: Encoded | Callable[[], Encoded]) -> Steps:
+        """Precision and threads of this backbone's training steps here; measured on first use."""
+        key = costs.rate_key(backbone.source)
+        if key not in self._steps:
+            setting = self.setting(backbone, encoded)
+            self._steps[key] = stepping.choose(backbone, encoded, setting, self._memory)
+        return self._steps[key]
 
     def bytes_on_disk(self) -> int:
         """Size of all blocks."""

@@ -94,8 +94,8 @@ class EngineKit(Shared):
         train, validation = self.parts(trial, recipe)
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
-        setting = self.store.setting(base, encoded)
-        place = loop.Place(self.device, setting.precision == "bfloat16", boundary, frozen, setting.train_threads)
+        setting, steps = self.store.setting(base, encoded), self.store.steps(base, encoded)
+        place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads)
         values, scaling = loop.scaled(self.targets, train, self.kind == "number")
         weights = loop.balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
         rows = loop.Rows(train, validation, values, weights)
@@ -119,22 +119,22 @@ class EngineKit(Shared):
         train, validation = self.parts(trial, recipe)
         recipe = replace(recipe, epochs=plans.passes(texts, len(train)))
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
-        setting = self.store.setting(base, encoded)
+        setting, steps = self.store.setting(base, encoded), self.store.steps(base, encoded)
         rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
         with devices.seeded(seed):
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
         assert isinstance(model.backbone, TextBackbone)
         model.backbone.unit = True
-        place = loop.Place(self.device, setting.precision == "bfloat16", 0, frozen, setting.train_threads)
+        place = loop.Place(self.device, steps.half, 0, frozen, steps.threads)
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
             place, self.task.loss, 1.0, seed, self.ticket,
             Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self.telling(trial),
         )  # fmt: skip
         self.train(training)
-        head = training.solve_head(model.head.out_features)
+        training.solve_head(model.head.out_features)
         outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
-        card = {**outcome.card, "strength": head.strength, "unit": True}
+        card = {**outcome.card, "unit": True}
         return replace(outcome, card=card, seconds=time.monotonic() - started)
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:

@@ -1,4 +1,4 @@
-"""SetFit: a text encoder is tuned on pairs of texts until classes lie apart, then a head is solved for (2209.11055)."""
+"""SetFit: a text encoder is tuned on pairs of texts until classes lie apart; class means are its head (2209.11055)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ setfit = Strategy(
     key="setfit",
     title="SetFit",
     kind="transfer",
-    what="The text encoder is tuned on pairs until classes lie apart; a linear head is then solved for exactly.",
+    what="The text encoder is tuned on pairs until classes lie apart; a text then belongs to the nearest class mean.",
     when="Pays with about 8 to 64 labels a class and a source that was trained to compare sentences.",
     run=run,
     layout=layout,

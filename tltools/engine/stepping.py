@@ -1,0 +1,92 @@
+"""In which precision and on how many threads training steps run fastest here: measured on a copy, remembered.
+
+A pass alone does not tell: bf16 passes networks of depthwise convolutions faster than 32-bit floats do, but some of
+their gradients take several times as long in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tltools import costs
+from tltools.engine import autotune
+from tltools.engine.device import threads
+
+if TYPE_CHECKING:
+    from tltools.engine.backbone import Backbone, Encoded
+
+ROWS = {"image": 8}  # of the measured step; pictures of a usual size fill a processor from a few on
+OTHERS = 16  # rows of other kinds, as strategies train by default
+SECONDS = 0.5  # for each of the two races, at most, once everybody has run twice
+CLEARLY = 1.1  # times as fast: what is nearly alike must not be chosen anew on the next machine of a kind
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a backbone is trained here."""
+
+    half: bool  # bf16 autocast
+    threads: int  # 0 = all, whose waiting for each other slows small networks
+
+
+def choose(
+    backbone: Backbone,
+    encoded: Encoded | Callable[[], Encoded],
+    setting: autotune.Setting,
+    memory: autotune.Memory | None = None,
+) -> Steps:
+    """The fastest steps for a backbone here: recalled, or measured on `encoded` and remembered.
+
+    bf16 is only tried where the backbone's passes use it, so that networks too small to gain never do; other devices
+    than a CPU are not measured.
+    """
+    device, half = autotune.device_of(backbone), setting.precision == "bfloat16"
+    if setting == autotune.PLAIN:
+        return Steps(False, 1)
+    if device.type != "cpu" or (torch.get_num_threads() == 1 and not half):
+        return Steps(half, 0)
+    key = f"{costs.rate_key(backbone.source)}|{autotune.machine(device)}"
+    known = memory.recall("steps", key) if memory is not None else None
+    if known:
+        return Steps(**known)
+    rows = autotune.made(encoded)
+    middle = np.argsort(rows.lengths, kind="stable")[max(0, (len(rows.lengths) - _rows(backbone)) // 2) :]
+    batch = rows.take(middle[: _rows(backbone)])
+    found = _measure(backbone, autotune.to_device(batch, device, channels_last=setting.channels_last), half)
+    if memory is not None:
+        memory.remember("steps", key, asdict(found))
+    return found
+
+
+def _rows(backbone: Backbone) -> int:
+    return ROWS.get(backbone.reads, OTHERS)
+
+
+def _measure(backbone: Backbone, batch: Mapping[str, Any], half: bool) -> Steps:
+    """Precision first, on all threads; then whether one thread is enough in it."""
+    twin = backbone.twin().train().requires_grad_(True)
+    with torch.random.fork_rng(devices=()):
+        if half:
+            precise = autotune.race((False, True), lambda one: _step(twin, batch, one, 0), SECONDS)
+            half = autotune.WORTH * precise[True] < precise[False]
+        if torch.get_num_threads() == 1:
+            return Steps(half, 0)
+        shared = autotune.race((0, 1), lambda count: _step(twin, batch, half, count), SECONDS)
+        return Steps(half, int(CLEARLY * shared[1] < shared[0]))
+
+
+def _step(twin: Backbone, batch: Mapping[str, Any], half: bool, count: int) -> float:
+    """Seconds of one pass with its gradients."""
+    with threads(count):
+        begin = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            pooled = twin(batch)
+        pooled.float().square().sum().backward()
+        twin.zero_grad(set_to_none=True)
+        return time.perf_counter() - begin
