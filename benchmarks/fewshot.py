@@ -11,10 +11,11 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, pstdev, stdev
 from typing import Any
 
 import yaml
+from scipy.special import stdtrit
 
 from benchmarks.known_cases import DOCS, MINILM, _tltools
 
@@ -78,7 +79,9 @@ def _page(found: dict[str, Any]) -> str:
         )
     trials = found["arms"]["setfit"]
     score, longest = mean(one["accuracy"] for one in trials), max(one["seconds"] for one in trials)
-    lines += ["", f"SetFit, {len(trials)} draws: mean accuracy {score:.3f}, asked for {BAR:.2f}: "
+    half = stdev(one["accuracy"] for one in trials) / len(trials) ** 0.5 * float(stdtrit(len(trials) - 1, 0.975))
+    lines += ["", f"SetFit, {len(trials)} draws: mean accuracy {score:.3f} (95 % interval over draws "
+              f"{score - half:.3f} to {score + half:.3f}), asked for {BAR:.2f}: "
               f"{'reached' if score >= BAR else 'missed'}. Longest draw {longest:.0f} s, asked for at most "
               f"{SECONDS:.0f} s: {'kept' if longest <= SECONDS else 'exceeded'}. Its authors' raw results with a "
               f"MiniLM-L6 on AG News: {found['published']} (10 splits of their own, all test rows).", ""]  # fmt: skip
