@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROWS = {"image": 8}  # of the measured step; pictures of a usual size fill a processor from a few on
 OTHERS = 16  # rows of other kinds, as strategies train by default
-SECONDS = 0.5  # for each of the two races, at most, once everybody has run twice
+SECONDS = 1.0  # for each of the two races, at most, once everybody has run twice
 CLEARLY = 1.1  # times as fast: what is nearly alike must not be chosen anew on the next machine of a kind
 
 
@@ -43,8 +43,8 @@ def choose(
 ) -> Steps:
     """The fastest steps for a backbone here: recalled, or measured on `encoded` and remembered.
 
-    bf16 is only tried where the backbone's passes use it, so that networks too small to gain never do; other devices
-    than a CPU are not measured.
+    bf16 serves where the backbone's passes use it, unless steps in 32 bits are clearly faster; networks too small to gain
+    never do. Other devices than a CPU are not measured.
     """
     device, half = autotune.device_of(backbone), setting.precision == "bfloat16"
     if setting == autotune.PLAIN:
@@ -74,7 +74,7 @@ def _measure(backbone: Backbone, batch: Mapping[str, Any], half: bool) -> Steps:
     with torch.random.fork_rng(devices=()):
         if half:
             precise = autotune.race((False, True), lambda one: _step(twin, batch, one, 0), SECONDS)
-            half = autotune.WORTH * precise[True] < precise[False]
+            half = CLEARLY * precise[False] >= precise[True]
         if torch.get_num_threads() == 1:
             return Steps(half, 0)
         shared = autotune.race((0, 1), lambda count: _step(twin, batch, half, count), SECONDS)
