@@ -43,8 +43,8 @@ def choose(
 ) -> Steps:
     """The fastest steps for a backbone here: recalled, or measured on `encoded` and remembered.
 
-    bf16 serves where the backbone's passes use it, unless steps in 32 bits are clearly faster; networks too small to gain
-    never do. Other devices than a CPU are not measured.
+    bf16 serves where the backbone's passes use it, unless steps in 32 bits are clearly faster; networks too small to
+    gain never do. Other devices than a CPU are not measured.
     """
     device, half = autotune.device_of(backbone), setting.precision == "bfloat16"
     if setting == autotune.PLAIN:
