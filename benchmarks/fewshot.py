@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -79,7 +80,10 @@ def _page(found: dict[str, Any]) -> str:
         )
     trials = found["arms"]["setfit"]
     score, longest = mean(one["accuracy"] for one in trials), max(one["seconds"] for one in trials)
-    half = stdev(one["accuracy"] for one in trials) / len(trials) ** 0.5 * float(stdtrit(len(trials) - 1, 0.975))
+    half = math.inf  # one draw says nothing of others
+    if len(trials) > 1:
+        error = stdev(one["accuracy"] for one in trials) / len(trials) ** 0.5
+        half = error * float(stdtrit(len(trials) - 1, 0.975))
     lines += ["", f"SetFit, {len(trials)} draws: mean accuracy {score:.3f} (95 % interval over draws "
               f"{score - half:.3f} to {score + half:.3f}), asked for {BAR:.2f}: "
               f"{'reached' if score >= BAR else 'missed'}. Longest draw {longest:.0f} s, asked for at most "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,7 @@ def rows_of(home: Home, made: Made) -> tuple[Rows, str]:
 def _against_trainer(made: Made, draws: int, sampled: int, rounds: int, last: dict[str, Any]) -> list[Figure]:
     ways = {"as the Trainer trains": ALIKE, "by its defaults": last}
     runs = {
-        way: lambda knobs=knobs: ours(  # type: ignore[misc]
-            made, draws, strategies=(*PROBES, {"last_block": knobs}), controls=CONTROLS
-        )
+        way: partial(ours, made, draws, strategies=(*PROBES, {"last_block": knobs}), controls=CONTROLS)
         for way, knobs in ways.items()
     }
     seconds, answers = ground.turns(runs, rounds)

@@ -55,17 +55,13 @@ def choose(
     known = memory.recall("steps", key) if memory is not None else None
     if known:
         return Steps(**known)
-    rows = autotune.made(encoded)
-    middle = np.argsort(rows.lengths, kind="stable")[max(0, (len(rows.lengths) - _rows(backbone)) // 2) :]
-    batch = rows.take(middle[: _rows(backbone)])
+    rows, count = autotune.made(encoded), ROWS.get(backbone.reads, OTHERS)
+    middle = np.argsort(rows.lengths, kind="stable")[max(0, (len(rows.lengths) - count) // 2) :]
+    batch = rows.take(middle[:count])
     found = _measure(backbone, autotune.to_device(batch, device, channels_last=setting.channels_last), half)
     if memory is not None:
         memory.remember("steps", key, asdict(found))
     return found
-
-
-def _rows(backbone: Backbone) -> int:
-    return ROWS.get(backbone.reads, OTHERS)
 
 
 def _measure(backbone: Backbone, batch: Mapping[str, Any], half: bool) -> Steps:
