@@ -13,6 +13,7 @@ of a source on a dataset, under "ways" and `costs.ways_key(source, dataset)`, fo
     step                      seconds a row of a training step
     seen                      seconds a row that is only looked at
     mb                        peak memory above idle_mb
+    places, speedup           how many trainings fit side by side on a thread each; of a step by all threads, over one
     batch_size, epochs, min_steps, patience: of the recipe that the strategy made
 
 and of the classical control, under "classical" and the dataset's id:
@@ -25,6 +26,7 @@ Anything that is missing is guessed, on the slow side, from the source's size.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -42,6 +44,7 @@ HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
 LIBRARIES_MB = 400.0  # of a job before it loads a network, where that was not measured
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
 STARTED = 256  # training rows at most that the start of a head looks at
+CLEARLY = 1.1  # times as fast side by side: below it is not worth the memory
 STUDY_SECONDS = 0.4  # to plan and to judge
 SEAL_SECONDS = 0.03  # to write a trial
 TWIN_SECONDS = 2e-8  # a parameter, to copy a network for a trial and to compare it at the end
@@ -102,8 +105,39 @@ def seconds(
         cost = classical or CLASSICAL["text"]
         total += float(cost["read"]) * plans.touched(controls, counts)
         total += sum([SEAL_SECONDS + fitted(cost["fit"], sum(plans.labelled(trial, counts))) for trial in controls])
-    tuned = [trial for trial in trials if plans.reader(trial) in rates]
-    return total + sum(trial_seconds(trial, rates[plans.reader(trial)], counts) for trial in tuned)
+    return total + _worked_off([trial for trial in trials if plans.reader(trial) in rates], rates, counts)
+
+
+def _worked_off(trials: Sequence[Trial], rates: Mapping[str, Rate], counts: Counts) -> float:
+    """Expected seconds of trials whose prefixes are there: each training goes to the place that is free first."""
+    places, total, free = at_once(trials, rates), 0.0, [0.0]
+    free *= max(places.values(), default=1)
+    for trial in sorted(trials, key=lambda one: one.draw):
+        rate = rates[plans.reader(trial)]
+        took = trial_seconds(trial, rate, counts)
+        if places.get(trial.id, 1) > 1:
+            heapq.heapreplace(free, free[0] + took * float(_way(trial, rate)["speedup"]))
+        else:
+            total += took
+    return total + max(free)
+
+
+def at_once(trials: Sequence[Trial], rates: Mapping[str, Rate]) -> dict[str, int]:
+    """How many trainings go on at once while a trial is trained, by its id; those that nobody measured are left out."""
+    ways = {trial.id: _way(trial, rates[plans.reader(trial)]) for trial in trials if plans.reader(trial) in rates}
+    measured = {name: way for name, way in ways.items() if "places" in way}
+    places = {name: min(int(way["places"]), len(measured)) for name, way in measured.items()}
+    return {name: most if pays(most, measured[name]["speedup"]) else 1 for name, most in places.items()}
+
+
+def pays(places: int, speedup: float) -> bool:
+    """Whether so many trainings on a thread each get on faster than one after the other by all threads."""
+    return places >= CLEARLY * speedup
+
+
+def _way(trial: Trial, rate: Rate) -> Rate:
+    found: Rate = rate.get("ways", {}).get(plans.way(trial, int(rate["stages"])), {})
+    return found
 
 
 def fitted(points: Sequence[Sequence[float]], rows: int) -> float:
@@ -120,14 +154,14 @@ def trial_seconds(trial: Trial, rate: Rate, counts: Counts) -> float:
     """Expected seconds of one trial of a source once its prefix is there."""
     train, validation = plans.labelled(trial, counts)
     stages = int(rate["stages"])
-    way = rate.get("ways", {}).get(plans.way(trial, stages))
-    if way is None and plans.closed_form(trial, stages):
+    way = _way(trial, rate)
+    if not way and plans.closed_form(trial, stages):
         wide = int(rate["width"]) * (stages if trial.strategy == "multilayer_probe" else 1)
         return SEAL_SECONDS + 2e-10 * min(train, wide) ** 2 * max(train, wide)
     boundary = plans.depth(trial, stages)
     above = stages / max(stages - boundary, 0.5) * float(rate["rows_per_second"])
     step, seen = (float(way["step"]), float(way["seen"])) if way else (step_seconds(rate, boundary), 1 / above)
-    passes, looks = passes_of(trial, train, validation, way or {})
+    passes, looks = passes_of(trial, train, validation, way)
     started, begun = min(STARTED, train), SEAL_SECONDS + TWIN_SECONDS * float(rate["parameters"])
     return train * passes * step + (started + validation * looks + train + validation + counts.test) * seen + begun
 
@@ -162,10 +196,13 @@ def step_seconds(rate: Rate, boundary: int) -> float:
 
 
 def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
-    """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside."""
-    needs, networks = [0.0], 0.0
+    """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside, and what the
+    trainings beside the first take."""
+    needs, networks, beside = [0.0], 0.0, 0.0
+    full = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
+    places = at_once(trials, full)
     for name, source in sources.items():
-        rate, own = {**guess(source), **rates.get(name, {})}, [one for one in trials if plans.reader(one) == name]
+        rate, own = full[name], [one for one in trials if plans.reader(one) == name]
         stages, known = int(rate["stages"]), rate.get("ways", {})
         ways = {plans.way(trial, stages) for trial in own}
         guessed = any(not plans.closed_form(trial, stages) and plans.way(trial, stages) not in known for trial in own)
@@ -173,11 +210,14 @@ def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mappi
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
         trained = [float(known[way]["mb"]) for way in ways if way in known] + [most] * guessed
         needs.append(max([float(rate["peak_mb"]), *trained]) + held)
+        network = NETWORK_MB * float(source.parameters or 0)
+        each = [(places[one.id] - 1) * (float(_way(one, rate)["mb"]) - network) for one in own if one.id in places]
+        beside = max([beside, *each])
         inits = {trial.strategy == "random_frozen" for trial in own}
-        networks += len(inits) * NETWORK_MB * float(source.parameters or 0)
+        networks += len(inits) * network
     others = networks - min((NETWORK_MB * float(source.parameters or 0) for source in sources.values()), default=0.0)
     idle = max([float(rate["idle_mb"]) for rate in rates.values() if "idle_mb" in rate], default=LIBRARIES_MB)
-    return idle + max(needs) + max(others, 0.0)
+    return idle + max(needs) + max(others, 0.0) + beside
 
 
 def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:

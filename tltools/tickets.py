@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
 import psutil
 
@@ -148,11 +150,42 @@ class QuietTicket:
         self.store.seal_trials(None, sealed)
 
 
+class SideTicket(QuietTicket):
+    """The ticket of a training in a fork of the job's process: what it is told goes through a pipe to the job's own
+    ticket, and whatever comes back asks it to stop."""
+
+    def __init__(self, home: Home, store: Store, job: Job | None, pipe: Connection, every: float = 0.5) -> None:
+        super().__init__(home, store)
+        self.job, self._pipe, self._every = job, pipe, every
+        self._told = float("-inf")
+
+    def working_on(self, note: str) -> None:
+        if (now := time.monotonic()) - self._told >= self._every:
+            self._told = now
+            self._tell("working_on", note)
+
+    def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
+        self._tell("event", what, trial, note, **numbers)
+
+    def check(self) -> None:
+        if self._pipe.poll():  # a word, or the end of the job's process
+            raise Interrupted
+
+    def _tell(self, name: str, *arguments: Any, **numbers: float) -> None:
+        with contextlib.suppress(BrokenPipeError):  # `check` will see that nobody is left to be told
+            self._pipe.send(("tell", (name, arguments, numbers)))
+
+
 class TimedTicket:
     """Another ticket, with a moment (of `time.monotonic`) from which on `check` raises BudgetSpent."""
 
     def __init__(self, ticket: Ticket, until: float) -> None:
-        self.ticket, self.until = ticket, until
+        self.until = until
+        self.lend(ticket)
+
+    def lend(self, ticket: Ticket) -> None:
+        """From now on it is this ticket that tells and is asked."""
+        self.ticket = ticket
         self.home, self.store, self.job = ticket.home, ticket.store, ticket.job
         self.progress, self.working_on, self.event = ticket.progress, ticket.working_on, ticket.event
         self.seal_trials = ticket.seal_trials

@@ -209,7 +209,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     encoded = kit.encoded(base)
     setting, steps = kit.store.setting(base, encoded), kit.store.steps(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
-    place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads)
+    place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
     tried: list[tuple[float, int, Training]] = []
     for k, multiplier in enumerate(recipe.rates_tried):
         with devices.seeded(seed + k):

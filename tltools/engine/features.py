@@ -137,6 +137,10 @@ class FeatureStore:
             self._steps[key] = stepping.choose(backbone, encoded, setting, self._memory)
         return self._steps[key]
 
+    def remember_in(self, memory: Memory) -> None:
+        """From now on what was measured is kept there."""
+        self._memory = memory
+
     def bytes_on_disk(self) -> int:
         """Size of all blocks."""
         return sum(block_bytes(path.parent) for path in self._home.features.glob("*/block.json"))

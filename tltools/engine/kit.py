@@ -21,6 +21,7 @@ from tltools.engine.features import BoundaryReader
 from tltools.engine.feeds import Feed
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import Neighbours, neighbours
+from tltools.engine.parallel import Parallel
 from tltools.engine.prototypes import prototypes
 from tltools.engine.shared import Init, Shared
 from tltools.engine.text_backbone import TextBackbone
@@ -39,6 +40,7 @@ class EngineKit(Shared):
     def __init__(self, ticket: Ticket, study: Study, dataset: Dataset, split: Split) -> None:
         super().__init__(ticket, study, dataset, split)
         self._fold: EngineKit | None = None
+        self.parallel: Parallel | None = None  # where a training may go on beside others
 
     def on(self, split: str) -> EngineKit:
         """The kit for trials of a split, by its id: this one, or that of a fold; the last is kept."""
@@ -95,7 +97,7 @@ class EngineKit(Shared):
         encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
         reader, boundary = self._reader(base, trial, recipe, frozen)
         setting, steps = self.store.setting(base, encoded), self.store.steps(base, encoded)
-        place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads)
+        place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads, steps.speedup)
         values, scaling = loop.scaled(self.targets, train, self.kind == "number")
         weights = loop.balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
         rows = loop.Rows(train, validation, values, weights)
@@ -125,7 +127,7 @@ class EngineKit(Shared):
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
         assert isinstance(model.backbone, TextBackbone)
         model.backbone.unit = True
-        place = loop.Place(self.device, steps.half, 0, frozen, steps.threads)
+        place = loop.Place(self.device, steps.half, 0, frozen, steps.threads, steps.speedup)
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
             place, self.task.loss, 1.0, seed, self.ticket,
@@ -165,6 +167,8 @@ class EngineKit(Shared):
 
     def train(self, training: loop.Training) -> loop.Fitted:
         """Runs a training that a trial has set up."""
+        if self.parallel is not None:
+            self.parallel.depart(training)
         return training.run()
 
     # --- shared parts -----------------------------------------------------------------------------------------------

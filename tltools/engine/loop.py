@@ -62,6 +62,7 @@ class Place:
     boundary: int = 0  # stages that the feed answers from the cache
     frozen_bottom: int = 0  # stages that are never trained, whatever the layouts say
     threads: int = 0  # of the steps; 0: all
+    speedup: float = 1.0  # of the steps by all threads, over one
 
 
 @dataclass

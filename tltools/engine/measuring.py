@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from tltools import datasets, plans
-from tltools.engine import autotune, classical, loop
+from tltools.engine import autotune, classical, loop, parallel
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Encoded
 from tltools.engine.features import FeatureStore
@@ -120,6 +121,7 @@ class Few(EngineKit):
         self.tried = {
             "step": each * steps / count, "batch_size": recipe.batch_size, "epochs": recipe.epochs,
             "min_steps": recipe.min_steps, "patience": recipe.patience,
+            "speedup": training.place.speedup, "places": parallel.room(sys.maxsize, 0.0),
         }  # fmt: skip
         self.trained = time.perf_counter()
         return fitted

@@ -33,6 +33,7 @@ class Steps:
 
     half: bool  # bf16 autocast
     threads: int  # 0 = all, whose waiting for each other slows small networks
+    speedup: float = 1.0  # of a step by all threads, over one
 
 
 def choose(
@@ -74,7 +75,7 @@ def _measure(backbone: Backbone, batch: Mapping[str, Any], half: bool) -> Steps:
         if torch.get_num_threads() == 1:
             return Steps(half, 0)
         shared = autotune.race((0, 1), lambda count: _step(twin, batch, half, count), SECONDS)
-        return Steps(half, int(CLEARLY * shared[1] < shared[0]))
+        return Steps(half, int(CLEARLY * shared[1] < shared[0]), shared[1] / shared[0])
 
 
 def _step(twin: Backbone, batch: Mapping[str, Any], half: bool, count: int) -> float:

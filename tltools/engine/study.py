@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tltools import costs, plans, reports, studies
 from tltools.artifacts import sealed
-from tltools.engine import planner, torchvision_operators
+from tltools.engine import parallel, planner, torchvision_operators
 from tltools.engine.kit import EngineKit
+from tltools.engine.parallel import Parallel
 from tltools.engine.sealing import Sealer
 from tltools.plans import Counts, Plan
 from tltools.records import Trial, refuse
-from tltools.strategies import strategies
+from tltools.strategies import Outcome, strategies
 from tltools.tickets import BudgetSpent, Ticket, TimedTicket
 
 JUDGING = 1.0  # seconds kept back for the last judging, until one was timed
@@ -48,14 +49,15 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     if study.folds and todo:  # whoever judges by the locked test part later is told
         before = (ticket.store.recall("cross_validated", dataset.id) or {}).get("studies", [])
         ticket.store.remember("cross_validated", dataset.id, {"studies": sorted({*before, study_id})})
-    run = _work_off(kit, timed, work, len(wanted))
+    places = _places(kit, wanted, guess.peak_mb)
+    run, beside = _work_off(kit, timed, work, len(wanted), places)
     if todo and not run and len(todo) == len(wanted):
         what = f"of {study.budget.minutes:g} min was over before the first trial was finished."
         raise refuse("time budget", what, "Run the study on (what was computed is kept), or give it more minutes.")
     seconds = time.monotonic() - started
     actual = {
         "actual_seconds": seconds,
-        "actual_peak_mb": max((peak_of(ticket.home, trial) for trial in todo), default=0.0),
+        "actual_peak_mb": max((peak_of(ticket.home, trial) for trial in todo), default=0.0) + beside,
         "raw_seconds": guess.raw["seconds"],
         "raw_peak_mb": guess.raw["peak_mb"],
         "estimated_seconds": guess.seconds,
@@ -83,49 +85,72 @@ def _look_into(kit: EngineKit, todo: Sequence[Trial]) -> None:
             memory.remember("rate", key, {**known, "stages": len(backbone.stages), "width": backbone.width})
 
 
-def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int) -> int:
-    """Runs and seals trials group by group, judging now and then; returns how many.
+def _places(kit: EngineKit, wanted: Sequence[Trial], memory_mb: float) -> int:
+    """Trainings at once: by what the study wants, sealed or not, so that one that goes on trains as it began."""
+    if kit.device.name != "cpu":
+        return 1
+    trained = sum(plans.tunes(trial, plans.STAGES, kit.own is not None) for trial in wanted)
+    return parallel.room(trained, memory_mb)
 
-    With a time budget, a trial is left out when one like it took longer than what is left, and the last one stops
-    where it stands; time to judge is kept back.
+
+def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places: int) -> tuple[int, float]:
+    """Runs and seals trials group by group, judging now and then; returns how many, and the memory in MB of trainings
+    beside the first.
+
+    With a time budget, a trial is left out when one like it took longer than what is left, and those under way stop
+    where they stand; time to judge is kept back.
     """
-    groups = [list(group) for group in work.order]
-    before = total - sum(map(len, groups))
+    before = total - sum(map(len, work.order))
     early, looked = set[Any](), 0
     done, took = before, defaultdict[tuple[Any, ...], float](float)
     end, next_judged = timed.until, time.monotonic() + JUDGE_EVERY
     timed.until = end - JUDGING
-    with Sealer(kit) as sealer:
-        for group in groups:
-            card = strategies()[group[0].strategy]
-            if (draw := group[0].draw) > looked and len(group) == 1:  # gradient trials come draw by draw: one look each
-                sealer.settle()
-                early, looked = reports.decided_early(kit.home, kit.study), draw
-            if len(group) == 1 and reports.key_of(group[0]) in early:
-                why = "not needed: its arm is decided, or cannot be the best control"
-                timed.event("note", trial=group[0].id, note=why)
-                continue
-            if took[_like(group[0])] > timed.left:
-                timed.event("note", trial=group[0].id, note=f"left out: the time budget has {timed.left:.0f} s left")
-                continue
-            timed.progress(card.title, done, total, note=group[0].source)
-            try:
-                for outcome in card.run(kit.on(group[0].split), group):
-                    sealer.put(outcome)
-                    done += 1
-                    took[_like(outcome.trial)] = outcome.seconds
-                    timed.progress(card.title, done, total, note=group[0].source)
-                    timed.check()
-            except BudgetSpent:
-                timed.event("note", note="the time budget is over; what is finished is judged")
-                break
+    with Sealer(kit) as sealer, Parallel(kit, timed, places, sealer.settle) as side_by_side:
+
+        def take(outcomes: Iterable[Outcome], title: str) -> None:
+            nonlocal done
+            for outcome in outcomes:
+                sealer.put(outcome)
+                done += 1
+                took[_like(outcome.trial)] = outcome.seconds
+                timed.progress(title, done, total, note=outcome.trial.source)
+                timed.check()
+
+        def judge() -> None:
+            nonlocal next_judged
             if (begun := time.monotonic()) > next_judged and done > before:  # a first verdict within seconds
                 sealer.settle()
-                reports.judge(timed.home, timed.store, group[0].study)
+                reports.judge(timed.home, timed.store, work.order[0][0].study)
                 cost = (judged := time.monotonic()) - begun
                 next_judged = judged + max(JUDGE_EVERY, JUDGE_SHARE * cost)
                 timed.until = end - max(JUDGING, 2 * cost)
-    return done - before
+
+        try:
+            for group in work.order:
+                first, card = group[0], strategies()[group[0].strategy]
+                # gradient trials come draw by draw: one look each
+                if kit.study.adaptive and first.draw > looked and len(group) == 1:
+                    take(side_by_side.rest(), card.title)
+                    sealer.settle()
+                    early, looked = reports.decided_early(kit.home, kit.study), first.draw
+                if len(group) == 1 and reports.key_of(first) in early:
+                    why = "not needed: its arm is decided, or cannot be the best control"
+                    timed.event("note", trial=first.id, note=why)
+                    continue
+                if took[_like(first)] > timed.left:
+                    timed.event("note", trial=first.id, note=f"left out: the time budget has {timed.left:.0f} s left")
+                    continue
+                timed.progress(card.title, done, total, note=first.source)
+                for calls in [[trial] for trial in group] if kit.own else [group]:
+                    take(side_by_side.run(calls), card.title)
+                judge()
+            take(side_by_side.rest(), "the last trainings")
+        except BudgetSpent:
+            timed.event("note", note="the time budget is over; what is finished is judged")
+            for outcome in side_by_side.stop():
+                sealer.put(outcome)
+                done += 1
+        return done - before, side_by_side.extra_mb
 
 
 def _like(trial: Trial) -> tuple[Any, ...]:

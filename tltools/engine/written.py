@@ -137,7 +137,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     encoded = kit.encoded(base)
     setting, steps = kit.store.setting(base, encoded), kit.store.steps(base, encoded)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
-    place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads)
+    place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
     pieces = wording(base, [kit.targets[row] for row in train])
     targets = torch.from_numpy(rows_of(pieces, kit.targets, np.concatenate([train, validation])))
     rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
