@@ -11,6 +11,7 @@ import pytest
 
 from tltools import reports, samples, studies
 from tltools.artifacts import sealed
+from tltools.engine import parallel
 from tltools.engine import study as engine
 from tltools.home import Home
 from tltools.records import Budget, Refusal, Study
@@ -67,7 +68,7 @@ def test_a_trial_that_would_not_end_in_time_is_left_out(
 ) -> None:
     monkeypatch.setattr(engine, "_like", lambda trial: "alike")
     took = iter([5.0] * 3 + [1e9] * 9)  # the classical ones are quick, the first trained one is not
-    slow = engine.strategies()
+    slow = parallel.strategies()
 
     def timed(strategy):  # type: ignore[no-untyped-def]
         from dataclasses import replace
@@ -78,7 +79,7 @@ def test_a_trial_that_would_not_end_in_time_is_left_out(
 
         return replace(strategy, run=run)
 
-    monkeypatch.setattr(engine, "strategies", lambda: {key: timed(card) for key, card in slow.items()})
+    monkeypatch.setattr(parallel, "strategies", lambda: {key: timed(card) for key, card in slow.items()})
     result = engine.run(QuietTicket(home, open_store(home)), {"study": studies.save(home, asked)})
     assert result["left_out"] == 2 and sorted(_sealed(home, asked)) == ["classical"] * 3 + ["full_finetune"]
 

@@ -197,9 +197,11 @@ def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Tri
     """The work in the order that brings evidence soonest; each list goes to its strategy in one call.
 
     Closed forms and classical controls come first, all draws together: a verdict stands within seconds. Then gradient
-    strategies, draw by draw over all shares of the labels, small shares first, so that pairs stay complete.
+    strategies, draw by draw over all shares of the labels, small shares first, so that pairs stay complete; of the last
+    of several draws the large ones, so that no long training is left alone at the end.
     """
-    cards = strategies()
+    cards, trials = strategies(), list(trials)
+    last = max((trial.draw for trial in trials), default=0)
 
     def gradient(trial: Trial) -> bool:
         needs = cards[trial.strategy].needs_source
@@ -210,12 +212,12 @@ def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Tri
         card = cards[trial.strategy]
         if not gradient(trial):
             return (0, card.order, trial.source, trial.strategy, trial.draw, size)
-        return (1, trial.draw, size, card.order, trial.source, trial.strategy)
+        return (1, trial.draw, -size if last and trial.draw == last else size, card.order, trial.source, trial.strategy)
 
     groups: list[list[Trial]] = []
     for trial in sorted(trials, key=place):
-        last = groups[-1][0] if groups else None
-        alike = last is not None and _together(last) == _together(trial)
+        before = groups[-1][0] if groups else None
+        alike = before is not None and _together(before) == _together(trial)
         if alike and not gradient(trial):
             groups[-1].append(trial)
         else:

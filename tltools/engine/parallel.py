@@ -251,7 +251,9 @@ class Parallel:
         while True:
             self._back.send(("came", (outcomes, psutil.Process().memory_full_info().uss / 1e6)))
             del outcomes  # they may be large
-            outcomes = list(self._here([self._back.recv()]))
+            if (wanted := self._back.recv()) is None:  # it was asked to stop when it just had
+                os._exit(0)
+            outcomes = list(self._here([wanted]))
 
     def _leave(self, error: BaseException) -> NoReturn:
         """Tells the parent, and ends without cleaning up: everything here is the parent's."""
