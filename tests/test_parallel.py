@@ -34,6 +34,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes fork 
 SHORT = {"full_finetune": {"epochs": 2, "min_steps": 4}}
 
 
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    before = psutil.Process().children()  # the template of processes that another test started
+    yield
+    assert set(psutil.Process().children()) <= set(before), "nothing outlives a study"
+
+
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two trainings at once, although tests compute on one thread: so a fork computes as the test's process does."""
@@ -89,7 +96,6 @@ def test_trials_come_out_as_they_do_one_after_the_other(tmp_path: Path, two: Non
     assert {name for what, name, _ in ticket.events if what == "epoch"} == trained
     assert any("epoch" in note for note in ticket.notes)
     assert all(reports.trial_card(beside, name)["seconds"] > 0 for name in trained)
-    assert not psutil.Process().children()
 
 
 # --- what may happen to a fork: a kit and strategies of a few lines --------------------------------------------------
@@ -137,12 +143,11 @@ def _trial(does: str, draw: int, speedup: float = 1.0) -> Trial:
 
 
 @pytest.fixture
-def beside(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parallel]:
+def beside(home: Home, monkeypatch: pytest.MonkeyPatch) -> Parallel:
     monkeypatch.setattr(parallel, "strategies", lambda: {"full_finetune": SimpleNamespace(run=_run)})
     kit = Kit(home)
     kit.ticket = TimedTicket(Heard(home), float("inf"))
-    yield Parallel(kit, kit.ticket, 2)
-    assert not psutil.Process().children(), "nothing outlives the study"
+    return Parallel(kit, kit.ticket, 2)
 
 
 def _all(beside: Parallel, *trials: Trial) -> list[Outcome]:
