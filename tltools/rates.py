@@ -46,6 +46,7 @@ NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded be
 STARTED = 256  # training rows at most that the start of a head looks at
 CLEARLY = 1.1  # times as fast side by side: below it is not worth the memory
 STUDY_SECONDS = 0.4  # to plan and to judge
+FORK_SECONDS = 0.2  # to set up what trains in a place of its own, one after the other
 SEAL_SECONDS = 0.03  # to write a trial
 TWIN_SECONDS = 2e-8  # a parameter, to copy a network for a trial and to compare it at the end
 CLASSICAL: Mapping[str, Rate] = {  # the control by modality, where it was not measured: as the module says
@@ -110,8 +111,9 @@ def seconds(
 
 def _worked_off(trials: Sequence[Trial], rates: Mapping[str, Rate], counts: Counts) -> float:
     """Expected seconds of trials whose prefixes are there: each training goes to the place that is free first."""
-    places, total, free = at_once(trials, rates), 0.0, [0.0]
-    free *= max(places.values(), default=1)
+    places, total = at_once(trials, rates), 0.0
+    most = max(places.values(), default=1)
+    free = [FORK_SECONDS * i * (most > 1) for i in range(1, most + 1)]
     for trial in sorted(trials, key=lambda one: one.draw):
         rate = rates[plans.reader(trial)]
         took = trial_seconds(trial, rate, counts)
