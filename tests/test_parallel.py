@@ -84,10 +84,11 @@ def test_trials_come_out_as_they_do_one_after_the_other(tmp_path: Path, two: Non
         wanted = _study(alone, **fields)
         engine.run(QuietTicket(alone), {"study": studies.save(alone, wanted)})
     ticket, study, forks = Heard(beside), _study(beside, **fields), []
+    key = studies.save(beside, study)
     fork = os.fork
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fork", lambda: forks.append(fork()) or forks[-1])
-        facts = engine.run(ticket, {"study": studies.save(beside, study)})
+        facts = engine.run(ticket, {"study": key})
     first, second = _results(alone, wanted), _results(beside, study)
     assert len(forks) == 2 and first.keys() == second.keys() and facts["left_out"] == 0
     for name, frame in first.items():
@@ -95,7 +96,9 @@ def test_trials_come_out_as_they_do_one_after_the_other(tmp_path: Path, two: Non
     trained = {t.id for t in studies.expand(beside, study) if t.strategy != "classical"}
     assert {name for what, name, _ in ticket.events if what == "epoch"} == trained
     assert any("epoch" in note for note in ticket.notes)
-    assert all(reports.trial_card(beside, name)["seconds"] > 0 for name in trained)
+    cards = [reports.trial_card(beside, name) for name in trained]
+    assert all(card["seconds"] > 0 and card["at_once"] == 2 for card in cards)
+    assert ticket.store.trial_seconds(key) < sum(card["seconds"] for card in cards), "two seconds at once are one"
 
 
 # --- what may happen to a fork: a kit and strategies of a few lines --------------------------------------------------

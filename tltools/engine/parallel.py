@@ -20,7 +20,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -200,7 +200,7 @@ class Parallel:
                 outcomes, grown = said
                 side.trial, side.grown_mb = None, max(side.grown_mb, grown)
                 self.extra_mb = max(self.extra_mb, sum(sorted(one.grown_mb for one in self._sides)[:-1]))
-                self._come.extend(outcomes)
+                self._come.extend(replace(one, card={**one.card, "at_once": self.places}) for one in outcomes)
             else:
                 self._part(side)
                 if kind == "refused":

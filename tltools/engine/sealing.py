@@ -74,13 +74,15 @@ def seal(kit: EngineKit, outcomes: Sequence[Outcome]) -> None:
     trials = [outcome.trial for outcome in outcomes]
     with building_all([kit.home.trials / trial.id for trial in trials]) as folders:
         metrics = [_write(kit, outcome, folder) for outcome, folder in zip(outcomes, folders, strict=True)]
-    kit.ticket.seal_trials([(outcome.trial, outcome.seconds) for outcome in outcomes])  # forgives earlier crashes
+    at_once = [int(outcome.card.get("at_once", 1)) for outcome in outcomes]
+    spent = [outcome.seconds / places for outcome, places in zip(outcomes, at_once, strict=True)]
+    kit.ticket.seal_trials(list(zip(trials, spent, strict=True)))  # forgives earlier crashes
     shown = kit.study.metric or kit.task.metrics[0].key
-    for outcome, scores in zip(outcomes, metrics, strict=True):
+    for outcome, scores, places in zip(outcomes, metrics, at_once, strict=True):
         trial = outcome.trial
         for k in range(3):
             Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}").clear()
-        numbers = {"score": scores[shown], "seconds": outcome.seconds}
+        numbers = {"score": scores[shown], "seconds": outcome.seconds, "at_once": places}
         kit.ticket.event("trial_sealed", trial=trial.id, note=trial.strategy, **numbers)
 
 

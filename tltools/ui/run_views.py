@@ -65,7 +65,7 @@ def seconds_left(home: Home, job: Job, events: list[Event]) -> float | None:
     took: dict[str, list[float]] = {}
     for event in events:
         if event.what == "trial_sealed" and event.numbers.get("seconds") is not None:
-            took.setdefault(event.note, []).append(event.numbers["seconds"])
+            took.setdefault(event.note, []).append(event.numbers["seconds"] / event.numbers.get("at_once", 1.0))
     if not took:
         return None
     median = {key: statistics.median(values) for key, values in took.items()}
