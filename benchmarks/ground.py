@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -10,7 +11,9 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +59,35 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
     started = time.perf_counter()
     answer = work()
     return time.perf_counter() - started, answer
+
+
+@contextmanager
+def elsewhere(make: Callable[..., Mapping[str, Callable[[], Any]]], *arguments: Any) -> Iterator[dict[str, Any]]:
+    """The contenders that `make(*arguments)` makes, in a process of their own: what tltools sets for its own memory
+    does not serve them. What is lent: each contender's name and a function that returns (seconds, answer)."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+    process.start()
+    there.close()
+
+    def asked(name: str) -> Any:
+        here.send(name)
+        return here.recv()
+
+    try:
+        yield {name: partial(asked, name) for name in here.recv()}
+    finally:
+        here.close()
+        process.join(30)
+
+
+def _serve(pipe: Connection, make: Callable[..., Mapping[str, Callable[[], Any]]], arguments: tuple[Any, ...]) -> None:
+    contenders = make(*arguments)
+    pipe.send(list(contenders))
+    with suppress(EOFError):
+        while True:
+            pipe.send(timed(contenders[pipe.recv()]))
 
 
 def texts(data: Path | None, rows: int) -> pd.DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,35 +61,48 @@ def swept(home: Home, store: Store, backbone: Backbone, encode: Callable[[], Enc
 
 def _texts(home: Home, backbone: Backbone, folder: Path, texts: list[str], name: str, rounds: int) -> list[Figure]:
     store, lengths = open_store(home), backbone.encode(texts).lengths.tolist()
+    with ground.elsewhere(text_rivals, folder, texts, lengths) as rivals:
+        ours = partial(swept, home, store, backbone, lambda: backbone.encode(texts), len(texts))
+        times, answers = _turns(ours, rivals, rounds)
+    return _against(name, times, answers, len(texts))
+
+
+def text_rivals(folder: Path, texts: list[str], lengths: list[int]) -> dict[str, Callable[[], np.ndarray]]:
+    """What the libraries offer for texts."""
     pipeline, sentences = baselines.pipeline(folder), baselines.sentences(folder)
-    contenders: dict[str, Callable[[], np.ndarray]] = {
-        "tltools": lambda: swept(home, store, backbone, lambda: backbone.encode(texts), len(texts)),
+    return {
         "transformers pipeline, its default batch of 1": lambda: baselines.piped(pipeline, texts, lengths, 1),
         "transformers pipeline, batches of 32": lambda: baselines.piped(pipeline, texts, lengths, 32),
         "sentence-transformers encode, its defaults": lambda: np.asarray(sentences.encode(texts)),
     }
-    times, answers = _turns(contenders, rounds)
-    return _against(name, times, answers, len(texts))
+
+
+def image_rivals(
+    architecture: str, size: int, mean: Sequence[float], std: Sequence[float], paths: list[str]
+) -> dict[str, Callable[[], np.ndarray]]:
+    """What timm offers; the weights do not matter to its speed."""
+    import timm
+
+    plain = timm.create_model(architecture, num_classes=0).eval()
+    transform = baselines.timm_transform(size, mean, std)
+    return {"timm evaluation loop, batches of 32": lambda: baselines.embed_images(plain, transform, paths)}
 
 
 def _turns(
-    contenders: dict[str, Callable[[], np.ndarray]], rounds: int
+    ours: Callable[[], np.ndarray], rivals: Mapping[str, Callable[[], tuple[float, np.ndarray]]], rounds: int
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    contenders["tltools"]()  # measures precision and format, once a machine; later sweeps recall them
-    return ground.turns({who: lambda work=work: ground.timed(work) for who, work in contenders.items()}, rounds)
+    ours()  # measures precision and format, once a machine; later sweeps recall them
+    return ground.turns({"tltools": lambda: ground.timed(ours), **rivals}, rounds)
 
 
 def _images(home: Home, data: Path | None, a_class: int, rounds: int) -> list[Figure]:
     dataset, source = ground.pictures(home, data, a_class)
     backbone = load_backbone(home, sources.get(home, source))
     paths = [str(path) for path in datasets.items(home, dataset, "image")]
-    store, transform = open_store(home), baselines.timm_transform(backbone.size, backbone.mean, backbone.std)
-    plain = load_backbone(home, backbone.source).core.eval()
-    contenders: dict[str, Callable[[], np.ndarray]] = {
-        "tltools": lambda: swept(home, store, backbone, lambda: backbone.encode(paths), len(paths)),
-        "timm evaluation loop, batches of 32": lambda: baselines.embed_images(plain, transform, paths),
-    }
-    times, answers = _turns(contenders, rounds)
+    store, architecture = open_store(home), backbone.source.architecture.removeprefix("timm/")
+    ours = partial(swept, home, store, backbone, lambda: backbone.encode(paths), len(paths))
+    with ground.elsewhere(image_rivals, architecture, backbone.size, backbone.mean, backbone.std, paths) as rivals:
+        times, answers = _turns(ours, rivals, rounds)
     # the two resize differently (tltools squeezes, timm crops), so outputs are not compared here
     return _against(
         f"images ({backbone.source.architecture}, {backbone.size} pixels)", times, answers, len(paths), None
