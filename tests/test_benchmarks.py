@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import __main__ as command
@@ -189,6 +193,12 @@ def test_everybody_sweeps_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         baselines, "piped", lambda made, texts, *more: read["pipeline"].append(list(texts)) or piped(made, texts, *more)
     )
+
+    @contextmanager
+    def here(make: Any, *arguments: Any) -> Iterator[dict[str, Any]]:
+        yield {name: lambda work=work: ground.timed(work) for name, work in make(*arguments).items()}
+
+    monkeypatch.setattr(ground, "elsewhere", here)
     found = sweep.run(None, rows=24, long_rows=4, a_class=0, rounds=1)
     values = numbers(found)
     assert all(texts in read["tltools"] for texts in read["pipeline"]) and len(read["pipeline"]) == 4
@@ -196,6 +206,13 @@ def test_everybody_sweeps_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(barred(found)) == [2] * 7 + [50] and all(value > 0 for value in values.values())
     close = [figure.note for figure in found if "differ by at most" in figure.note]
     assert len(close) == 6 and all(float(note.split()[5]) < sweep.AGREE for note in close)
+
+
+def test_contenders_elsewhere_answer_from_one_process_of_their_own() -> None:
+    with ground.elsewhere(dict, [("who", os.getpid), ("from", os.getppid)]) as lent:
+        seconds, who = lent["who"]()
+        assert seconds >= 0 and who != os.getpid() and lent["who"]()[1] == who and lent["from"]()[1] == os.getpid()
+    assert not psutil.pid_exists(who)
 
 
 @pytest.mark.slow
