@@ -1,0 +1,27 @@
+"""What the machine is asked for: memory that a step freed serves the next one."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+import torch
+
+from tltools.engine import device
+
+PAGES = 64 * 2**20 // 4096
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_memory_that_a_step_freed_serves_the_next() -> None:
+    import resource
+
+    def step() -> None:
+        torch.ones(PAGES * 1024)  # 32-bit floats
+
+    device.keep_freed_memory()
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        step()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < PAGES, "the system cleared each page anew"
