@@ -68,7 +68,7 @@ def keep_freed_memory() -> None:
     """Has glibc keep up to `KEPT` bytes of freed memory for the next step, where there is glibc.
 
     By itself it asks the system for every large tensor anew and gives it back at once, and the system clears each page
-    of it, which takes depthwise convolutions of pictures longer than to compute them.
+    of it: networks with little to compute per activation, as of depthwise convolutions, wait for that most.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         adjust = ctypes.CDLL(None).mallopt
