@@ -27,7 +27,7 @@ NET = "bundled/table-net"
 
 MASKS = {"learning_rate": 1e-3, "head_rate": 2e-3, "epochs": 25, "batch_size": 4, "patience": 0, "rates_tried": 1,
          "hold_out": False}  # fmt: skip
-BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 13, "min_steps": 200, "batch_size": 8, "patience": 0,
+BOXES = {"learning_rate": 2e-3, "head_rate": 4e-3, "epochs": 19, "min_steps": 200, "batch_size": 8, "patience": 0,
          "rates_tried": 1, "hold_out": False, "scale": 0.3, "colour": 0.2}  # fmt: skip
 ANSWERS = {"learning_rate": 3e-4, "epochs": 3, "min_steps": 120, "batch_size": 16, "patience": 0, "rates_tried": 1,
            "hold_out": False}  # fmt: skip
