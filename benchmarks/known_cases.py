@@ -132,7 +132,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "fsdd-language": {
         "dataset": "fsdd/fsdd_train.zip", "test": "fsdd/fsdd_test.zip", "sources": [MINILM],
-        "strategies": ["frozen_transformer"], "controls": ["random_transformer", "classical"],
+        "strategies": [{"frozen_transformer": TOKENS}], "controls": [{"random_transformer": TOKENS}, "classical"],
         "per_class": [30], "draws": 3,
     },
     "multi30k": {
