@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,3 +27,14 @@ def test_memory_that_a_step_freed_serves_the_next() -> None:
     for _ in range(5):
         step()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < PAGES, "the system cleared each page anew"
+
+
+def test_a_container_may_have_less_memory_than_its_machine(tmp_path: Path) -> None:
+    import psutil
+
+    whole = psutil.virtual_memory().total / 1e6
+    (tmp_path / "limit").write_text("500000000\n")
+    (tmp_path / "none").write_text("max\n")
+    asked = [str(tmp_path / name) for name in ("absent", "none", "limit")]
+    assert device.memory_mb(asked) == 500.0
+    assert device.memory_mb(asked[:2]) == whole

@@ -290,6 +290,36 @@ def test_l2_sp_stays_nearer_to_the_source(backbone, table, codes, tmp_path) -> N
 # --- when it ends, and what it looks at -------------------------------------------------------------------------------
 
 
+class Counting(layouts.Tuned):
+    """A model that notes how many rows it computes at once."""
+
+    at_once: list[int]
+
+    def forward(self, batch: Any, *others: Any) -> torch.Tensor:
+        self.at_once.append(len(next(iter(batch.values()))))
+        return super().forward(batch, *others)
+
+
+@pytest.mark.parametrize("anchor", [0.0, 0.1])
+def test_a_batch_in_parts_takes_the_step_of_the_whole(backbone, table, codes, tmp_path, anchor) -> None:  # type: ignore[no-untyped-def]
+    steps = {}
+    for part in (0, 3, 8, 100):
+        asked = recipe(Layout((1e-3,) * 4, 1e-2), epochs=1, rows_at_once=part, anchor=anchor)
+        made = training(backbone, table, codes, tmp_path / str(part), asked)
+        made.model.__class__, made.model.at_once = Counting, []
+        for module in made.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # masks are drawn part by part
+        fitted = made.run()
+        trained = made.model.at_once[: len(made.model.at_once) - 1]  # the last one looks at the held rows
+        assert sum(trained) == 80 and max(trained) == (3 if part == 3 else 8)
+        steps[part] = fitted.train_loss, state(made)
+    loss, whole = steps.pop(0)
+    for part, (other, weights) in steps.items():
+        assert other == pytest.approx(loss, rel=1e-4), part
+        assert all(torch.allclose(weights[name], whole[name], atol=2e-5) for name in whole), part
+
+
 def test_it_stops_when_the_validation_loss_no_longer_falls(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
     random = np.random.default_rng(0).permutation(codes)
     made = training(backbone, table, random, tmp_path, recipe(epochs=200, patience=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from argparse import Namespace
 from itertools import product
 from typing import Any
 
@@ -187,6 +188,67 @@ def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pyt
     assert made.wants("bundled/tiny-resnet") >= {"pooled"}
     probe, block = (next(t for t in trials if t.strategy == key) for key in ("linear_probe", "last_block"))
     assert made.boundary(block, 5) in (0, 4) and made.boundary(probe, 5) in (0, 4)
+
+
+def ways(mb: float, **more: Any) -> dict[str, Any]:
+    way = {"step": 0.01, "seen": 0.003, "mb": mb, "batch_size": 16, "epochs": 6, "min_steps": 200, "patience": 4}
+    return {"rows_per_second": 300.0, "stages": 7, "peak_mb": 400.0, "idle_mb": 300.0, "encoded_row_bytes": 400,
+            "ways": {"full_finetune:0:16": {**way, "places": 2, "speedup": 1.2}}, **more}  # fmt: skip
+
+
+@given(st.floats(500, 50_000), st.integers(1, 15))
+def test_fewer_rows_at_once_never_need_more_memory(mb: float, part: int) -> None:
+    counts, cards, known = COUNTS, {"local/a": SOURCE}, {"local/a": ways(mb)}
+    peaks = [
+        rates.peak_mb([trial("full_finetune", knobs={"rows_at_once": rows})], cards, known, counts, alone=True)
+        for rows in (part, part + 1, 16, 0)
+    ]
+    assert peaks == sorted(peaks) and peaks[2] == peaks[3]
+    held = min(160.0, mb)  # four copies of ten million parameters stay, however few rows
+    assert peaks[0] == pytest.approx(300 + max(400, held + (mb - held) * part / 16) + counts.rows * 400e-6)
+
+
+def test_what_was_measured_in_parts_takes_the_place_of_the_share() -> None:
+    known = ways(8000.0)
+    known["ways"]["full_finetune:0:16:4"] = {**known["ways"]["full_finetune:0:16"], "mb": 1234.0}
+    asked = [trial("full_finetune", knobs={"rows_at_once": 4})]
+    assert rates.peak_mb(asked, {"local/a": SOURCE}, {"local/a": known}, COUNTS, alone=True) == pytest.approx(1534.6)
+
+
+def test_a_study_that_the_memory_cannot_hold_is_refused_with_what_it_can(home: Home) -> None:
+    from tltools import costs, samples, studies
+    from tltools.commands import plan
+    from tltools.store import open_store
+
+    store, dataset = open_store(home), samples.add(home, "digits")
+    text = (
+        f"dataset: {dataset.id}\nsources: [bundled/tiny-resnet]\nstrategies: [full_finetune]\ncontrols: [scratch]\n"
+        "draws: 2\n"
+    )
+    study = studies.parse(text)
+    (source,) = {t.source for t in studies.expand(home, study)}
+    key = costs.rate_key(studies.sources.get(home, source))
+    known = ways(9000.0, memory_mb=8000.0)
+    scratch = {"scratch:0:16": known["ways"]["full_finetune:0:16"]}
+    store.remember("rate", key, {name: value for name, value in known.items() if name != "ways"})
+    assert not studies.estimate(home, store, study).problems, "nothing was measured yet, so nothing is refused"
+    store.remember("ways", f"{key}|{dataset.id}", {**known["ways"], **scratch})
+    (problem,) = studies.estimate(home, store, study).problems
+    assert problem.severity == "error" and "9.3 GB; this machine has 8.0" in problem.sentence()
+    assert "rows_at_once) to 8: the same batches in about 4.8 GB" in problem.sentence()
+    with pytest.raises(Refusal, match="rows_at_once"):
+        studies.submit(home, store, study)
+    path = home.root / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(Refusal, match="rows_at_once"):
+        plan(home, Namespace(study=str(path), measure=False))
+    lesser = text.replace("[full_finetune]", "[{full_finetune: {rows_at_once: 8}}]").replace(
+        "[scratch]", "[{scratch: {rows_at_once: 8}}]"
+    )
+    assert studies.submit(home, store, studies.parse(lesser)).state == "queued"
+    store.remember("rate", key, {**store.recall("rate", key), "memory_mb": 300.0})
+    (problem,) = studies.estimate(home, store, study).problems
+    assert problem.remedy == "Choose a smaller source model.", "not even one row fits"
 
 
 def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> None:

@@ -60,7 +60,9 @@ def plan(home: Home, options: Namespace) -> Answer:
         if code:
             return code, failed, lines
     guess = studies.estimate(home, open_store(home), study)
-    answer["estimate"] = guess.model_dump()
+    if guess.problems:
+        raise Refusal(*problems, *guess.problems)
+    answer["estimate"] = guess.model_dump(exclude={"problems"})
     answer["trials"] = [trial.model_dump(mode="json", exclude={"study"}) for trial in studies.expand(home, study)]
     dataset = datasets.get(home, study.dataset)
     for name in study.sources:

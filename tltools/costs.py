@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
 
 from tltools import plans, rates, trials
 from tltools.artifacts import sealed
@@ -10,9 +12,30 @@ from tltools.home import Home
 from tltools.judging import folds
 from tltools.judging.verdict import detectable
 from tltools.plans import Counts
-from tltools.records import Dataset, Estimate, Source, Split, Study, Trial
+from tltools.records import Dataset, Problem, Record, Source, Split, Study, Trial
 from tltools.store import Store
 from tltools.tasks import row_classes, tasks
+
+FITS = 0.9  # of the memory of a device; the rest is for other programs
+
+
+class Estimate(Record):
+    """What a study will cost, before it runs."""
+
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+    peak_mb: float
+    raw: dict[str, float]  # seconds and peak_mb before what past studies have taught, for later ones to learn from
+    measured: bool  # on this machine, all of it; else the time is a guess
+    cache_bytes: int
+    trials: int
+    sealed: int  # trials that an earlier study has finished already
+    prefix_rows: int  # pushed through a frozen prefix
+    prefix_rows_naive: int  # the same, one trial at a time
+    detectable: float | None  # gain in metric units that the test part can decide
+    sentences: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()  # that it cannot run here
 
 
 def rate_key(source: Source) -> str:
@@ -78,7 +101,8 @@ def estimate(
     draws = _draws_in_time(study, asked, raw * factor)
     gain = _detectable(study, counts, draws) if row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
-    if unmeasured(home, store, dataset, todo):
+    measured = not unmeasured(home, store, dataset, todo)
+    if not measured:
         said.append("Not all of this was measured on this machine yet, so the time is a guess.")
     if draws < asked:
         said.append(
@@ -93,6 +117,7 @@ def estimate(
         seconds_high=raw * high,
         peak_mb=hungriest * memory,
         raw={"seconds": raw, "peak_mb": hungriest},
+        measured=measured,
         cache_bytes=sum(counts.rows * 4 * width for width in widths.values()),
         trials=len(wanted),
         sealed=len(wanted) - len(todo),
@@ -100,7 +125,38 @@ def estimate(
         prefix_rows_naive=naive,
         detectable=gain,
         sentences=tuple(said),
+        problems=_too_large(todo, cards, known, counts, memory) if measured else (),
     )
+
+
+def _too_large(
+    todo: Sequence[Trial],
+    cards: Mapping[str, Source],
+    known: Mapping[str, Mapping[str, Any]],
+    counts: Counts,
+    factor: float,
+) -> tuple[Problem, ...]:
+    """Names trainings that the device has no memory for, and the largest part of their batches for which it has."""
+    room = FITS * min((float(rate.get("memory_mb", inf)) for rate in known.values()), default=inf)
+
+    def needs(some: Sequence[Trial]) -> float:
+        return factor * rates.peak_mb(some, cards, known, counts, alone=True)
+
+    if (wanted := needs(todo)) <= room:
+        return ()
+    what = f"needs about {wanted / 1e3:.1f} GB; this machine has {room / FITS / 1e3:.1f}."
+    most = max((int(trial.knobs["batch_size"]) for trial in todo if "rows_at_once" in trial.knobs), default=1)
+    for part in (2**power for power in range(most.bit_length() - 1, -1, -1)):
+        if part < most and (less := needs([_in_parts(trial, part) for trial in todo])) <= room:
+            remedy = f"Set “Rows at once” (rows_at_once) to {part}: the same batches in about {less / 1e3:.1f} GB."
+            return (Problem(severity="error", where="memory", what=what, remedy=remedy),)
+    return (Problem(severity="error", where="memory", what=what, remedy="Choose a smaller source model."),)
+
+
+def _in_parts(trial: Trial, part: int) -> Trial:
+    if "rows_at_once" not in trial.knobs or part >= (trial.knobs["rows_at_once"] or trial.knobs["batch_size"]):
+        return trial
+    return trial.model_copy(update={"knobs": {**trial.knobs, "rows_at_once": part}})
 
 
 def _detectable(study: Study, counts: Counts, draws: int) -> float:

@@ -13,7 +13,7 @@ from tltools.store import CANCELLED, CRASHED
 from tltools.tickets import Cancelled
 
 _MEMORY_REMEDY = (
-    "Use a smaller source model, fewer rows or a smaller batch, or close other programs; then submit again."
+    "Set the knob “Rows at once” to a few rows, use a smaller source model, or close other programs; then submit again."
 )
 
 
@@ -54,7 +54,7 @@ def failure(error: BaseException, detail: str = "") -> Failure:
     if any(map(_is_out_of_memory, chain)):
         what, remedy = (
             "The machine's memory did not suffice.",
-            "Use a smaller batch, a smaller source model or fewer rows.",
+            "Set the knob “Rows at once” to a few rows, or use a smaller source model or fewer rows.",
         )
         return Failure(type="out_of_memory", what=what, remedy=remedy, detail=detail)
     if any(map(_is_disk_full, chain)):

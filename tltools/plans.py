@@ -110,8 +110,10 @@ def tunes(trial: Trial, stages: int, headed: bool) -> bool:
 
 
 def way(trial: Trial, stages: int) -> str:
-    """What of a trial decides how long its steps take, as a key: "last_block:6:16"."""
-    return f"{trial.strategy}:{depth(trial, stages)}:{trial.knobs.get('batch_size', 0):g}"
+    """What of a trial decides how long its steps take and how much memory, as a key: "last_block:6:16", with a fourth
+    number where a batch is computed some rows at once."""
+    whole = f"{trial.strategy}:{depth(trial, stages)}:{trial.knobs.get('batch_size', 0):g}"
+    return whole + (f":{trial.knobs['rows_at_once']:g}" if trial.knobs.get("rows_at_once") else "")
 
 
 def depth(trial: Trial, stages: int) -> int:

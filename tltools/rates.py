@@ -4,6 +4,7 @@
 
     rows_per_second           whole backbone, no gradients
     row_bytes                 {"<boundary>": bytes of one stored activation}
+    memory_mb                 of the device that it was measured on
     idle_mb                   memory of a job before it loads a network, in MB: libraries
     peak_mb                   peak memory of a pass without gradients, in MB above that
     encode_rows_per_second, encoded_row_bytes, load_seconds, stages, width
@@ -42,6 +43,7 @@ EARLY = 0.6  # share of the epochs that early stopping usually leaves
 EVALUATE_EVERY = 20  # steps at least between two looks at the validation rows, as the loop has
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
 LIBRARIES_MB = 400.0  # of a job before it loads a network, where that was not measured
+TRAINED_MB = 16e-6  # a parameter with its gradient and two moments, at most: not all of a network is trained
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
 STARTED = 256  # training rows at most that the start of a head looks at
 CLEARLY = 1.1  # times as fast side by side: below it is not worth the memory
@@ -138,8 +140,22 @@ def pays(places: int, speedup: float) -> bool:
 
 
 def _way(trial: Trial, rate: Rate) -> Rate:
-    found: Rate = rate.get("ways", {}).get(plans.way(trial, int(rate["stages"])), {})
-    return found
+    """What is known of training a trial; where it was measured with whole batches only, from that."""
+    known, stages = rate.get("ways", {}), int(rate["stages"])
+    part = int(trial.knobs.get("rows_at_once", 0))
+    found: Rate = known.get(plans.way(trial, stages), {})
+    if found or not part:
+        return found
+    whole = trial.model_copy(update={"knobs": {**trial.knobs, "rows_at_once": 0}})
+    return _in_parts(known.get(plans.way(whole, stages), {}), rate, part)
+
+
+def _in_parts(way: Rate, rate: Rate, part: int) -> Rate:
+    """What a way costs when so many rows are computed at once: what is held per row falls with them."""
+    if not way or part >= int(way["batch_size"]):
+        return way
+    fixed = min(TRAINED_MB * float(rate["parameters"]), float(way["mb"]))
+    return {**way, "mb": fixed + (float(way["mb"]) - fixed) * part / int(way["batch_size"])}
 
 
 def fitted(points: Sequence[Sequence[float]], rows: int) -> float:
@@ -197,20 +213,27 @@ def step_seconds(rate: Rate, boundary: int) -> float:
     return known[nearest] * share[boundary] / share[nearest]
 
 
-def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mapping[str, Rate], counts: Counts) -> float:
+def peak_mb(
+    trials: Sequence[Trial],
+    sources: Mapping[str, Source],
+    rates: Mapping[str, Rate],
+    counts: Counts,
+    *,
+    alone: bool = False,
+) -> float:
     """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside, and what the
-    trainings beside the first take."""
+    trainings beside the first take; `alone`: without these, which wait where memory is short."""
     needs, networks, beside = [0.0], 0.0, 0.0
     full = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
     places = at_once(trials, full)
     for name, source in sources.items():
         rate, own = full[name], [one for one in trials if plans.reader(one) == name]
         stages, known = int(rate["stages"]), rate.get("ways", {})
-        ways = {plans.way(trial, stages) for trial in own}
-        guessed = any(not plans.closed_form(trial, stages) and plans.way(trial, stages) not in known for trial in own)
+        ways = {plans.way(trial, stages): _way(trial, rate) for trial in own}
+        guessed = any(not plans.closed_form(trial, stages) and not _way(trial, rate) for trial in own)
         most = max([float(way["mb"]) for way in known.values()], default=float(rate["train_peak_mb"]))
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
-        trained = [float(known[way]["mb"]) for way in ways if way in known] + [most] * guessed
+        trained = [float(way["mb"]) for way in ways.values() if way] + [most] * guessed
         needs.append(max([float(rate["peak_mb"]), *trained]) + held)
         network = NETWORK_MB * float(source.parameters or 0)
         each = [(places[one.id] - 1) * (float(_way(one, rate)["mb"]) - network) for one in own if one.id in places]
@@ -219,7 +242,7 @@ def peak_mb(trials: Sequence[Trial], sources: Mapping[str, Source], rates: Mappi
         networks += len(inits) * network
     others = networks - min((NETWORK_MB * float(source.parameters or 0) for source in sources.values()), default=0.0)
     idle = max([float(rate["idle_mb"]) for rate in rates.values() if "idle_mb" in rate], default=LIBRARIES_MB)
-    return idle + max(needs) + max(others, 0.0) + beside
+    return idle + max(needs) + max(others, 0.0) + (0.0 if alone else beside)
 
 
 def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:

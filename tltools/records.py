@@ -245,23 +245,6 @@ class Trial(Record):
     seed: int
 
 
-class Estimate(Record):
-    """What a study will cost, before it runs."""
-
-    seconds: float
-    seconds_low: float
-    seconds_high: float
-    peak_mb: float
-    raw: dict[str, float]  # seconds and peak_mb before what past studies have taught, for later ones to learn from
-    cache_bytes: int
-    trials: int
-    sealed: int  # trials that an earlier study has finished already
-    prefix_rows: int  # pushed through a frozen prefix
-    prefix_rows_naive: int  # the same, one trial at a time
-    detectable: float | None  # gain in metric units that the test part can decide
-    sentences: tuple[str, ...] = ()
-
-
 class Failure(Record):
     type: FailureType
     what: str  # one sentence

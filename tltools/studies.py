@@ -13,7 +13,7 @@ import numpy as np
 from tltools import costs, datasets, folds, sources, trials
 from tltools.artifacts import sealed
 from tltools.home import Home, write_bytes
-from tltools.records import Dataset, Estimate, Job, Problem, Refusal, Source, Split, Study, Trial, refuse
+from tltools.records import Dataset, Job, Problem, Refusal, Source, Split, Study, Trial, refuse
 from tltools.store import Store
 from tltools.study_files import dump as dump
 from tltools.study_files import parse as parse
@@ -257,7 +257,7 @@ def _check_labels(home: Home, study: Study, dataset: Dataset, split: Split, say:
         say("warning", "test part", what, f"Add test rows,{instead} or expect “not enough evidence”.")
 
 
-def estimate(home: Home, store: Store, study: Study) -> Estimate:
+def estimate(home: Home, store: Store, study: Study) -> costs.Estimate:
     """What a settled study will cost in time, memory and disk, from the rates of this machine where they are known."""
     dataset, split = split_of(home, study)
     return costs.estimate(home, store, study, dataset, split, expand(home, study))
@@ -294,10 +294,10 @@ def submit(home: Home, store: Store, study: Study) -> Job:
     """Keeps a study and queues its job; a live job of the same study is returned instead of a second one.
 
     Raises:
-        Refusal: every error of `check`.
+        Refusal: every error of `check`, or that the machine has no memory for it.
     """
     errors = [problem for problem in check(home, study) if problem.severity == "error"]
-    if errors:
+    if errors or (errors := list(estimate(home, store, study).problems)):
         raise Refusal(*errors)
     key = save(home, study)
     dataset = datasets.get(home, study.dataset)

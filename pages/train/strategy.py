@@ -63,11 +63,14 @@ if minutes is not None and not any(problem.severity == "error" for problem in st
 study_draft.keep(store, study)
 problems = studies.check(home, study) + evidence.doubts(store, study)
 errors = [problem for problem in problems if problem.severity == "error"]
+guess = None if errors else studies.estimate(home, store, study)
+problems += guess.problems if guess else ()
+errors += guess.problems if guess else ()
 left, right = st.columns([2, 1], gap="large")
 with right, st.container(border=True):
-    if not errors:
-        study_draft.cost(studies.estimate(home, store, study))
-        study_draft.measure(home, store, study)
+    if guess:
+        study_draft.cost(guess)
+        study_draft.measure(home, store, study, guess)
     go = st.button(
         "Run the study", type="primary", icon=":material/play_arrow:", disabled=bool(errors), width="stretch",
         shortcut="Mod+Enter", key="run_study",

@@ -7,7 +7,7 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT = 1 << 30
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,16 @@ def best(name: str | None = None) -> Device:
     # without these instructions bf16 is emulated and 44 to 499 times slower (pytorch issue 146508)
     why = f"the CPU has {' and '.join(sorted(found))}" if found else "the CPU lacks avx512_bf16 and amx_bf16"
     reason = f"CPU, {torch.get_num_threads()} threads; bf16 {'on' if found else 'off'}: {why}"
-    return Device("cpu", torch.get_num_threads(), bool(found), reason, psutil.virtual_memory().total / 1e6)
+    return Device("cpu", torch.get_num_threads(), bool(found), reason, memory_mb())
+
+
+def memory_mb(limits: Sequence[str] = LIMITS) -> float:
+    """Memory of this machine, or of the container that this process is in where that has less."""
+    found = [psutil.virtual_memory().total]
+    for path in limits:
+        with contextlib.suppress(OSError, ValueError):  # "max": none
+            found.append(int(Path(path).read_text()))
+    return min(found) / 1e6
 
 
 def keep_freed_memory() -> None:

@@ -230,7 +230,7 @@ class EngineKit(Shared):
             model.take_head(head)
         else:
             some = rows.train[np.linspace(0, len(rows.train) - 1, min(rates.STARTED, len(rows.train))).astype(np.int64)]
-            layout, size = recipe.phases[0], recipe.batch_size
+            layout, size = recipe.phases[0], recipe.smallest
             some = some[np.argsort(feed.lengths[some], kind="stable")]
             with torch.no_grad(), devices.seeded(seed), place.device.autocast(place.half):
                 # norms that will read their batch see features unlike those that the source's statistics give

@@ -102,7 +102,7 @@ def set_modes(model: Tuned, layout: Layout, recipe: Recipe, frozen_bottom: int) 
         for module in stage_.modules:
             module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
     for module in model.backbone.modules():
-        small = recipe.batch_size < model.sound_batch or layout.part != "all"
+        small = recipe.smallest < model.sound_batch or layout.part != "all"
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
             module.eval()  # statistics of a few rows are worse than the source's
     norms = (module for module in model.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))

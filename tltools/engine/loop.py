@@ -177,16 +177,20 @@ class Training:
         at.train_loss, at.total, at.batch, at.epoch = float(total) / len(self.rows.train), 0.0, 0, at.epoch + 1
 
     def _step(self, rows: np.ndarray) -> Tensor:
-        """One optimiser step; returns the loss summed over the rows."""
-        each = self.losses(rows)
-        value = each.mean()
-        if self.anchors:
-            value = value + self.recipe.anchor / 2 * pull(self.model, self.anchors)
+        """One optimiser step; returns the loss summed over the rows. A batch that is computed in parts gives the
+        gradient of the whole one, but for norms that read their batch."""
         self.optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        total = torch.zeros((), device=self.place.device.name)
+        parts = math.ceil(len(rows) / (self.recipe.rows_at_once or len(rows)))
+        for part in np.array_split(rows, parts):
+            each = self.losses(part)
+            (each.sum() / len(rows)).backward()  # type: ignore[no-untyped-call]
+            total += each.detach().sum()
+        if self.anchors:
+            (self.recipe.anchor / 2 * pull(self.model, self.anchors)).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], CLIP)
         self.optimiser.step()
-        return each.detach().sum()
+        return total
 
     def evaluate(self) -> None:
         """Notes the losses, and the weights when they are the best so far; without validation rows only the first.

@@ -162,14 +162,20 @@ def measured(
             "rows_per_second": _forward_rate(backbone, encoded, setting, device),
             "stages": stages,
             "width": backbone.width,
+            "memory_mb": devices.best().memory_mb,
             "idle_mb": idle,
             "peak_mb": peak_mb(device) - idle,
             "row_bytes": {str(b): _state_bytes(backbone, encoded, b, device) for b in depths if 0 < b < stages},
         }
         found = {}
-        for way, trial in sorted(ways.items(), key=lambda item: -plans.depth(item[1], stages)):  # a peak only grows
+        for way, trial in sorted(ways.items(), key=lambda item: _hunger(item[1], stages)):  # a peak only grows
             found[way] = {**kit.attempt(trial), "mb": peak_mb(device) - idle}
         return record, found
+
+
+def _hunger(trial: Trial, stages: int) -> tuple[float, float]:
+    """Trials that take less memory come first."""
+    return -plans.depth(trial, stages), trial.knobs.get("rows_at_once") or np.inf
 
 
 def classical_cost(home: Home, study: Study, dataset: Dataset, split: Split, trial: Trial) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tltools.engine import measuring
 from tltools.holders import KILL
 from tltools.home import Home, open_home
 from tltools.plans import Counts, Decision, Plan
-from tltools.records import Dataset, Estimate, Refusal, Source, Study, Trial, refuse
+from tltools.records import Dataset, Refusal, Source, Study, Trial, refuse
 from tltools.store import Store
 from tltools.tickets import Ticket
 from tltools.trials import card
@@ -52,7 +52,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     return dry_run(ticket.home, ticket.store, studies.parse(payload["study_file"] + "\n"), ticket).model_dump()
 
 
-def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> Estimate:
+def dry_run(home: Home, store: Store, study: Study, ticket: Ticket) -> costs.Estimate:
     """Measures what this machine does not know yet of a study's sources and controls, then estimates the study.
 
     Raises: Refusal when a source cannot be loaded or does not fit into the memory.

@@ -39,6 +39,7 @@ class Recipe:
     epochs: int = 20
     min_steps: int = 0  # epochs grow until this many optimiser steps are possible; early stopping may end sooner
     batch_size: int = 32
+    rows_at_once: int = 0  # of a batch; the gradients of its parts are added up before the step; 0 = the whole batch
     weight_decay: float = 0.01
     warmup: float = 0.1  # share of the steps
     patience: int = 5  # epochs without a better validation loss before stopping; 0 = never
@@ -50,6 +51,11 @@ class Recipe:
     rates_tried: tuple[float, ...] = (1.0,)  # multipliers of all rates; the best on validation loss is kept
     adapter: Mapping[str, Any] = field(default_factory=dict)  # LoRA: {"r": 8, "alpha": 16, "dropout": 0.05}
     augmentation: Mapping[str, Any] = field(default_factory=dict)  # images: {"flip": True, "rotate": 10, ...}
+
+    @property
+    def smallest(self) -> int:
+        """Rows that a norm which reads its batch sees at once."""
+        return min(self.rows_at_once or self.batch_size, self.batch_size)
 
     @property
     def augmentation_on(self) -> bool:

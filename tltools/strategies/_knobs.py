@@ -30,6 +30,11 @@ BATCH_SIZE = Number(
     logarithmic=True,
     help="Rows per optimiser step.",
 )
+ROWS_AT_ONCE = Number(
+    key="rows_at_once", title="Rows at once", default=0, low=0, high=1024, integer=True,
+    help="For small memory: so many rows of a batch are computed at once, and the gradients of its parts are added "
+    "up before the step; 0: the whole batch.",
+)  # fmt: skip
 PATIENCE = Number(
     key="patience", title="Patience", default=4, low=0, high=100, integer=True,
     help="Evaluations without a better validation loss before stopping; 0 never stops early.",
@@ -78,7 +83,7 @@ AUGMENTATION: tuple[Knob, ...] = (
     ),
 )
 TRAINING: tuple[Knob, ...] = (
-    EPOCHS, MIN_STEPS, BATCH_SIZE, PATIENCE, HOLD_OUT, WEIGHT_DECAY, SMOOTHING, RATES_TRIED
+    EPOCHS, MIN_STEPS, BATCH_SIZE, ROWS_AT_ONCE, PATIENCE, HOLD_OUT, WEIGHT_DECAY, SMOOTHING, RATES_TRIED
 )  # fmt: skip
 
 
@@ -115,6 +120,7 @@ def training(knobs: Mapping[str, Any]) -> dict[str, Any]:
         "epochs": int(knobs["epochs"]),
         "min_steps": int(knobs["min_steps"]),
         "batch_size": int(knobs["batch_size"]),
+        "rows_at_once": int(knobs["rows_at_once"]),
         "patience": int(knobs["patience"]),
         "hold_out": bool(knobs["hold_out"]),
         "weight_decay": float(knobs["weight_decay"]),

@@ -6,7 +6,7 @@ import streamlit as st
 
 from tltools import costs, datasets, sources, studies
 from tltools.home import Home
-from tltools.records import Dataset, Estimate, Problem, Refusal, Source, Study
+from tltools.records import Dataset, Problem, Refusal, Source, Study
 from tltools.store import Store
 from tltools.ui import live, widgets
 from tltools.ui.column_views import Changes
@@ -49,7 +49,7 @@ def keep(store: Store, study: Study) -> None:
 
 def fit(home: Home, store: Store, study: Study, minutes: float) -> tuple[Study, str]:
     """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence."""
-    tried: dict[int, Estimate] = {}
+    tried: dict[int, costs.Estimate] = {}
 
     def fits(draws: int) -> bool:
         tried[draws] = studies.estimate(home, store, study.model_copy(update={"draws": draws}))
@@ -77,7 +77,7 @@ def _budgeted(study: Study, draws: int, minutes: float) -> Study:
     )
 
 
-def cost(guess: Estimate) -> None:
+def cost(guess: costs.Estimate) -> None:
     """Time, memory and disk before anything runs, and the evidence it buys."""
     low, high = about(guess.seconds_low), about(guess.seconds_high)
     st.markdown(
@@ -94,7 +94,7 @@ def cost(guess: Estimate) -> None:
             st.caption(esc(sentence))
 
 
-def measure(home: Home, store: Store, study: Study) -> None:
+def measure(home: Home, store: Store, study: Study, guess: costs.Estimate) -> None:
     """Where the estimate is a guess: a button that has a few rows tried, and how far that is."""
     dataset = datasets.get(home, study.dataset)
     text = studies.dump(study)
@@ -105,7 +105,7 @@ def measure(home: Home, store: Store, study: Study) -> None:
         return
     if job is not None and job.state == "failed":
         live.failure(job)
-    if costs.unmeasured(home, store, dataset, studies.expand(home, study)) and st.button(
+    if not guess.measured and st.button(
         "Measure it on a few rows", icon=":material/timer:", width="stretch", key="measure",
         help="Each strategy takes a few steps on this machine, with your rows; most take some seconds.",
     ):  # fmt: skip
