@@ -53,6 +53,21 @@ def test_beyond_the_control_the_answer_is_at_least() -> None:
     assert "400 labels" in found.because
 
 
+def test_a_lead_that_may_be_chance_saves_no_more_than_its_interval_says() -> None:
+    rng = np.random.default_rng(2)
+    labels, control = np.array([50.0, 100, 250, 500]), np.array([0.70, 0.75, 0.79, 0.80])
+    curve = control_curve(labels, control, noisy(rng, control, 0.015))
+    found = labels_saved(curve, 50, 0.801, rng.normal(0.801, 0.015, 300))
+    assert found.bound == "at_least" and found.high is None and found.low == found.multiplier
+    assert 1 < found.multiplier < 5 and found.labels_saved == pytest.approx(50 * found.multiplier - 50)
+    assert "Within chance" in found.because
+    level = labels_saved(curve, 500, 0.801, rng.normal(0.801, 0.015, 300))
+    assert level.bound == "refused" and level.multiplier is None and "cannot be told" in level.because
+    below = labels_saved(curve, 50, 0.699, rng.normal(0.699, 0.015, 300))
+    assert below.bound == "refused" and "within chance" in below.because
+    assert below.at_most is not None and below.at_most > 1, "a tenth of an error apart may be worth more than its own"
+
+
 def test_below_the_control_it_is_refused_with_what_it_is_worth_at_most() -> None:
     rng = np.random.default_rng(3)
     control = power(LABELS)

@@ -180,8 +180,8 @@ class Judged:
 
     metric = "accuracy"
 
-    def __init__(self, *verdicts: dict[str, Any]) -> None:
-        self.verdicts = verdicts
+    def __init__(self, *verdicts: dict[str, Any], study: str = "s") -> None:
+        self.verdicts, self.study = verdicts, study
 
 
 def test_rankings_are_held_against_what_training_brought(home: Home) -> None:
@@ -191,20 +191,29 @@ def test_rankings_are_held_against_what_training_brought(home: Home) -> None:
         store.remember("ranking", f"d|{name}", {"dataset": "d", "source": name, "mean_rank": k + 1.0, "rank": k + 1})
     set_of = dataset("text", id="d" * 16)
     made = set_of.model_copy(update={"id": "d"})
-    evidence.keep_outcome(store, Judged(verdict("a", 0.3), verdict("b", 0.2), verdict("c", 0.1)), made)  # type: ignore[arg-type]
+    first = Judged(verdict("a", 0.3), verdict("b", 0.2), verdict("c", 0.1), study="s")
+    evidence.keep_outcome(store, first, made, "2026-01-01")  # type: ignore[arg-type]
     held = evidence.track(store)
     assert held and held.tau == pytest.approx(1) and held.datasets == 1 and "One dataset says little" in held.sentence()
-    evidence.keep_outcome(store, Judged(verdict("a", 0.0), verdict("b", 0.2), verdict("c", 0.3)), made)  # type: ignore[arg-type]
+    other = Judged(verdict("a", 0.0), verdict("b", 0.2), verdict("c", 0.3), study="t")
+    evidence.keep_outcome(store, other, made, "2026-01-02")  # type: ignore[arg-type]
     held = evidence.track(store)
-    assert held and held.tau == pytest.approx(-1)
+    assert held and held.tau == pytest.approx(-1) and held.datasets == 1
+    evidence.keep_outcome(store, first, made, "2026-01-01")  # type: ignore[arg-type]
+    held = evidence.track(store)
+    assert held and held.tau == pytest.approx(-1), "an old study that is judged again stays an old study"
+    evidence.keep_outcome(store, Judged(verdict("a", 400.0), study="u"), made, "2026-01-03")  # type: ignore[arg-type]
+    held = evidence.track(store)
+    assert held and held.tau == pytest.approx(-1), "gains of two studies are not put in one order"
 
 
 def test_harm_in_an_earlier_study_is_warned_of_before_the_next(home: Home) -> None:
     store, notes = open_store(home), samples.add(home, "film-notes")
-    evidence.keep_outcome(store, Judged(verdict(MINILM.id, -0.1, "negative")), notes)  # type: ignore[arg-type]
+    harmful = Judged(verdict(MINILM.id, -0.1, "negative"))
+    evidence.keep_outcome(store, harmful, notes, "2026-01-01")  # type: ignore[arg-type]
     study = Study(dataset=notes.id, sources=(MINILM.id,), strategies=("linear_probe",))
     (problem,) = evidence.doubts(store, study)
     assert problem.severity == "warning" and "was worse than the best control, Gradient boosting" in problem.what
     assert not [one for one in studies.check(home, study) if one.severity == "error"]
-    evidence.keep_outcome(store, Judged(verdict(MINILM.id, 0.1)), notes)  # type: ignore[arg-type]
+    evidence.keep_outcome(store, Judged(verdict(MINILM.id, 0.1), study="t"), notes, "2026-01-02")  # type: ignore[arg-type]
     assert not evidence.doubts(store, study)

@@ -21,7 +21,7 @@ from tltools.engine.trial_model import load
 from tltools.home import Home, write_json
 from tltools.judging.folds import Design, correlated, detectable, replicates, weigh
 from tltools.judging.multiplicity import against_best, family, without_luck
-from tltools.judging.verdict import needed, needed_draws, needed_rows
+from tltools.judging.verdict import needed_draws, needed_rows, open_ways
 from tltools.records import Dataset, Folds, Refusal, Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
@@ -95,6 +95,27 @@ def test_rows_of_a_group_are_never_on_both_sides_of_a_fold(home: Home, tmp_path:
     for one in folds.make(home, dataset, Folds(repeats=2, k=5), group="shop", seed=0):
         assert not {shops[k] for k in one.test} & {shops[k] for k in (*one.train, *one.validation)}
         assert one.grouped_by == "shop"
+
+
+def test_large_groups_stay_together_while_a_fold_can_hold_them(home: Home, tmp_path: Path) -> None:
+    patients = [f"patient {k // 25}" for k in range(200)]
+    dataset = letters(home, tmp_path, rows=200, patient=patients)
+    for one in folds.make(home, dataset, Folds(repeats=1, k=5), group="patient", seed=0):
+        assert not {patients[k] for k in one.test} & {patients[k] for k in (*one.train, *one.validation)}
+    torn = [p for p in studies.check(home, asked(dataset, group="patient", folds={"k": 10})) if "torn apart" in p.what]
+    assert len(torn) == 1 and "8 group(s)" in torn[0].what and "smaller k" in torn[0].remedy
+    whole = studies.check(home, asked(dataset, group="patient", folds={"k": 5}))
+    assert not any("torn apart" in p.what for p in whole)
+
+
+def test_copies_in_another_group_are_named(home: Home, tmp_path: Path) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)).round(6), columns=list("vwxyz"))
+    table["kind"], table["shop"] = ["a", "b"] * 30, [f"shop {k // 4}" for k in range(60)]
+    table.loc[58, list("vwxyz")] = table.loc[0, list("vwxyz")]
+    table.to_csv(tmp_path / "copies.csv", index=False)
+    dataset = datasets.add(home, tmp_path / "copies.csv", target="kind", inputs=list("vwxyz"), task="classification")
+    said = [p.what for p in studies.check(home, asked(dataset, group="shop", folds={"k": 5}))]
+    assert any("2 rows have a near copy in another group" in what for what in said)
 
 
 def test_all_arms_of_a_study_have_the_same_folds(home: Home, wine: Dataset) -> None:
@@ -202,8 +223,8 @@ def test_what_is_needed_are_rows_and_never_more_repeats() -> None:
     rng = np.random.default_rng(0)
     found = correlated(rng.normal(0.06, 0.08, (25, 1)), np.zeros((25, 1)), Design(5, 100), scale=1.0)
     assert needed_draws(found, 0.01) is None
-    assert (needed_rows(found, 0.01) or 0) > 100 and "labelled rows instead of 100" in needed(found, 0.01)
-    assert "draws" not in needed(found, 0.01)
+    assert (needed_rows(found, 0.01) or 0) > 100 and "labelled rows instead of 100" in open_ways(found, 0.01)["needed"]
+    assert "draws" not in open_ways(found, 0.01)["needed"]
     assert detectable(400, 5, 25) < detectable(100, 5, 25) < detectable(100, 5, 5)
 
 

@@ -110,14 +110,16 @@ def test_metrics_equal_scikit_learn(seed: int) -> None:
         assert values.mean() == pytest.approx((1 if metric.higher_is_better else -1) * expected[metric.key], abs=1e-6)
 
 
-def test_a_label_without_rows_counts_nowhere_and_no_label_at_all_is_an_error() -> None:
+def test_a_label_without_rows_counts_nowhere_and_no_label_at_all_is_no_score() -> None:
     truth, outputs = truth_and_outputs(1)
     more = np.hstack([truth, np.zeros((len(truth), 1), np.uint8)]), np.hstack([outputs, np.full((len(truth), 1), 0.1)])
     for score in (scores.mean_average_precision, scores.macro_f1):
         assert score(*more) == pytest.approx(score(truth, outputs))
     assert np.isnan(scores.average_precision(*more)[-1]) and np.isnan(scores.f1_per_label(*more)[-1])
-    with pytest.raises(ValueError, match="at least one row"):
-        scores.mean_average_precision(np.zeros_like(truth), outputs)
+    none = np.zeros_like(truth)
+    assert np.isnan(scores.mean_average_precision(none, outputs))
+    assert np.isnan(scores.mean_average_precision_influence(none, outputs)).all()
+    assert "no row with a label" in scores.no_label(none) and not scores.no_label(truth)
 
 
 def test_one_row_of_a_label_flatters_a_model_that_knows_nothing() -> None:

@@ -184,6 +184,18 @@ def test_what_a_killed_fork_was_at_is_done_here_and_the_rest_one_at_a_time(besid
     assert what == "note" and name == "full_finetune-1.0-1" and "want of memory" in note
 
 
+def test_a_fork_that_is_killed_while_it_waits_loses_nothing(beside: Parallel) -> None:
+    with beside:
+        found = [*beside.run([_trial("works", 0)]), *beside.rest()]
+        (side,) = beside._sides
+        os.kill(side.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, side.pid, os.WEXITED | os.WNOWAIT)
+        for draw in (1, 2):
+            found += beside.run([_trial("works", draw)])
+        found += beside.rest()
+    assert [one.trial.draw for one in found] == [0, 1, 2] and beside.places == 1
+
+
 @pytest.mark.parametrize(
     ("does", "raised", "said"),
     [("refuses", Refusal, "rows"), ("breaks", RuntimeError, "KeyError: 'nowhere'"), ("memory", MemoryError, None)],

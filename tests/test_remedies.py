@@ -132,6 +132,21 @@ def test_thresholds_per_group_are_about_the_best_of_all_and_narrow_the_gap_of_ne
     assert balanced_accuracy(new_truth, said[1]) > balanced_accuracy(new_truth, said[0]) - 0.03
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_thresholds_are_moved_until_no_single_move_helps(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "ROUNDS", 50)
+    rng = np.random.default_rng(seed)
+    truth, groups = rng.integers(0, 2, 400), rng.choice(["a", "b", "c"], 400)
+    raw = 1.2 * truth + rng.normal(size=400) + np.select([groups == "a", groups == "b"], [0.8, -0.9], 0.0)
+    held = np.column_stack([1 - 1 / (1 + np.exp(-raw)), 1 / (1 + np.exp(-raw))])
+    shifts = thresholds.chosen(held, truth, groups, 1.0)
+    found = cost(truth, thresholds.shifted(held, groups, shifts).argmax(1), groups)
+    for group in "abc":
+        for step in thresholds.STEPS:
+            moved = {**shifts, group: np.array([0.0, step])}
+            assert cost(truth, thresholds.shifted(held, groups, moved).argmax(1), groups) >= found - 1e-6
+
+
 def test_a_gap_of_less_worth_is_left_wider() -> None:
     x, y, names = biased()
     held = ridge_classifier(x, y, 2).outputs(x)

@@ -41,3 +41,30 @@ def test_a_single_draw_is_called_one() -> None:
         verdict("Probe", "not_enough_evidence", 0.08, draws=1), METRIC
     )
     assert "which may be chance." in words.told(verdict("Probe", "not_enough_evidence", 0.01), METRIC)
+
+
+def test_errors_are_better_or_worse_and_the_least_comes_first() -> None:
+    mae = next(metric for metric in tasks()["regression"].metrics if metric.key == "mae")
+    worse, better = verdict("Probe", "leaning_negative", -0.3), verdict("Probe", "leaning_positive", 0.3)
+    assert "is 0.3 worse than the best control, TF-IDF" in words.told(worse, mae)
+    assert "is 0.3 better than the best control, TF-IDF" in words.told(better, mae)
+    assert (
+        "0.3 worse than TF-IDF" in words.sentences([verdict("A", "negative", -0.3)], [], [], mae, 0.01, None, None)[0]
+    )
+    arms = [
+        {"title": f"arm {k}", "score": 3.5 - k / 10, "n_train": 100, "best_set": True, "seconds": None,
+         "train_gap": None, "kind": "transfer", "ece": None}
+        for k in range(7)
+    ]  # fmt: skip
+    said = " ".join(words.sentences([better], arms, [], mae, 0.01, None, None))
+    assert "arm 6, arm 5, arm 4, arm 3, arm 2, arm 1." in said
+    assert "arm 0, arm 1" in " ".join(words.sentences([better], arms, [], METRIC, 0.01, None, None))
+
+
+def test_what_labels_are_worth_at_least_is_said_only_where_it_saves_some() -> None:
+    row = {"title": "Probe", "n_train": 50, "bound": "at_least", "multiplier": 2.8, "labels_saved": 90.0, "high": None}
+    rows = [verdict("Probe", "positive", 0.1)]
+    (said,) = [s for s in words.sentences(rows, [], [row], METRIC, 0.01, None, None) if "labels of the best" in s]
+    assert said == "Probe with 50 labels is worth at least 140 labels of the best control: it saves 90 or more."
+    level = {**row, "n_train": 500, "multiplier": 1.0, "labels_saved": 0.0}
+    assert not any("saves" in s for s in words.sentences(rows, [], [level], METRIC, 0.01, None, None))

@@ -112,6 +112,17 @@ def test_draws_are_nested_stratified_and_never_touch_the_test(seed: int, draw: i
         before = set(train), set(validation)
 
 
+@pytest.mark.parametrize("options", [{"fraction": 0.01}, {"fraction": 0.1}, {"fraction": 0.25}, {"per_class": 7}])
+def test_the_number_of_labels_is_that_of_every_draw(options: dict[str, float]) -> None:
+    targets = np.arange(1200) % 100
+    split = locked(targets)
+    for draw in range(3):
+        assert splits.labels(split, targets, **options) == sum(
+            map(len, splits.draw(split, targets, draw=draw, seed=5, **options))
+        )
+    assert splits.labels(split, targets, fraction=0.01) == 100, "each class keeps one, however small the share"
+
+
 def test_labels_per_class_are_counted_over_train_and_validation() -> None:
     targets = np.arange(400) % 4
     split = locked(targets)

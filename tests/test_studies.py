@@ -186,6 +186,30 @@ def test_more_labels_a_class_than_there_are_is_a_warning(home: Home, wine: Datas
     assert any("5000 labels a class" in line for line in found)
 
 
+def test_a_test_part_that_cannot_be_scored_is_refused(home: Home, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=40).round(5), "kind": ["a", "b"] * 20})
+    for rows, name in ((slice(0, 30), "train"), (slice(30, None, 2), "one_class"), (slice(39, None), "one_row")):
+        table.iloc[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    given = {"target": "kind", "inputs": ["size"], "task": "classification"}
+    kinds = datasets.add(home, tmp_path / "train.csv", test=tmp_path / "one_class.csv", **given)
+    arms = {"sources": ("bundled/table-net",), "strategies": ("full_finetune",)}
+    assert errors(home, study(kinds, metric="auroc", **arms)) == [
+        "test part: has rows of one class only. Add rows to it, or choose another metric."
+    ]
+    assert not errors(home, study(kinds, metric="accuracy", **arms))
+    single = datasets.add(home, tmp_path / "train.csv", test=tmp_path / "one_row.csv", **given)
+    assert errors(home, study(single, **arms)) == [
+        "test part: has 1 row(s), of which no spread can be told. Add rows to it."
+    ]
+
+
+def test_shares_that_come_to_the_same_rows_are_named(home: Home, wine: Dataset) -> None:
+    few = study(wine, sources=("bundled/table-net",), strategies=("full_finetune",), fractions=(0.001, 0.002, 1.0))
+    (said,) = [p for p in studies.check(home, few) if "some are the same" in p.what]
+    assert said.severity == "warning" and said.where == "fractions"
+
+
 def test_numbers_have_no_labels_per_class(home: Home) -> None:
     diabetes = samples.add(home, "diabetes")
     asked = study(diabetes, sources=("bundled/table-net",), strategies=("full_finetune",), per_class=(8,))

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from benchmarks.judge_worlds import World, hits
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, holm, without_luck
-from tltools.judging.verdict import claims, compare, detectable, measure, needed_draws, needed_rows
+from tltools.judging.verdict import claims, compare, conclude, detectable, measure, needed_draws, needed_rows
 from tltools.records import Refusal
 
 STUDIES = 250
@@ -239,6 +239,21 @@ def test_what_is_needed_would_decide() -> None:
     assert words.count("positive") >= 20
     draws = needed_draws(found, 0.01)
     assert draws is None or draws > 5
+
+
+def test_what_is_needed_is_more_than_there_is_also_where_only_the_family_holds_a_claim_back() -> None:
+    rng, seen = np.random.default_rng(3), 0
+    for _ in range(30):
+        every = [against_best(t, {"c": c}, 0.01) for t, c in (hits(rng, World(5, 200, 0.8, "low"), 0.05),) * 12]
+        for verdict in family(every, 0.01):
+            if verdict.verdict in {"positive", "negative", "neutral"}:
+                assert verdict.needed == "" and verdict.needed_rows is verdict.needed_draws is None
+                continue
+            assert verdict.needed_rows is None or verdict.needed_rows > verdict.rows
+            assert verdict.needed_draws is None or verdict.needed_draws > verdict.draws
+            held = conclude(every[0].found, 0.01)
+            seen += held.verdict == "positive" and verdict.needed_rows is not None
+    assert seen, "a claim that stands alone is held back, and says how many rows it takes"
 
 
 def test_holm_steps_down() -> None:

@@ -55,27 +55,29 @@ def agreement(rows: Sequence[Row]) -> float:
     return ranking.agreement(tables([row for row in rows if "problem" not in row]))
 
 
-def keep_outcome(store: Store, report: Report, dataset: Dataset) -> None:
-    """Remembers what the best transfer arm of each source came to at the most labels of a judged study."""
+def keep_outcome(store: Store, report: Report, dataset: Dataset, at: str) -> None:
+    """Remembers what the best transfer arm of each source came to at the most labels of a judged study; at: when its
+    last trial was sealed (ISO 8601), so that an older study that is judged again stays the older one."""
     most = max((row["n_train"] for row in report.verdicts), default=0)
     for source in dict.fromkeys(row["source"] for row in report.verdicts):
         rows = [row for row in report.verdicts if row["source"] == source and row["n_train"] == most]
         if rows:
             best = max(rows, key=lambda row: float(row["gain"]))
             keys = ("source", "strategy", "title", "n_train", "gain", "low", "high", "verdict", "against_title")
-            fact = {key: best[key] for key in keys} | {"dataset": dataset.id, "metric": report.metric}
-            store.remember("realised", f"{dataset.id}|{source}", fact)
+            about = {"dataset": dataset.id, "metric": report.metric, "study": report.study, "at": at}
+            store.remember("realised", f"{report.study}|{source}", {key: best[key] for key in keys} | about)
 
 
 def track(store: Store) -> Track | None:
-    """How rankings held against realised gains; None where no dataset has two sources both ranked and trained."""
-    gains = {(row["dataset"], row["source"]): float(row["gain"]) for row in store.memories("realised")}
-    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row in store.memories("ranking"):
-        gain = gains.get((row.get("dataset"), row["source"]))
-        if gain is not None and row.get("mean_rank") is not None:
-            pairs[row["dataset"]].append((-float(row["mean_rank"]), gain))
-    history = [tuple(zip(*of_one, strict=True)) for of_one in pairs.values() if len(of_one) > 1]
+    """How rankings held against realised gains, by the last study of each dataset that had two ranked sources or more;
+    None where there is none. Gains of different studies are not compared: metric, labels and controls may differ."""
+    ranks = {(row["dataset"], row["source"]): row.get("mean_rank") for row in store.memories("ranking")}
+    pairs: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in sorted(store.memories("realised"), key=lambda row: str(row["at"])):
+        if (rank := ranks.get((row["dataset"], row["source"]))) is not None:
+            pairs[row["dataset"]][row["study"]].append((-float(rank), float(row["gain"])))
+    several = [[study for study in studies.values() if len(study) > 1] for studies in pairs.values()]
+    history = [tuple(zip(*of_one[-1], strict=True)) for of_one in several if of_one]
     tau, low, high = ranking.track_record(history)  # type: ignore[arg-type]
     return None if math.isnan(tau) else Track(tau, low, high, len(history))
 
@@ -86,11 +88,13 @@ def warnings(store: Store, dataset_id: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
     for source, row in rankings(store, dataset_id).items():
         found[source] += row.get("doubts") or ()
-    for row in store.memories("realised"):
-        if row["dataset"] == dataset_id and row["verdict"] in HARM:
+    of_these = [row for row in store.memories("realised") if row["dataset"] == dataset_id]
+    of_these.sort(key=lambda row: str(row["at"]))
+    for row in {row["source"]: row for row in of_these}.values():  # the last study with each
+        if row["verdict"] in HARM:
             sure = "was worse" if row["verdict"] == "negative" else "was probably worse"
             found[row["source"]].append(
-                f"Negative transfer before: in the last study of these rows its best strategy {sure} than the best "
+                f"Negative transfer before: in its last study on these rows its best strategy {sure} than the best "
                 f"control, {row['against_title']}, with {row['n_train']:,} labels."
             )
     return {source: tuple(said) for source, said in found.items() if said}

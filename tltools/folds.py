@@ -39,7 +39,8 @@ def make(home: Home, dataset: Dataset, asked: Folds, *, group: str | None, seed:
     for repeat in range(asked.repeats):
         numbers = splits.fold_numbers(targets, groups, asked.k, [seed, repeat])
         for k in range(asked.k):
-            parts = splits.fold(targets, groups, numbers == k, seed=[seed, repeat, k], validation_share=VALIDATION)
+            own = [seed, repeat, k]
+            parts = splits.fold(targets, groups, numbers == k, asked.k, seed=own, validation_share=VALIDATION)
             note = f"Fold {k + 1} of {asked.k}, repeat {repeat + 1} of {asked.repeats}: no part is locked away."
             parts = dataclasses.replace(parts, note=note)
             made = splits.record(dataset.id, parts, seed=seed, grouped_by=group or "duplicates")
@@ -64,9 +65,24 @@ def problems(home: Home, study: Study, dataset: Dataset, made: tuple[Split, ...]
         for code in np.flatnonzero((held == 0).any(0)):
             what = f"must all test every class; {(held[:, code] == 0).sum()} of {len(made)} have no {classes[code]!r}."
             say("error", "folds", what, "Use a smaller k, or add rows of this class.")
+    assert study.folds is not None
+    groups = datasets.groups(home, dataset, study.group)
+    if study.group is not None and (apart := _copies_apart(datasets.clusters(home, dataset.id), groups)):
+        what = f"keep the groups of {study.group!r} together, but {apart} rows have a near copy in another group."
+        say("warning", "folds", what, "Take the copies out; scores on them are too good.")
+    if torn := splits.without_giants(groups, study.folds.k)[1]:
+        what = f"{torn} group(s) of rows are larger than a fold and are torn apart: some of their rows are trained on "
+        say("warning", "folds", f"{what}while others are tested.", "Use a smaller k; read scores as too good.")
     what = "of this dataset is trained on and tested, too: no row stays untouched for a last check."
     say("note", "locked test part", what, "Keep new rows for that.")
     return found
+
+
+def _copies_apart(clusters: np.ndarray, groups: np.ndarray) -> int:
+    """Rows whose near-duplicates are in more than one group; clusters, groups: (N,) numbers."""
+    pairs = np.unique(np.stack([clusters, groups]), axis=1)
+    names, count = np.unique(pairs[0], return_counts=True)
+    return int(np.isin(clusters, names[count > 1]).sum())
 
 
 def learnt_of(home: Home, source: Source, dataset: Dataset, tested: np.ndarray) -> int:

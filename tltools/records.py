@@ -299,6 +299,8 @@ class Verdict(Record):
     p_worse: float  # P(gain < -margin)
     mde: float  # minimum detectable effect at 80 % power, in units of the metric
     needed: str = ""  # what it would take to decide, "" when decided
+    needed_rows: int | None = None  # test rows that would decide with the draws as they are, None when decided
+    needed_draws: int | None = None  # draws that would, with the test rows as they are
     margin: float
     draws: int
     rows: int

@@ -58,7 +58,7 @@ def make(
     classes = strata(targets)
     random = np.random.default_rng(seed)
     said = []
-    groups, large = _without_giants(groups)
+    groups, large = without_giants(groups)
     if large:
         said.append(f"{large} group(s) hold more than {_LARGEST_GROUP:.0%} of the rows and could not be kept together.")
     if kinds <= {"train"}:  # no part was given, or everything is called train
@@ -89,8 +89,9 @@ def make(
 def fold_numbers(targets: np.ndarray, groups: np.ndarray, k: int, seed: int | list[int]) -> np.ndarray:
     """Returns (N,) int64 from 0 to k - 1: the fold of each row. Groups stay together, the larger ones going first to
     where least lies of what they hold; then the rows of each class are dealt out, so that no fold has more than one
-    above another of a class, or of all, where groups allow it. targets, groups: as `make`."""
-    groups, _ = _without_giants(groups)
+    above another of a class, or of all, where groups allow it. Only a group larger than a fold is torn apart. targets,
+    groups: as `make`."""
+    groups, _ = without_giants(groups, k)
     codes = np.unique(strata(targets), return_inverse=True)[1]
     random = np.random.default_rng(seed)
     where, held = np.full(len(codes), -1, np.int64), np.zeros((k, int(codes.max()) + 1), np.int64)
@@ -113,10 +114,16 @@ def fold_numbers(targets: np.ndarray, groups: np.ndarray, k: int, seed: int | li
 
 
 def fold(
-    targets: np.ndarray, groups: np.ndarray, tested: np.ndarray, *, seed: int | list[int], validation_share: float
+    targets: np.ndarray,
+    groups: np.ndarray,
+    tested: np.ndarray,
+    k: int,
+    *,
+    seed: int | list[int],
+    validation_share: float,
 ) -> Parts:
-    """The parts of one fold: `tested` (N,) bool rows are its test part, of the others a share validates."""
-    rows, groups = np.arange(len(targets)), _without_giants(groups)[0]
+    """The parts of one of k folds: `tested` (N,) bool rows are its test part, of the others a share validates."""
+    rows, groups = np.arange(len(targets)), without_giants(groups, k)[0]
     pool, shares = rows[~tested], np.array([1 - validation_share, validation_share])
     where = _assign(strata(targets)[pool], groups[pool], shares, np.random.default_rng(seed))
     return Parts(pool[where == 0], pool[where == 1], rows[tested], "")
@@ -182,6 +189,11 @@ def draw(
     return np.sort(np.concatenate(chosen[0])), np.sort(np.concatenate(chosen[1]))
 
 
+def labels(split: Split, targets: np.ndarray, *, fraction: float | None = None, per_class: int | None = None) -> int:
+    """Labelled rows that a draw uses, validation included: the same number for every draw."""
+    return sum(map(len, draw(split, targets, fraction=fraction, per_class=per_class, draw=0, seed=0)))
+
+
 def _first_share(pool: np.ndarray, kinds: np.ndarray, fraction: float, least: int) -> np.ndarray:
     if fraction == 1:
         return np.sort(pool)
@@ -192,10 +204,10 @@ def _first_share(pool: np.ndarray, kinds: np.ndarray, fraction: float, least: in
     return np.sort(np.concatenate(taken)) if taken else pool[:0]
 
 
-def _without_giants(groups: np.ndarray) -> tuple[np.ndarray, int]:
-    """Dissolves groups that are too large to lie in one part."""
+def without_giants(groups: np.ndarray, k: int | None = None) -> tuple[np.ndarray, int]:
+    """(groups, of which those that are too large to lie in one part, or in one of k folds, are dissolved; how many)."""
     names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    giant = sizes > max(20, _LARGEST_GROUP * len(groups))
+    giant = sizes > (max(20, _LARGEST_GROUP * len(groups)) if k is None else -(-len(groups) // k))
     alone = len(names) + np.arange(len(groups))
     return np.where(giant[inverse], alone, inverse), int(giant.sum())
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tltools import costs, datasets, folds, sources, trials
+from tltools import costs, datasets, folds, sources, splits, trials
 from tltools.artifacts import sealed
 from tltools.home import Home, write_bytes
 from tltools.records import Dataset, Job, Problem, Refusal, Source, Split, Study, Trial, refuse
@@ -131,6 +132,7 @@ def check(home: Home, study: Study) -> list[Problem]:
     except Refusal as refusal:
         return list(refusal.problems)
     tested = np.concatenate([np.asarray(split.test, np.int64) for split in made])
+    _check_tested(home, study, dataset, made, say)
     try:
         arms = trials.arms(study)
     except Refusal as refusal:
@@ -187,6 +189,21 @@ def check(home: Home, study: Study) -> list[Problem]:
     _check_columns(home, study, dataset, say)
     _check_labels(home, study, dataset, made[0], say)
     return problems + (folds.problems(home, study, dataset, made) if study.folds else [])
+
+
+def _check_tested(home: Home, study: Study, dataset: Dataset, made: Sequence[Split], say: Any) -> None:
+    """Every test part must have rows, and such that the metric can score them."""
+    known = {metric.key: metric for metric in tasks()[dataset.task].metrics}
+    metric = known.get(study.metric or next(iter(known)))
+    where, remedy = ("folds", "Use a smaller k") if study.folds else ("test part", "Add rows to it")
+    truth = datasets.target(home, dataset)
+    for split in made:
+        part = truth[np.asarray(split.test, np.int64)]
+        what = "" if len(part) > 1 else f"has {len(part)} row(s), of which no spread can be told."
+        if what or (what := metric.lacking(part) if metric and metric.lacking else ""):
+            one = f"fold {made.index(split) + 1} " if study.folds else ""
+            say("error", where, one + what, f"{remedy}, or choose another metric." if len(part) > 1 else f"{remedy}.")
+            return
 
 
 def _check_numbers(study: Study, say: Any) -> None:
@@ -246,11 +263,14 @@ def _check_labels(home: Home, study: Study, dataset: Dataset, split: Split, say:
                 )
                 say("warning", "per_class", what, "All rows of that class are used.")
     else:
-        least = min(study.fractions, default=1.0)
-        labels = round(least * (len(split.train) + len(split.validation)))
-        if labels < 2 * max(1, len(row_classes(dataset))):
-            what = f"{least:g} of {len(split.train) + len(split.validation)} labels is {labels} rows."
+        shares = sorted({fraction for fraction in study.fractions if 0 < fraction <= 1})
+        labels = [splits.labels(split, targets, fraction=share) for share in shares]
+        if labels and labels[0] < 2 * max(1, len(row_classes(dataset))):
+            what = f"{shares[0]:g} of {len(split.train) + len(split.validation)} labels is {labels[0]} rows."
             say("warning", "fractions", what, "Use larger shares; such trials are mostly chance.")
+        if len(set(labels)) < len(labels):
+            what = f"come to {', '.join(map(str, labels))} rows, as each class keeps one; some are the same."
+            say("warning", "fractions", what, "Use larger shares.")
     if len(split.test) < 50 and not study.folds:
         what = f"has {len(split.test)} rows, so only large differences can be decided."
         instead = "" if set(dataset.parts) - {"", "train"} else " judge by folds, which test every row,"

@@ -13,7 +13,7 @@ from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy, strategies
 from tltools.tasks import tasks
 
-RECIPE_VERSION = 12  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 13  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dict[str, Any]]]:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from tltools import reports, studies
 from tltools.records import Refusal
-from tltools.tasks import row_classes, tasks
+from tltools.tasks import judged_by, row_classes, tasks
 from tltools.ui import arm_views, judged, live, place_views, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
 
@@ -85,7 +85,7 @@ if rows_tab in opened:
         if opened[rows_tab].open and dataset is not None:
             if places:
                 if (picked := row_views.pick_trial(shown, key="worst_arm")) is not None:
-                    place_views.mistakes(home, dataset, picked[0], views.metric_of(report))
+                    place_views.mistakes(home, dataset, picked[0], judged_by(report))
             elif not row_classes(dataset):
                 st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
             elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:

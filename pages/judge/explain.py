@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools.tasks import row_classes, tasks
+from tltools.tasks import judged_by, row_classes, tasks
 from tltools.ui import explain_views, judged, place_views, row_views, state, trust_views, widgets
 from tltools.ui import verdict_views as views
 
@@ -19,7 +19,7 @@ if picked is None:
 trial, _ = picked
 st.header("The worst mistakes", anchor=False)
 if tasks()[dataset.task].objects:
-    place_views.mistakes(home, dataset, trial, views.metric_of(report))
+    place_views.mistakes(home, dataset, trial, judged_by(report))
     st.caption("Why a model said what it said is not explained here yet.")
     st.stop()
 table = row_views.mistakes(home, dataset, trial)

@@ -26,7 +26,6 @@ from tltools.engine import (
 )
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
-from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.feeds import Feed
 from tltools.places import as_rows
 from tltools.records import Dataset, Trial, refuse
@@ -160,7 +159,8 @@ class Training(loop.Training):
         batch, _ = self.feed.take(rows, training=True)
         targets = self.rows.targets[rows].to(self.place.device.name)
         if moved := self.task.dense.moved:
-            random = np.random.default_rng([self.seed, self.at.steps])
+            part = rows[:1] if self.recipe.rows_at_once else ()  # each part of a batch is changed in its own way
+            random = np.random.default_rng([self.seed, self.at.steps, *part])
             changes = augmentation.drawn({**self.changed, "flip": True}, len(rows), random)
             targets = moved(targets, torch.from_numpy(changes.matrix).to(targets.device))
             batch = {**batch, "pixel_values": augment.moved(batch["pixel_values"], changes)}
@@ -222,7 +222,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
         training = Training(
             model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, model.loss, multiplier,
-            seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"), kit.telling(trial),
+            seed + k, kit.ticket, kit.checkpoint(trial, k), kit.telling(trial),
             task=kit.task, truth=kit.targets, changed=changed,
         )  # fmt: skip
         tried.append((kit.train(training).least, k, training))

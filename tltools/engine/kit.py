@@ -107,7 +107,7 @@ class EngineKit(Shared):
             model = self._tuned(base, recipe, rows, feed, place, _seed(trial) + k)
             training = loop.Training(
                 model, feed, recipe, rows, place, self.task.loss, multiplier, _seed(trial) + k, self.ticket,
-                Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-{k}"), self.telling(trial),
+                self.checkpoint(trial, k), self.telling(trial),
                 honest=loop.as_said if self.kind == "number" else outcomes.honest,
             )  # fmt: skip
             tried.append((self.train(training).least, k, training))
@@ -131,7 +131,7 @@ class EngineKit(Shared):
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
             place, self.task.loss, 1.0, seed, self.ticket,
-            Checkpoint(self.home.jobs / "checkpoints" / f"{trial.id}-0"), self.telling(trial),
+            self.checkpoint(trial, 0), self.telling(trial),
         )  # fmt: skip
         self.train(training)
         training.solve_head(model.head.out_features)
@@ -170,6 +170,10 @@ class EngineKit(Shared):
         if self.parallel is not None:
             self.parallel.depart(training)
         return training.run()
+
+    def checkpoint(self, trial: Trial, k: int) -> Checkpoint:
+        """Where a trial's training by its k-th rate is kept until the trial is sealed."""
+        return Checkpoint(self.checkpoints / f"{trial.id}-{k}")
 
     # --- shared parts -----------------------------------------------------------------------------------------------
 

@@ -205,6 +205,7 @@ class Training:
             each = self.loss(self.honest(raw, targets), targets, {})
             found = float((each * self.rows.weights[held]).sum() / self.rows.weights[held].sum())
             choice = self.choice(found, raw)
+            choice = choice if math.isfinite(choice) else math.inf  # weights that went to nothing lose to any others
             at.waited = 0 if choice < at.least or not self.best else at.waited + 1
             if not at.waited:
                 at.least = choice

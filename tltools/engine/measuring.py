@@ -93,6 +93,7 @@ class Few(EngineKit):
         self.labelled = np.sort(np.concatenate([train, validation]))
         self.keys = modalities()[dataset.modality].content(self.table, dataset.inputs, self.media)
         self.store = FeatureStore(replace(home, root=folder), study.budget.cache_gb, memory=self.watch.store)
+        self.checkpoints = folder / "checkpoints"  # else the trial itself would go on from what it was tried on
         self.tried: dict[str, float] = {}
 
     @functools.cached_property

@@ -182,7 +182,10 @@ class Parallel:
                 return
         side = self._waiting()[0]
         side.trial = trial
-        side.pipe.send(trial)
+        try:
+            side.pipe.send(trial)
+        except OSError:  # it was killed while it waited
+            self._mourn(side)
 
     def _listen(self, *, stopping: bool = False) -> None:
         """Takes in what forks say, for a moment at most. Raises: what one of them raised, or the ticket."""

@@ -17,7 +17,6 @@ from safetensors.numpy import save_file
 
 from tltools import __version__, matching
 from tltools.artifacts import building_all
-from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.kit import EngineKit
 from tltools.home import json_bytes
 from tltools.records import Trial
@@ -81,8 +80,10 @@ def seal(kit: EngineKit, outcomes: Sequence[Outcome]) -> None:
     for outcome, scores, places in zip(outcomes, metrics, at_once, strict=True):
         trial = outcome.trial
         for k in range(3):
-            Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}").clear()
-        numbers = {"score": scores[shown], "seconds": outcome.seconds, "at_once": places}
+            kit.checkpoint(trial, k).clear()
+        numbers = {"seconds": outcome.seconds, "at_once": places}
+        if shown in scores:
+            numbers["score"] = scores[shown]
         kit.ticket.event("trial_sealed", trial=trial.id, note=trial.strategy, **numbers)
 
 
@@ -93,7 +94,8 @@ def _write(kit: EngineKit, outcome: Outcome, folder: Path) -> dict[str, float]:
     held = card.pop("validation_outputs", None)
     source = None if trial.source == "none" else kit.source(trial)
     truth = kit.targets[outcome.rows]
-    metrics = {metric.key: metric.score(truth, outcome.outputs) for metric in kit.task.metrics}
+    every = {metric.key: metric.score(truth, outcome.outputs) for metric in kit.task.metrics}
+    metrics = {key: score for key, score in every.items() if np.isfinite(score)}  # rows of one class have no AUROC
     weights, kept = kept_weights(trial, outcome.weights, largest(kit, trial))
     facts = {
         "trial": trial.model_dump(mode="json"),

@@ -29,6 +29,7 @@ class Shared:
     def __init__(self, ticket: Ticket, study: Study, dataset: Dataset, split: Split) -> None:
         self.ticket, self.study, self.dataset, self.split = ticket, study, dataset, split
         self.home = ticket.home
+        self.checkpoints = self.home.jobs / "checkpoints"
         self.task: Task = tasks()[dataset.task]
         self.targets = datasets.target(self.home, dataset)
         self.test = np.sort(np.asarray(split.test, np.int64))

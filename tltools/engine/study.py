@@ -8,16 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tltools import costs, plans, reports, studies
+from tltools import costs, plans, reports, sources, studies
 from tltools.artifacts import sealed
 from tltools.engine import parallel, planner, torchvision_operators
 from tltools.engine.kit import EngineKit
 from tltools.engine.parallel import Parallel
 from tltools.engine.sealing import Sealer
 from tltools.plans import Counts, Plan
-from tltools.records import Trial, refuse
+from tltools.records import Study, Trial, refuse
 from tltools.strategies import Outcome, strategies
-from tltools.tickets import BudgetSpent, Ticket, TimedTicket
+from tltools.tickets import BudgetSpent, Interrupted, Ticket, TimedTicket
 
 JUDGING = 1.0  # seconds kept back for the last judging, until one was timed
 JUDGE_EVERY = 5.0  # seconds at least, and
@@ -36,11 +36,14 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     """Runs what is not sealed yet of a study, within its time budget, and judges it all; returns what it cost."""
     started = time.monotonic()
     study = studies.load(ticket.home, study_id)
+    _fetch(ticket, study)
     dataset, split = studies.split_of(ticket.home, study)
     wanted = studies.expand(ticket.home, study)
     guess = studies.estimate(ticket.home, ticket.store, study)
     todo = [trial for trial in wanted if not sealed(ticket.home.trials / trial.id)]
-    timed = TimedTicket(ticket, started + 60 * study.budget.minutes if study.budget.minutes else math.inf)
+    minutes, clock = study.budget.minutes, f"{ticket.job.id if ticket.job else ''}|{study_id}"
+    spent = float((ticket.store.recall("spent", clock) or {}).get("seconds", 0.0))  # by attempts that were interrupted
+    timed = TimedTicket(ticket, started + 60 * minutes - spent if minutes else math.inf)
     kit = EngineKit(timed, study, dataset, split)
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     _look_into(kit, todo)
@@ -50,9 +53,13 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
         before = (ticket.store.recall("cross_validated", dataset.id) or {}).get("studies", [])
         ticket.store.remember("cross_validated", dataset.id, {"studies": sorted({*before, study_id})})
     places = _places(kit, wanted, guess.peak_mb)
-    run, beside = _work_off(kit, timed, work, len(wanted), places)
+    try:
+        run, beside = _work_off(kit, timed, work, len(wanted), places)
+    except Interrupted:
+        ticket.store.remember("spent", clock, {"seconds": spent + time.monotonic() - started})
+        raise
     if todo and not run and len(todo) == len(wanted):
-        what = f"of {study.budget.minutes:g} min was over before the first trial was finished."
+        what = f"of {minutes:g} min was over before the first trial was finished."
         raise refuse("time budget", what, "Run the study on (what was computed is kept), or give it more minutes.")
     seconds = time.monotonic() - started
     actual = {
@@ -72,6 +79,19 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     ticket.progress("judging", len(wanted), len(wanted))
     reports.judge(ticket.home, ticket.store, study_id)
     return {"study": study_id, "trials": len(wanted), "left_out": len(todo) - run, **actual}
+
+
+def _fetch(ticket: Ticket, study: Study) -> None:
+    """Brings the sources here before the trials are named: a trial is named by the revision of its source, too, which
+    is known once it is here."""
+    for source_id in study.sources:
+        source = sources.get(ticket.home, source_id)
+
+        def told(done: int, total: int, name: str = source.name) -> None:
+            ticket.check()
+            ticket.progress(f"downloading {name}", done, total)
+
+        sources.fetch(ticket.home, source, told)
 
 
 def _look_into(kit: EngineKit, todo: Sequence[Trial]) -> None:

@@ -7,6 +7,8 @@ states have seen the text (SGPT, arXiv 2202.08904).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tltools.engine.weights import pretrained
 from tltools.fits import MOST_TOKENS, tokens_read
 from tltools.records import Source
 
+PROBE = "Größe, 42 don't\n ABC_12 İstanbul 漢字"  # shows case, accents, spaces and unknown letters
 KEPT = "sdpa_kept"  # the library's own attention, but for dropout
 NEVER = -1e4  # score of every tag where there is no word
 UNSEEN = -4.0  # of every tag but the first, of a word that was not read
@@ -56,13 +59,23 @@ class Tokens:
         return {**batch, "starts": torch.from_numpy(starts[:, :most]).long(), "words": torch.tensor(starts.shape[1])}
 
 
+def _print(tokenizer: Any) -> str:
+    """What a tokenizer makes of texts, as a hash: activations of one must not be taken for those of another."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        said = backend.to_str()
+    else:  # written in Python
+        said = json.dumps([tokenizer.get_vocab(), tokenizer(PROBE)["input_ids"]], sort_keys=True)
+    return f"{tokenizer.__class__.__name__}|{hashlib.sha256(said.encode()).hexdigest()}"
+
+
 class TextBackbone(Backbone):
     """See the module's text."""
 
     reads = "text"
 
     def __init__(self, source: Source, core: nn.Module, tokenizer: Any, limit: int, longest: int) -> None:
-        super().__init__(source, core, f"text|{limit}|{tokenizer.__class__.__name__}|{tokenizer.vocab_size}")
+        super().__init__(source, core, f"text|{limit}|{_print(tokenizer)}")
         self.tokenizer = tokenizer
         self.limit, self.longest = limit, longest  # tokens of a text that are read, and that could be
         self.causal = False

@@ -13,7 +13,6 @@ from torch import Tensor
 from tltools.engine import adapters, dense, generators, layouts, loop
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
-from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.decoder import Decoder
 from tltools.engine.dense import EVALUATED
 from tltools.engine.feeds import Feed
@@ -159,8 +158,8 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
             feed = dense.read_once(kit, feed, model, rows, place, recipe)
         training = Training(
             model, feed, recipe, rows, place, _as_measured,
-            multiplier, seed + k, kit.ticket, Checkpoint(kit.home.jobs / "checkpoints" / f"{trial.id}-{k}"),
-            kit.telling(trial), task=kit.task, truth=kit.targets,
+            multiplier, seed + k, kit.ticket, kit.checkpoint(trial, k), kit.telling(trial),
+            task=kit.task, truth=kit.targets,
         )  # fmt: skip
         tried.append((kit.train(training).least, k, training))
     *_, best = min(tried, key=lambda item: item[:2])

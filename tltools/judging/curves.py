@@ -7,7 +7,7 @@ Nothing is extrapolated when labels are counted as saved: beyond the control's c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -70,32 +70,38 @@ def labels_saved(control: ControlCurve, labels: float, score: float, replicates:
     """Reads the control's curve backwards at the arm's `score` with `labels` labels; replicates (B,) of that score.
 
     The interval holds every number of labels at which the control's score cannot be told from the arm's (Fieller's
-    way: it may be open above, and is then given as None). A control whose curve cannot be read backwards still gives
-    "at least" where the arm beats it, by more than chance explains, at whatever number of labels it is best.
+    way: it may be open above, and is then given as None). "At least" all labels of the control is said where the arm
+    beats it, by more than chance explains, at whatever number of labels it is best; the curve is not needed for that.
+    Where it is ahead by no more than chance, "at least" is the lower end of the interval.
     """
     first, last = control.labels[0], control.labels[-1]
-    beyond = LabelsSaved(
-        float(last / labels), float(last / labels), None, "at_least", float(last - labels),
-        f"It beats the control with all of its {last:.0f} labels.",
-    )  # fmt: skip
-    if control.refused:  # the curve is not needed to see that the control reaches the arm's score nowhere
-        ahead = np.asarray(replicates, np.float64) - control.highest[1:]
-        gap = score - control.highest[0] - float(ndtri((1 + LEVEL) / 2)) * ahead.std(ddof=1)
-        return beyond if gap > 0 else LabelsSaved(None, None, None, "refused", None, control.refused)
+    ahead = np.asarray(replicates, np.float64) - control.highest[1:]
+    if score - control.highest[0] > float(ndtri((1 + LEVEL) / 2)) * ahead.std(ddof=1):
+        return _at_least(float(last), labels, f"It beats the control with all of its {last:.0f} labels.")
+    if control.refused:
+        return LabelsSaved(None, None, None, "refused", None, control.refused)
     error = (control.replicates - np.asarray(replicates, np.float64)[:, None]).std(0, ddof=1)
     reach = float(ndtri((1 + LEVEL) / 2)) * error
     low = _backwards(control.grid, np.maximum.accumulate(control.values + reach), score)
     middle = _backwards(control.grid, control.values, score)
     high = _backwards(control.grid, np.minimum.accumulate((control.values - reach)[::-1])[::-1], score)
     if middle == 0:
-        why = (
-            f"Worth less than can be measured: it stays below the control at the control's fewest labels ({first:.0f})."
-        )
-        return LabelsSaved(None, None, None, "refused", None, why, float(first / labels))
-    low, open_above = min(low, last) / labels, bool(np.isinf(high))
+        side = "it stays below the control" if high == 0 else "no better, within chance, than the control"
+        why = f"Worth less than can be measured: {side} at the control's fewest labels ({first:.0f})."
+        most = None if np.isinf(high) else max(high, float(first)) / labels
+        return LabelsSaved(None, None, None, "refused", None, why, most)
     if np.isinf(middle):
-        return replace(beyond, low=low)
-    return LabelsSaved(middle / labels, low, None if open_above else high / labels, "exact", middle - labels)
+        why = f"Within chance it is as good as the control with all of its {last:.0f} labels"
+        if low > labels:
+            return _at_least(low, labels, f"{why}: worth {low:.0f} at least.")
+        return LabelsSaved(None, None, None, "refused", None, f"{why}; whether it saves any cannot be told.")
+    return LabelsSaved(
+        middle / labels, low / labels, None if np.isinf(high) else high / labels, "exact", middle - labels
+    )
+
+
+def _at_least(worth: float, labels: float, because: str) -> LabelsSaved:
+    return LabelsSaved(worth / labels, worth / labels, None, "at_least", worth - labels, because)
 
 
 def worth(saved: float, price: float | None = None, per_hour: float | None = None) -> dict[str, float]:

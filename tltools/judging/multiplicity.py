@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tltools.judging import folds
 from tltools.judging.bootstrap import draw_weights, row_weights
 from tltools.judging.folds import Design, weigh
-from tltools.judging.verdict import SURE, Gain, Prior, claims, needed, needed_draws, needed_rows, spoken
+from tltools.judging.verdict import SURE, Gain, Prior, claims, open_ways, spoken
 from tltools.records import Verdict, VerdictWord
 
 Array = NDArray[Any]
@@ -92,8 +92,7 @@ def family(found: Sequence[AgainstBest], margin: float) -> list[Verdict]:
     is said as leaning or not enough evidence.
     """
     best = [min(one.p_values().values()) if one.found.draws > 1 else 1.0 for one in found]
-    allowed = holm(best)
-    return [_verdict(one, margin, alpha) for one, alpha in zip(found, allowed, strict=True)]
+    return [_verdict(one, margin, alpha) for one, alpha in zip(found, holm(best), strict=True)]
 
 
 def holm(p_values: Sequence[float], alpha: float = 1 - SURE) -> list[float]:
@@ -123,20 +122,13 @@ def _verdict(one: AgainstBest, margin: float, alpha: float) -> Verdict:
         p_equivalent=one.equivalent,
         p_worse=one.worse,
         mde=one.found.detectable(),
-        needed="" if decided else needed(one.found, margin, max(alpha, 1e-4)),
+        **({} if decided else open_ways(one.found, margin, max(alpha, 1e-4))),
         margin=margin,
         draws=one.found.draws,
         rows=one.found.rows,
         df=one.found.df,
         method=f"{one.found.method}, best control, Holm" if one.found.draws > 1 else one.found.method,
     )
-
-
-def ways(found: Gain, margin: float) -> tuple[int | None, int | None]:
-    """(test rows, draws) that would decide this comparison alone, each with the other as it is."""
-    if found.draws == 1:
-        return None, 3
-    return needed_rows(found, margin), needed_draws(found, margin)
 
 
 def best_set(

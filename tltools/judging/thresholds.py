@@ -45,9 +45,10 @@ def chosen(held: Array, truth: Array, groups: Array, worth: float) -> dict[str, 
     least = _cost(seen, worth)
     moves = [[g] for g in range(len(kept))] + [list(range(len(parts)))]
     for _ in range(ROUNDS):
-        before = least
+        start = least
         for group in moves:
             for k in range(1, classes):
+                before = least
                 for step in STEPS:
                     tried = shifts[group].copy()
                     tried[:, k] = step if len(group) == 1 else tried[:, k] + step
@@ -56,8 +57,8 @@ def chosen(held: Array, truth: Array, groups: Array, worth: float) -> dict[str, 
                     if (cost := _cost(again, worth)) < least - 1e-9:
                         least, best, best_seen = cost, tried, again
                 if least < before:
-                    shifts[group], seen, before = best, best_seen, least
-        if least >= before:
+                    shifts[group], seen = best, best_seen
+        if least >= start:
             break
     return {name: shifts[g] for g, name in enumerate([*kept, OTHERS])}
 

@@ -218,7 +218,7 @@ def conclude(found: Gain, margin: float) -> Verdict:
         p_equivalent=max(1 - better - worse, 0.0),
         p_worse=worse,
         mde=found.detectable(),
-        needed=needed(found, margin) if word not in {"positive", "negative", "neutral"} else "",
+        **({} if word in {"positive", "negative", "neutral"} else open_ways(found, margin)),
         margin=margin,
         draws=found.draws,
         rows=found.rows,
@@ -247,11 +247,20 @@ def spoken(better: float, worse: float, equivalent: float, alpha: float = 1 - SU
     return "leaning_negative" if worse >= LEANING else "not_enough_evidence"
 
 
-def needed(found: Gain, margin: float, alpha: float = 1 - SURE) -> str:
-    """What it would take to decide, if the gain stays where it is: rows or draws. "" when it is decided."""
+def open_ways(found: Gain, margin: float, alpha: float = 1 - SURE) -> dict[str, Any]:
+    """What it would take to decide at a level, if the gain stays where it is, as the fields of a verdict: `needed` in
+    words, and more test rows or more draws than there are, None where these would not do."""
     if found.draws == 1:
-        return "One draw says nothing of other draws: at least 3 are needed."
+        return {"needed": "One draw says nothing of other draws: at least 3 are needed.", "needed_draws": 3}
     rows, draws = needed_rows(found, margin, alpha), needed_draws(found, margin, alpha)
+    return {
+        "needed": _needed(found, margin, rows, draws),
+        "needed_rows": rows if rows is not None and rows > found.rows else None,
+        "needed_draws": draws if draws is not None and draws > found.draws else None,
+    }
+
+
+def _needed(found: Gain, margin: float, rows: int | None, draws: int | None) -> str:
     if rows is None and draws is None:
         alone = found.folds or _at_margin(found, margin)
         both = "" if alone else "more test rows and more draws together"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tltools import datasets, evidence, studies
+from tltools import datasets, evidence, splits, studies
 from tltools.home import Home, write_bytes, write_json
 from tltools.records import Dataset, Problem, Report, Split, Study, refuse
 from tltools.reports import copies, figures, groups, labels, twins, words
@@ -39,7 +39,8 @@ def judge(home: Home, store: Store, study_id: str) -> Report:
     folder = home.studies / study_id
     write_json(folder / "report.json", report.model_dump(mode="json"))
     write_bytes(folder / "report.html", html(report, home).encode())
-    evidence.keep_outcome(store, report, dataset)
+    sealed = [str(card.get("created", "")) for cell in found.cells.values() for card in cell.cards.values()]
+    evidence.keep_outcome(store, report, dataset, max(sealed, default=""))
     return report
 
 
@@ -86,7 +87,7 @@ def _report(
     judged = figures.judge_all(found, margin)
     again_seen = np.empty(0, np.int64) if study.folds else copies.leaked(home, dataset, split)
     arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), again_seen)
-    verdicts = figures.verdict_rows(found, judged, names, sizes, margin)
+    verdicts = figures.verdict_rows(found, judged, names, sizes)
     again = labels.curve_replicates(found)
     saved = labels.saved_rows(found, again, names, sizes)
     by_group, few = groups.group_rows(
@@ -134,11 +135,12 @@ def _report(
 
 
 def _labels(home: Home, dataset: Dataset, split: Split, found: Readings) -> dict[Share, int]:
-    pool = np.concatenate([np.asarray(split.train, np.int64), np.asarray(split.validation, np.int64)])
-    counts = None
-    if row_classes(dataset):
-        counts = np.bincount(datasets.target(home, dataset)[pool], minlength=len(dataset.classes))
-    return {share: figures.labels_of(share, len(pool), counts) for share in found.shares()}
+    """Labelled rows that each share uses; of folds, those of the first."""
+    targets = datasets.target(home, dataset)
+    return {
+        share: splits.labels(split, targets, fraction=share.fraction, per_class=share.per_class_count)
+        for share in found.shares()
+    }
 
 
 def _ranking(store: Store, study: Study, dataset: Dataset) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.records import Report, refuse
 from tltools.reports import words
-from tltools.tasks import Metric, tasks
+from tltools.tasks import Metric, judged_by, tasks
 
 
 def trial_card(home: Home, trial_id: str) -> dict[str, Any] | None:
@@ -33,7 +33,7 @@ def export_card(report: Report, trial_id: str) -> str:
         raise refuse(
             f"trial {trial_id[:40]}", f"is not in the report of study {report.study}.", "Judge the study again."
         )
-    metric = next(m for m in tasks()[report.task].metrics if m.key == report.metric)
+    metric = judged_by(report)
     verdict = next((row for row in report.verdicts if _same(row, arm)), None)
     parts = [f"# {arm['title']}, {arm['n_train']:,} labels", _what(report, arm, metric)]
     parts.append("## Did transfer help?\n\n" + (words.told(verdict, metric) if verdict else "This arm is a control."))

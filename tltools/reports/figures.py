@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tltools.judging.folds import weigh
 from tltools.judging.moderation import priors
-from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, ways, without_luck
+from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, without_luck
 from tltools.judging.sequential import beaten
 from tltools.judging.verdict import Prior, conclude, squares
 from tltools.records import Verdict
@@ -31,14 +31,6 @@ class Judged:
     found: AgainstBest
     against: ArmKey
     alone: Verdict  # the word without the correction for several comparisons
-
-
-def labels_of(share: Share, pool: int, class_counts: Array | None) -> int:
-    """Labelled rows that a share uses, validation included; class_counts (C,): labelled rows of each class."""
-    if not share.per_class:
-        return max(1, round(share.size * pool))
-    counts = np.array([pool]) if class_counts is None else class_counts
-    return int(np.minimum(counts, int(share.size)).sum())
 
 
 def paired(cells: Mapping[ArmKey, Cell]) -> list[int]:
@@ -222,13 +214,11 @@ def _metrics(cards: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def verdict_rows(
-    found: Readings, judged: list[Judged], titles: Mapping[ArmKey, str], labels: Mapping[Share, int], margin: float
+    found: Readings, judged: list[Judged], titles: Mapping[ArmKey, str], labels: Mapping[Share, int]
 ) -> list[dict[str, Any]]:
     """One row per transfer arm and share; the best arm of each share also with its gain less the winner's luck."""
     made = []
     for one in judged:
-        rows, draws = ways(one.found.found, margin)
-        decided = one.verdict.verdict in {"positive", "negative", "neutral"}
         made.append(
             who(one.cell)
             | {
@@ -239,8 +229,6 @@ def verdict_rows(
                 "against_title": titles[one.against],
                 **one.verdict.model_dump(exclude={"margin", "rows"}),
                 "by": words.tested_by(found.folds),
-                "needed_rows": None if decided else rows,
-                "needed_draws": None if decided else draws,
                 "alone": one.alone.verdict,
             }
         )

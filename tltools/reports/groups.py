@@ -14,6 +14,7 @@ from tltools.judging.fairness import Share as Rate
 from tltools.records import Problem, Report
 from tltools.reports.figures import paired
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
+from tltools.tasks import judged_by
 
 REPLICATES = 300
 RATED = 8  # classes up to which each has its rates by group
@@ -140,17 +141,18 @@ def side_by_side(report: Report, column: str) -> list[dict[str, Any]]:
 def frontier(report: Report, column: str) -> list[dict[str, Any]]:
     """What fairness costs: every arm at the most labels with its score, its equalised odds difference between the
     groups of a column, and its seconds; `best`: no other arm has a better score and a smaller difference."""
-    made = []
+    made, sign = [], 1 if judged_by(report).higher_is_better else -1
     for row in report.groups:
         arm = _arm(report, row)
         if arm and row["kind"] == "gap" and row["metric"] == ODDS and row["column"] == column:
             keys = ("title", "kind", "score", "low", "high", "seconds")
             gap = {"gap": row["score"], "gap_low": row["low"], "gap_high": row["high"]}
             made += [{key: arm[key] for key in keys} | gap] if row["score"] is not None else []
-    return [
-        one | {"best": not any(other["score"] > one["score"] and other["gap"] < one["gap"] for other in made)}
-        for one in made
-    ]
+
+    def beaten(one: dict[str, Any]) -> bool:
+        return any(sign * (other["score"] - one["score"]) > 0 and other["gap"] < one["gap"] for other in made)
+
+    return [one | {"best": not beaten(one)} for one in made]
 
 
 def title_of(report: Report, row: dict[str, Any]) -> str:

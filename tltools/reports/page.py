@@ -10,14 +10,14 @@ from tltools.home import Home
 from tltools.records import Dataset, Refusal, Report
 from tltools.reports import charts, groups, views, words, worst
 from tltools.reports.style import STYLE
-from tltools.tasks import Metric, tasks
+from tltools.tasks import Metric, judged_by, tasks
 
 Row = dict[str, Any]
 
 
 def html(report: Report, home: Home | None = None) -> str:
     """The whole report as one page; with the home that it was judged in also the worst pictures, where it has some."""
-    metric = next(m for m in tasks()[report.task].metrics if m.key == report.metric)
+    metric = judged_by(report)
     title = escape(f"{report.name or report.study}: does transfer learning help?")
     sections = [
         _top(report, metric),

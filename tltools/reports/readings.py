@@ -145,19 +145,24 @@ def _add(
         rows, (truth, outputs) = table["row"].to_numpy(np.int64), own.read_frame(table, dataset.classes)
     else:
         rows, truth, outputs = predictions(folder / "predictions.parquet", classes)
+    where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
     same = np.array_equal(rows, parts.setdefault(trial.split, (rows, truth))[0])
     if not same or not (objects or np.isfinite(outputs).all()):
         what = "its predictions are not finite." if same else "it was scored on other rows."
-        where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
         remedy = "It is left out; lower its learning rate or run the study again."
         found.problems.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
         return
     metric = found.metric
     values = metric.influence or metric.per_row
     assert values is not None, f"{metric.key} needs per_row or influence"
+    scores = values(truth, outputs)
+    if not np.isfinite(scores).all():  # `studies.check` keeps such test parts out
+        what = f"its test rows have no {metric.title}."
+        found.problems.append(Problem(severity="warning", where=where, what=what, remedy="Choose another metric."))
+        return
     cell.trials[trial.draw] = trial
     cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())
-    cell.values[trial.draw] = values(truth, outputs)
+    cell.values[trial.draw] = scores
     if found.folds:
         cell.values[trial.draw] = cell.values[trial.draw].mean(keepdims=True)
         return  # what follows is of use only where draws have their rows in common

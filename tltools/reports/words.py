@@ -72,6 +72,15 @@ def span(low: float, high: float, metric: Metric) -> str:
     return f"95 % interval {low:.3g} to {high:.3g}".replace("-", "−")
 
 
+def apart(row: Row, metric: Metric, control: str) -> str:
+    """How far an arm is from a control, in words: "4.0 points above the best control"; errors are better or worse."""
+    if metric.higher_is_better:
+        side = "above" if row["gain"] >= 0 else "below"
+    else:
+        side = "better than" if row["gain"] >= 0 else "worse than"
+    return f"{amount(row['gain'], metric)} {side} {control}"
+
+
 def leading(verdicts: Sequence[Row], labels: int | None = None) -> Row | None:
     """The verdict that a headline speaks of, at a number of labels (without: the most): the largest gain of the arms
     that help for sure, else of those that probably help, else of all."""
@@ -99,15 +108,15 @@ def told(row: Row, metric: Metric) -> str:
     gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
     interval += f" by {row['by']}" if row.get("by") else ""
     arm, control, labels = row["title"], row["against_title"], f"{row['n_train']:,} labels"
-    apart = f"{gain} {'above' if row['gain'] >= 0 else 'below'} the best control, {control} ({interval})"
+    away = f"{apart(row, metric, 'the best control')}, {control} ({interval})"
     chance = "which may be chance" if row["draws"] > 1 else "in the one draw that there is"
     return {
         "positive": f"Transfer helps: with {labels}, {arm} beats the best control ({control}) by {gain} ({interval}).",
-        "negative": f"Transfer hurts: with {labels}, {arm} is {apart}.",
-        "neutral": f"Transfer makes no difference that matters: with {labels}, {arm} is {apart}.",
-        "leaning_positive": f"Transfer probably helps, but it is not sure: with {labels}, {arm} is {apart}.",
-        "leaning_negative": f"Transfer probably hurts, but it is not sure: with {labels}, {arm} is {apart}.",
-        "not_enough_evidence": f"Not enough evidence: with {labels}, {arm} is {apart}, {chance}.",
+        "negative": f"Transfer hurts: with {labels}, {arm} is {away}.",
+        "neutral": f"Transfer makes no difference that matters: with {labels}, {arm} is {away}.",
+        "leaning_positive": f"Transfer probably helps, but it is not sure: with {labels}, {arm} is {away}.",
+        "leaning_negative": f"Transfer probably hurts, but it is not sure: with {labels}, {arm} is {away}.",
+        "not_enough_evidence": f"Not enough evidence: with {labels}, {arm} is {away}, {chance}.",
     }[row["verdict"]]
 
 
@@ -134,7 +143,7 @@ def sentences(
         if top["needed"]:
             found.append(top["needed"])
         found += _larger(verdicts, top, metric)
-        found += _together(arms, counts[-1])
+        found += _together(arms, counts[-1], metric)
     if winner is not None and winner[0] - winner[1] > 0.2 * margin:
         seen, honest = (f"{'−' if gain < 0 else ''}{amount(gain, metric)}" for gain in winner)
         found.append(
@@ -164,9 +173,8 @@ def _larger(verdicts: Sequence[Row], top: Row, metric: Metric) -> list[str]:
     row = max((row for row in verdicts if row["n_train"] == top["n_train"]), key=lambda row: float(row["gain"]))
     if row["gain"] <= top["gain"]:
         return []
-    apart = f"{amount(row['gain'], metric)} {'above' if row['gain'] >= 0 else 'below'} {row['against_title']}"
-    interval = span(row["low"], row["high"], metric)
-    return [f"{row['title']} may gain more ({apart}, {interval}), but that is less sure. {row['needed']}".strip()]
+    away, interval = apart(row, metric, row["against_title"]), span(row["low"], row["high"], metric)
+    return [f"{row['title']} may gain more ({away}, {interval}), but that is less sure. {row['needed']}".strip()]
 
 
 def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:
@@ -174,19 +182,19 @@ def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:
     if not worse:
         return []
     named = "; ".join(
-        f"{row['title']} with {row['n_train']:,} labels ({amount(row['gain'], metric)} below {row['against_title']})"
+        f"{row['title']} with {row['n_train']:,} labels ({apart(row, metric, row['against_title'])})"
         for row in worse[:4]
     )
     more = f"; and {len(worse) - 4} more" if len(worse) > 4 else ""
     return [f"Negative transfer: {named}{more}. Here the source does harm; use the control or another source."]
 
 
-def _together(arms: Sequence[Row], labels: int) -> list[str]:
+def _together(arms: Sequence[Row], labels: int, metric: Metric) -> list[str]:
     """The best set at a number of labels, and the cheapest of it."""
     best = [row for row in arms if row["n_train"] == labels and row["best_set"]]
     if len(best) < 2:
         return []
-    best.sort(key=lambda row: -float(row["score"]))
+    best.sort(key=lambda row: float(row["score"]), reverse=metric.higher_is_better)
     names = ", ".join(row["title"] for row in best[:6])
     timed = [row for row in best if row["seconds"] is not None]
     cheap = min(timed, key=lambda row: float(row["seconds"])) if timed else None
@@ -196,7 +204,7 @@ def _together(arms: Sequence[Row], labels: int) -> list[str]:
 
 def _saved(saved: Sequence[Row]) -> list[str]:
     exact = [row for row in saved if row["bound"] == "exact" and row["multiplier"] > 1]
-    beyond = [row for row in saved if row["bound"] == "at_least"]
+    beyond = [row for row in saved if row["bound"] == "at_least" and row["multiplier"] > 1]
     found = []
     if exact:
         row = max(exact, key=lambda row: float(row["labels_saved"]))
@@ -208,9 +216,10 @@ def _saved(saved: Sequence[Row]) -> list[str]:
         )
     if beyond:
         row = max(beyond, key=lambda row: float(row["multiplier"]))
+        worth = row["multiplier"] * row["n_train"]
         found.append(
-            f"{row['title']} with {row['n_train']:,} labels beats the best control with all "
-            f"{row['multiplier'] * row['n_train']:,.0f}: it saves at least {row['labels_saved']:,.0f} labels."
+            f"{row['title']} with {row['n_train']:,} labels is worth at least {worth:,.0f} labels of the best control: "
+            f"it saves {row['labels_saved']:,.0f} or more."
         )
     harm = [row for row in saved if row["bound"] == "exact" and row["high"] is not None and row["high"] < 1]
     if harm:

@@ -14,7 +14,7 @@ from tltools.modalities import Files, modalities
 from tltools.records import Dataset, Refusal, Report, refuse
 from tltools.reports import words
 from tltools.reports.cards import trial_card
-from tltools.tasks import Metric, tasks
+from tltools.tasks import Metric, judged_by, tasks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +54,7 @@ def rows(home: Home, dataset: Dataset, trial_id: str, metric: Metric, limit: int
 def best_arm(report: Report) -> dict[str, Any] | None:
     """The transfer arm that scores best with the most labels; None without one."""
     arms = [arm for arm in report.arms if arm["kind"] == "transfer" and arm["trials"]]
-    sign = 1 if next(one for one in tasks()[report.task].metrics if one.key == report.metric).higher_is_better else -1
+    sign = 1 if judged_by(report).higher_is_better else -1
     return max(arms, key=lambda row: (row["n_train"], sign * float(row["score"])), default=None)
 
 
@@ -63,7 +63,7 @@ def section(home: Home, report: Report) -> str:
     task, arm = tasks()[report.task], best_arm(report)
     if task.objects is None or arm is None:
         return ""
-    metric = next(one for one in task.metrics if one.key == report.metric)
+    metric = judged_by(report)
     try:
         dataset = Dataset.model_validate(report.dataset)
         names, media = datasets.rows(home, dataset.id)[dataset.inputs[0]], datasets.media(home, dataset.id)

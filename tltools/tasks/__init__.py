@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltools import registry
-from tltools.records import Column, Dataset, Problem
+from tltools.records import Column, Dataset, Problem, Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,8 @@ class Metric:
     influence: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     # pseudo-values (M,), higher is better: their mean is the score, their spread its sampling error; lets the judge use
     # the t form for metrics that are no mean over rows. None: `per_row` serves.
+    lacking: Callable[[np.ndarray], str] | None = None
+    # truth -> why rows with it have no such score ("has no true box."), "" where they have; `score` is nan then
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ class Task:
 def row_classes(dataset: Dataset) -> tuple[str, ...]:
     """Class names where every row has one class; () for numbers, for several labels, and for places of a row."""
     return dataset.classes if tasks()[dataset.task].closed_form == "classes" else ()
+
+
+def judged_by(report: Report) -> Metric:
+    """The metric that a report is about."""
+    return next(metric for metric in tasks()[report.task].metrics if metric.key == report.metric)
 
 
 def tasks() -> dict[str, Task]:

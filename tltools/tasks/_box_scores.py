@@ -129,6 +129,11 @@ def ap50_influence(truth: Array, outputs: Array) -> Array:
     return _jackknife(matches(truth, outputs, (0.5,)), len(truth))
 
 
+def no_box(truth: Array) -> str:
+    """Why such rows have no average precision."""
+    return "" if any(map(len, truth)) else "has no true box."
+
+
 def mean_ap(truth: Array, outputs: Array) -> float:
     """Mean of the average precision over classes and over the overlaps 0.50, 0.55 .. 0.95."""
     return _mean(matches(truth, outputs, STRICT))
@@ -147,8 +152,6 @@ def _within(boxes: Array, pixels: float, size: tuple[float, float]) -> Array:
 
 
 def _mean(found: list[Matches], without: int | None = None) -> float:
-    if not found:
-        raise ValueError("average precision needs at least one true box; got none")
     each = [one.precision(without) for one in found]
     return float(np.nanmean(each)) if not np.isnan(each).all() else float("nan")
 

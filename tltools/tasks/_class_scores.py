@@ -82,8 +82,15 @@ def macro_f1_influence(truth: Array, outputs: Array) -> Array:
 
 
 def auroc(truth: Array, outputs: Array) -> float:
-    """Area under the ROC curve; over two classes: mean of one class against the rest, each class the same weight."""
-    return float(np.mean([_placements(truth == c, outputs[:, c])[0] for c in _judged(truth, outputs)]))
+    """Area under the ROC curve; over two classes: mean of one class against the rest, each class the same weight. nan
+    where all rows are of one class."""
+    areas = [_placements(truth == c, outputs[:, c])[0] for c in _judged(truth, outputs)]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def one_class(truth: Array) -> str:
+    """Why such rows have no area under the ROC curve."""
+    return "has rows of one class only." if len(np.unique(truth)) < 2 else ""
 
 
 def auroc_influence(truth: Array, outputs: Array) -> Array:
@@ -95,7 +102,7 @@ def auroc_influence(truth: Array, outputs: Array) -> Array:
         n_in, n_out = int(side.sum()), int((~side).sum())
         weight = np.where(side, len(truth) / n_in * _widen(n_in), len(truth) / n_out * _widen(n_out))
         values += area + weight * (placed - area)
-    influence: Array = values / len(judged)
+    influence: Array = values / len(judged) if judged else np.full(len(truth), np.nan)
     return influence
 
 
@@ -106,8 +113,6 @@ def _widen(n: int) -> float:
 def _judged(truth: Array, outputs: Array) -> list[int]:
     """Classes with rows on both sides; for two classes only the second, because the first gives the same area."""
     both = [c for c in range(outputs.shape[1]) if 0 < (truth == c).sum() < len(truth)]
-    if not both:
-        raise ValueError("the area under the ROC curve needs rows of at least two classes; got one class")
     return both[-1:] if outputs.shape[1] == 2 else both
 
 

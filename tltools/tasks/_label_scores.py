@@ -25,8 +25,14 @@ def average_precision(truth: Array, outputs: Array) -> Array:
 
 
 def mean_average_precision(truth: Array, outputs: Array) -> float:
-    """Mean of the average precision over the labels that some row has."""
-    return float(average_precision(truth, outputs)[_judged(truth)].mean())
+    """Mean of the average precision over the labels that some row has; nan where no row has any."""
+    there = truth.any(0)
+    return float(average_precision(truth, outputs)[there].mean()) if there.any() else float("nan")
+
+
+def no_label(truth: Array) -> str:
+    """Why such rows have no average precision."""
+    return "" if truth.any() else "has no row with a label."
 
 
 def mean_average_precision_influence(truth: Array, outputs: Array) -> Array:
@@ -34,8 +40,9 @@ def mean_average_precision_influence(truth: Array, outputs: Array) -> Array:
 
     A label with n rows is widened by sqrt(n / (n - 1)), because what its few rows say is estimated from themselves.
     """
-    pairs, judged = _columns(truth, outputs), _judged(truth)
-    influence: Array = np.mean([_label_influence(*pairs[c]) for c in judged], axis=0)
+    pairs = _columns(truth, outputs)
+    each = [_label_influence(*pairs[c]) for c in np.flatnonzero(truth.any(0))]
+    influence: Array = np.mean(each, axis=0) if each else np.full(len(truth), np.nan)
     return influence
 
 
@@ -82,13 +89,6 @@ def log_likelihood(truth: Array, outputs: Array) -> Array:
 
 def _columns(truth: Array, outputs: Array) -> list[tuple[Array, Array]]:
     return [(has > 0, score) for has, score in zip(truth.T, outputs.T, strict=True)]
-
-
-def _judged(truth: Array) -> Array:
-    judged = np.flatnonzero(truth.any(0))
-    if not len(judged):
-        raise ValueError("average precision needs at least one row with a label; got none")
-    return judged
 
 
 def _overlap(truth: Array, outputs: Array) -> tuple[Array, Array]:

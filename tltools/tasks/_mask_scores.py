@@ -43,6 +43,11 @@ def counts(truth: Array, outputs: Array) -> tuple[Array, Array, Array]:
     return found[0], found[1], found[2]
 
 
+def no_pixel(truth: Array) -> str:
+    """Why such rows have no score of masks."""
+    return "" if any((row != IGNORED).any() for row in truth) else "has no pixel whose truth is not ignored."
+
+
 def mean_iou(truth: Array, outputs: Array) -> float:
     """Mean over the classes that occur in the truth of intersection over union, both summed over all rows first."""
     return float(_overlap(*counts(truth, outputs)).mean())
@@ -79,6 +84,13 @@ def boundary_f1(truth: Array, outputs: Array) -> float:
     F1 (Csurka et al., BMVC 2013); nan where no class ends within a picture."""
     found = boundaries(truth, outputs)
     return float(_mean_over_rows(found).mean()) if not np.isnan(found).all() else float("nan")
+
+
+def no_boundary(truth: Array) -> str:
+    """Why such rows have no boundary F1."""
+    rows = (truth[i : i + 1] for i in range(len(truth)))
+    some = any(not np.isnan(boundaries(row, row)).all() for row in rows)
+    return "" if some else "has no boundary between two classes."
 
 
 def boundary_f1_influence(truth: Array, outputs: Array) -> Array:
@@ -134,7 +146,7 @@ def _dice(right: Array, own: Array, said: Array) -> Array:
 def _ratio(above: Array, below: Array) -> Array:
     """(M,) linearised mean over the columns of sum(above) / sum(below), both (M, C); its mean is the ratio itself."""
     if not below.shape[1]:
-        raise ValueError("a score of masks needs at least one pixel whose truth is not ignored; got none")
+        return np.full(len(above), np.nan)
     total = below.sum(0)
     whole = above.sum(0) / total
     values: Array = (whole + len(above) * (above - whole * below) / total).mean(1)

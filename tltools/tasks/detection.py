@@ -86,8 +86,10 @@ DETECTION = Task(
     decode=code.decode,
     frame=frame,
     metrics=(
-        Metric("ap50", "AP50", True, "share", scores.ap50, influence=scores.ap50_influence),
-        Metric("map", "mAP 50:95", True, "share", scores.mean_ap, influence=scores.mean_ap_influence),
+        Metric("ap50", "AP50", True, "share", scores.ap50, influence=scores.ap50_influence, lacking=scores.no_box),
+        Metric(
+            "map", "mAP 50:95", True, "share", scores.mean_ap, influence=scores.mean_ap_influence, lacking=scores.no_box
+        ),
     ),
     by_class=by_class,
     dense=Dense(

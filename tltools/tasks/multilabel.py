@@ -134,7 +134,7 @@ MULTILABEL = Task(
     frame=frame,
     metrics=(
         Metric("map", "Mean average precision", True, "share", scores.mean_average_precision,
-               influence=scores.mean_average_precision_influence),
+               influence=scores.mean_average_precision_influence, lacking=scores.no_label),
         Metric("macro_f1", "Macro F1", True, "share", scores.macro_f1, influence=scores.macro_f1_influence),
         Metric("jaccard", "Jaccard by row", True, "share", _jaccard, scores.jaccard),
         Metric("log_loss", "Log loss", False, "number", _log_loss, scores.log_likelihood),

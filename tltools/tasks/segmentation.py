@@ -119,12 +119,13 @@ SEGMENTATION = Task(
     decode=decode,
     frame=frame,
     metrics=(
-        Metric("miou", "Mean IoU", True, "share", scores.mean_iou, influence=scores.mean_iou_influence),
-        Metric("dice", "Dice", True, "share", scores.dice, influence=scores.dice_influence),
+        Metric("miou", "Mean IoU", True, "share", scores.mean_iou, influence=scores.mean_iou_influence,
+               lacking=scores.no_pixel),
+        Metric("dice", "Dice", True, "share", scores.dice, influence=scores.dice_influence, lacking=scores.no_pixel),
         Metric("pixel_accuracy", "Pixel accuracy", True, "share", scores.pixel_accuracy,
-               influence=scores.pixel_accuracy_influence),
+               influence=scores.pixel_accuracy_influence, lacking=scores.no_pixel),
         Metric("boundary_f1", "Boundary F1", True, "share", scores.boundary_f1,
-               influence=scores.boundary_f1_influence),
+               influence=scores.boundary_f1_influence, lacking=scores.no_boundary),
     ),
     by_class=by_class,
     dense=Dense(

@@ -120,6 +120,11 @@ def entity_f1_influence(truth: Array, outputs: Array) -> Array:
     return scores.f1(table) + scores.f1_influence(table)
 
 
+def no_entity(truth: Array) -> str:
+    """Why such rows have no entity F1."""
+    return "" if any(np.any(tags > 0) for tags in truth) else "has no sentence with an entity."
+
+
 def word_accuracy(truth: Array, outputs: Array) -> float:
     """Share of the words, of all rows together, whose tag is right."""
     return float(np.mean(np.concatenate([a == b for a, b in zip(truth, outputs, strict=True)])))
@@ -163,7 +168,7 @@ TAGGING = Task(
     decode=decode,
     frame=frame,
     metrics=(
-        Metric("entity_f1", "Entity F1", True, "share", entity_f1, influence=entity_f1_influence),
+        Metric("entity_f1", "Entity F1", True, "share", entity_f1, influence=entity_f1_influence, lacking=no_entity),
         Metric("word_accuracy", "Word accuracy", True, "share", word_accuracy, influence=word_accuracy_influence),
     ),
     by_class=by_class,

@@ -11,9 +11,8 @@ import streamlit as st
 from tltools.records import Report
 from tltools.reports import groups as by_group
 from tltools.reports import views as tables
-from tltools.tasks import Metric
+from tltools.tasks import Metric, judged_by
 from tltools.ui import charts, verdict_charts, widgets
-from tltools.ui.verdict_views import metric_of
 from tltools.ui.words import duration, esc, minus, short
 
 Row = Mapping[str, Any]
@@ -25,7 +24,7 @@ GAP_WORDS = {
 
 def cost(report: Report) -> None:
     """Score against what it costs, and estimate beside what it came to."""
-    metric, table = metric_of(report), tables.score_by_cost(report)
+    metric, table = judged_by(report), tables.score_by_cost(report)
     left, right = st.columns(2, gap="large")
     colours = charts.palette()
     with left:
@@ -50,7 +49,7 @@ def cost(report: Report) -> None:
 
 def arms(report: Report) -> None:
     """Every arm at every share, to sort and download."""
-    metric = metric_of(report)
+    metric = judged_by(report)
     frame = pd.DataFrame([_arm_row(row, metric) for row in report.arms]).dropna(axis=1, how="all")
     frame = frame.rename(columns={"draws": "folds"} if report.folds else {})
     widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric))
@@ -145,13 +144,14 @@ def _frontier(report: Report, column: str, k: int) -> None:
     """Score against the gap between groups: what fairness costs."""
     points = by_group.frontier(report, column)
     if len(points) > 1:
-        metric, frame = metric_of(report), pd.DataFrame(points)
+        metric, frame = judged_by(report), pd.DataFrame(points)
         chart = verdict_charts.frontier(frame, metric, charts.palette())
         named = ", ".join(frame.loc[frame["best"], "title"])
         alt = f"{metric.title} against the equalised odds difference by {column}; best: {named}"
         charts.show(chart, alt, f"frontier_{k}", frame)
+        better = "Up" if metric.higher_is_better else "Down"
         st.caption(
-            "Up: more right. Left: groups are treated more alike. Larger: slower. On the line nobody beats both."
+            f"{better}: more right. Left: groups are treated more alike. Larger: slower. On the line nobody beats both."
         )
 
 

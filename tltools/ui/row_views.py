@@ -13,6 +13,7 @@ from tltools.home import Home
 from tltools.modalities import modalities
 from tltools.records import Dataset
 from tltools.reports import views as tables
+from tltools.tasks import judged_by
 from tltools.ui import charts, verdict_charts, widgets
 from tltools.ui.words import esc, short
 
@@ -124,7 +125,8 @@ def pick_trial(report: Any, label: str = "Arm", key: str = "arm") -> tuple[str, 
     """An arm at its most labels, best first: (trial of draw 0, the arm's row)."""
     most = max((row["n_train"] for row in report.arms), default=0)
     rows = [row for row in report.arms if row["n_train"] == most and row["trials"]]
-    rows.sort(key=lambda row: (row["kind"] != "transfer", -float(row["score"])))
+    sign = 1 if judged_by(report).higher_is_better else -1
+    rows.sort(key=lambda row: (row["kind"] != "transfer", -sign * float(row["score"])))
     if not rows:
         return None
     at = st.selectbox(

@@ -13,7 +13,7 @@ from tltools.home import Home
 from tltools.records import Report
 from tltools.reports import views as tables
 from tltools.reports.words import leading, rows_of
-from tltools.tasks import Metric, tasks
+from tltools.tasks import Metric, judged_by
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
 
@@ -30,11 +30,6 @@ _COLOURS: dict[str, Literal["green", "orange", "gray"]] = {"green": "green", "or
 _OPEN = {"not_enough_evidence", "leaning_positive", "leaning_negative"}
 
 
-def metric_of(report: Report) -> Metric:
-    """The metric that a report is about."""
-    return next(metric for metric in tasks()[report.task].metrics if metric.key == report.metric)
-
-
 def short_titles(report: Report) -> Report:
     """The report with arm titles that leave out the source where there is only one: charts breathe."""
     known = brief({str(row["title"]): str(row["source"]) for row in report.arms})
@@ -48,7 +43,7 @@ def short_titles(report: Report) -> Report:
 
 def sentence(report: Report) -> None:
     """Did it help, by how much, how sure: a title, then the numbers behind it, then what else matters."""
-    metric, row = metric_of(report), leading(report.verdicts)
+    metric, row = judged_by(report), leading(report.verdicts)
     if row is None:
         widgets.title("No verdict yet", esc(report.headline))
         return
@@ -86,7 +81,7 @@ def _arm(report: Report, source: str, strategy: str, n_train: int) -> Row | None
 
 def cards(report: Report) -> None:
     """Four numbers: the gain, the labels it is worth, the time, what stayed open."""
-    metric, row = metric_of(report), leading(report.verdicts)
+    metric, row = judged_by(report), leading(report.verdicts)
     first, second, third, fourth = st.columns(4)
     with first:
         if row is not None:
@@ -123,17 +118,15 @@ def _saved(report: Report) -> tuple[str, str, str]:
         return f"{count:,} labels are worth", f"≈ {worth * count:,.0f}", f"{low} to {high} (90 %)"
     if rows:
         row = max(rows, key=lambda row: float(row["multiplier"]))
-        return (
-            f"{row['n_train']:,} labels are worth",
-            f"> {row['multiplier'] * row['n_train']:,.0f}",
-            "all the control had",
-        )
+        worth, most = row["multiplier"] * row["n_train"], max(one["n_train"] for one in report.arms)
+        under = "all the control had" if worth >= most else "at least (90 %)"
+        return f"{row['n_train']:,} labels are worth", f"≥ {worth:,.0f}", under
     return "Labels saved", "–", "cannot be told, see below" if report.labels_saved else "no control's curve"
 
 
 def gains(report: Report) -> None:
     """The gain plot at one number of labels."""
-    metric = metric_of(report)
+    metric = judged_by(report)
     counts = sorted({int(row["n_train"]) for row in report.verdicts})
     st.header("Did it help?", anchor=False)
     at = counts[-1]
@@ -170,7 +163,7 @@ def curves(report: Report) -> None:
     if table["n_train"].nunique() < 2:
         st.markdown("The study has one share of the labels. Run it with more to see what labels are worth.")
         return
-    metric = metric_of(report)
+    metric = judged_by(report)
     alt = f"{metric.title} against labels for {', '.join(sorted(set(table['title'])))}"
     charts.show(verdict_charts.against_labels(table, metric, charts.palette()), alt, "score_by_labels", table)
     if (why := {row["because"] for row in report.labels_saved}) and not any(
@@ -199,7 +192,7 @@ def downloads(home: Home, report: Report) -> None:
 
 def under(report: Report) -> str:
     """One line on what was judged."""
-    metric = metric_of(report)
+    metric = judged_by(report)
     read = "" if report.folds else ", read once a trial"
     names = {str(row["title"]).partition(" of ")[2] or str(row["source"]) for row in report.verdicts}
     named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3]) or "none"
