@@ -23,6 +23,7 @@ class Hub:
     repositories: dict[str, Path]
     broken: dict[str, int | str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    gated: set[str] = field(default_factory=set)  # repositories that ask for an agreement
     url: str = ""
 
 
@@ -103,6 +104,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _about(self, repository: str, rest: list[str]) -> None:
             folder = hub.repositories.get(repository)
+            if repository in hub.gated:
+                return self._answer(b"", status=403, headers={"X-Error-Code": "GatedRepo"})
             if folder is None:
                 return self._missing("RepoNotFound")
             if rest[:1] == ["revision"] and rest[1] not in ("main", COMMIT):

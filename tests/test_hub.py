@@ -13,12 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from tests.hub_server import COMMIT, Hub, publish, serving
-from tltools import sources
+from tltools import reports, samples, sources, studies
+from tltools.artifacts import sealed
+from tltools.engine import study as study_engine
 from tltools.engine import torchvision_operators
 from tltools.engine.backbone import load_backbone
 from tltools.home import Home
-from tltools.records import Refusal
+from tltools.providers import _curated
+from tltools.records import Refusal, Study
 from tltools.store import open_store
+from tltools.tickets import QuietTicket
 
 torchvision_operators.ensure()
 
@@ -112,6 +116,39 @@ def test_pickled_weights_are_refused_by_name(online: Home) -> None:
 
 def test_an_unknown_repository_is_named(online: Home) -> None:
     assert "lab/nowhere" in refused(online, "hf/lab/nowhere")
+
+
+def test_a_gated_repository_and_a_revision_that_is_gone_are_told_apart(online: Home, hub: Hub) -> None:
+    hub.gated.add("lab/asks")
+    assert "lab/asks asks for an agreement first" in refused(online, "hf/lab/asks")
+    card = sources.get(online, "hf/lab/tiny-bert").model_copy(update={"revision": "f" * 40})
+    with pytest.raises(Refusal, match="but not in this revision"):
+        sources.fetch(online, card)
+
+
+def test_names_that_differ_in_signs_only_are_two_sources(online: Home, hub: Hub) -> None:
+    hub.repositories["lab-tiny/bert"] = hub.repositories["lab/tiny-bert"]
+    one, two = (sources.fetch(online, sources.get(online, f"hf/{name}")) for name in ("lab/tiny-bert", "lab-tiny/bert"))
+    assert one != two and sources.get(online, "hf/lab-tiny/bert").id == "hf/lab-tiny/bert"
+
+
+def test_a_study_names_its_trials_by_the_revision_that_it_brought(
+    online: Home, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card of the curated list has no revision until its model is here."""
+    card = sources.get(online, "hf/lab/tiny-bert").model_copy(update={"revision": None})
+    monkeypatch.setattr(_curated, "cards", lambda: {card.id: card})
+    notes = samples.add(online, "film-notes")
+    study = Study(dataset=notes.id, sources=(card.id,), strategies=("linear_probe",), controls=("classical",), draws=2,
+                  fractions=(1.0,))  # fmt: skip
+    before = {trial.id for trial in studies.expand(online, study)}
+    study_engine.run_one(QuietTicket(online, open_store(online)), studies.save(online, study))
+    after = {trial.id for trial in studies.expand(online, study)}
+    assert before != after and all(sealed(online.trials / name) for name in after)
+    assert {row["strategy"] for row in reports.load(online, studies.study_id(study)).arms} == {
+        "linear_probe",
+        "classical",
+    }
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "lab/..", "lab/a b", "a/b/c", ""])

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from benchmarks import fairness as bench
 from tests.test_real_data import judged
 from tltools import datasets, studies
-from tltools.engine import export, predict
+from tltools.engine import explain, export, predict
 from tltools.engine.fair_heads import fair_head, group_dro, pair_losses
 from tltools.engine.heads import ridge_classifier
 from tltools.home import Home
@@ -238,6 +238,11 @@ def test_a_trial_with_thresholds_predicts_as_stored_and_asks_for_the_group(home:
     ticket = QuietTicket(home, open_store(home))
     predict.run(ticket, {"trial": trial, "file": str(tmp_path / "new.csv"), "out": str(tmp_path / "out.csv")})
     np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["p_yes"], stored["p_1"], atol=1e-2)
+    shown = explain.run(ticket, {"trial": trial, "what": "nearest", "rows": stored["row"].head(20).tolist()})["rows"]
+    for one, p_yes in zip(shown, stored["p_1"], strict=False):
+        assert one["probabilities"]["yes"] == pytest.approx(p_yes, abs=1e-2), "what is explained is what was said"
+    with pytest.raises(Refusal, match="thresholds per group"):
+        explain.run(ticket, {"trial": trial, "what": "attribution"})
     one = {"trial": trial, "items": [{"note": str(rows["note"].iloc[0]), "sex": str(rows["sex"].iloc[0])}]}
     (said,) = predict.run(ticket, one)["predictions"]
     assert said["probabilities"]["yes"] == pytest.approx(float(stored["p_1"].iloc[0]), abs=1e-2)

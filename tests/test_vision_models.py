@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests import shapes
+from tests import sealed_trials, shapes
 from tltools import datasets, reports, sources, studies
-from tltools.engine import image_backbone, torchvision_operators
+from tltools.engine import export, image_backbone, torchvision_operators
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
 from tltools.providers.huggingface import from_config
@@ -126,3 +126,38 @@ def test_a_study_of_places_is_judged_and_exported(
             assert result["replay"]["rows"]
             script = (tmp_path / trial.id / "model" / "predict.py").read_text()
             assert ("def grid(" in script) == (trial.source != "local/segformer"), "only tokens are made maps"
+
+
+@pytest.mark.parametrize("kind", ["convnext", "dinov2", "clip_vision_model", "siglip_vision_model"])
+def test_a_classifier_is_exported_with_the_pooling_of_its_network(home: Home, kind: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModel
+
+    small = MODELS.get(kind, {**LAYERS, "image_size": 64, "patch_size": 8})
+    torch.manual_seed(0)
+    network = AutoModel.from_config(AutoConfig.for_model(kind, **small))
+    for module in network.modules():
+        if isinstance(module, torch.nn.LayerNorm):  # as training leaves them: another pooling must show
+            torch.nn.init.normal_(module.weight, 1.0, 0.5)
+            torch.nn.init.normal_(module.bias, 0.0, 0.5)
+    network.save_pretrained(tmp_path / kind)
+    (tmp_path / kind / "preprocessor_config.json").write_text(json.dumps(EXTRACTOR))
+    sources.add(home, tmp_path / kind, name=f"{kind}-pooled".replace("_", "-"))
+    (tmp_path / "given").mkdir()
+    dataset = datasets.add(home, sealed_trials.pictures(tmp_path / "given"))
+    study = Study(dataset=dataset.id, sources=(f"local/{kind}-pooled".replace("_", "-"),), draws=1,
+                  strategies=("linear_probe",), controls=("classical",))  # fmt: skip
+    ticket = QuietTicket(home, open_store(home))
+    engine.run_one(ticket, studies.save(home, study))
+    (trial,) = [one.id for one in studies.expand(home, study) if one.source != "none" and one.fraction == 1.0]
+    replay = export.run(ticket, {"trial": trial, "to": str(tmp_path / "model")})["replay"]
+    assert replay["agrees"], replay
+
+
+def test_pictures_are_normalised_as_the_folder_says_or_not_at_all(home: Home) -> None:
+    config = json.loads((home.root.parent / "vit" / "config.json").read_text())
+    plain = from_config("local/a", "local", config, {"size": {"height": 64}})
+    assert plain.mean == (0.0, 0.0, 0.0) and plain.std == (1.0, 1.0, 1.0)
+    unknown = from_config("local/a", "local", config, {})
+    assert unknown.mean is None and unknown.std is None
+    with pytest.raises(Refusal, match="reads blue before green and red"):
+        from_config("local/a", "local", config, {**EXTRACTOR, "do_flip_channel_order": True})

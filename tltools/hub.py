@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -23,7 +24,8 @@ Told = Callable[[int, int], None]
 
 def folder_of(home: Home, source_id: str) -> Path:
     """Where a downloaded source lies."""
-    return home.sources / re.sub(r"[^a-z0-9.-]+", "-", source_id.lower())
+    digest = hashlib.sha256(source_id.encode()).hexdigest()[:8]  # names that differ in signs only must not meet
+    return home.sources / f"{re.sub(r'[^a-z0-9.-]+', '-', source_id.lower())}-{digest}"
 
 
 def must_be_online(home: Home, what: str) -> None:
@@ -142,10 +144,13 @@ class _refusals:
             return
         from huggingface_hub import errors
 
-        if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
-            raise refuse("download", f"{self.what} is not known to {self.home.hub}.", "Check the name.") from error
-        if isinstance(error, errors.GatedRepoError):
+        if isinstance(error, errors.GatedRepoError):  # it is a RepositoryNotFoundError, too
             raise refuse("download", f"{self.what} asks for an agreement first.", "Choose an open model.") from error
+        if isinstance(error, errors.RevisionNotFoundError):
+            what = f"{self.what} is known to {self.home.hub}, but not in this revision."
+            raise refuse("download", what, "Choose it anew: the newest one is taken.") from error
+        if isinstance(error, errors.RepositoryNotFoundError):
+            raise refuse("download", f"{self.what} is not known to {self.home.hub}.", "Check the name.") from error
         if isinstance(error, OSError) or "http" in type(error).__module__.lower() or "HTTP" in type(error).__name__:
             what = f"{self.what} could not be fetched from {self.home.hub} ({type(error).__name__})."
             raise refuse("download", what, "Check the connection and try again; what arrived is kept out.") from error

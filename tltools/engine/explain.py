@@ -12,6 +12,7 @@ from tltools import datasets
 from tltools.engine import gradients, importance, occlusion, predict, sanity, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
+from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.records import Refusal, refuse
 from tltools.tickets import Ticket
@@ -50,7 +51,9 @@ class Rows:
 
     def __init__(self, model: TrialModel, payload: dict[str, Any]) -> None:
         if payload.get("items"):
-            self.table, self.media, _ = predict.from_items(model.home, model.dataset, payload["items"][:MOST_ROWS])
+            self.table, self.media, _ = predict.from_items(
+                model.home, model.dataset, payload["items"][:MOST_ROWS], thresholds.columns(model.card)
+            )
             self.numbers: list[int | None] = [None] * len(self.table)
             self.truth: list[Any] = [None] * len(self.table)
             return
@@ -82,6 +85,9 @@ def attribution(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> d
     how = str(payload.get("how", "occlusion"))
     if how not in HOW:
         raise refuse("how", f"must be one of {', '.join(HOW)}; got {how[:40]!r}.", "Ask for occlusion.")
+    if thresholds.columns(model.card):
+        what = "has thresholds per group, which decide after the model: what it looks at is not all that counts."
+        raise refuse(f"trial {model.trial.id}", what, "Ask the linear probe of the study.")
     if modalities()[model.dataset.modality].cells:
         return _columns(ticket, model, payload, how)
     if model.reads not in ("text", "image"):
@@ -152,7 +158,7 @@ def nearest(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> dict[
     wanted = model.features(asked.items(model), ticket)
     likeness = _directions(model, wanted) @ known.T
     codes, classes = datasets.target(model.home, model.dataset), model.dataset.classes
-    outputs, found = model.decide(wanted), []
+    outputs, found = thresholds.put(model.card, asked.table, model.decide(wanted)), []
     for k, line in enumerate(likeness):
         same = rows == (-1 if asked.numbers[k] is None else asked.numbers[k])
         best = np.argsort(-np.where(same, -2.0, line), kind="stable")[: min(NEAREST, len(rows) - int(same.sum()))]

@@ -21,6 +21,7 @@ from tltools.engine import (
     export_places,
     export_scripts,
     export_sounds,
+    export_tables,
     export_texts,
     export_words,
     replay,
@@ -155,7 +156,17 @@ def _common(model: Network, backbone: Backbone, layers: Sequence[nn.Module]) -> 
         "several": model.task.several is not None,
         "draws": "",
         "neighbours": False,
+        "numbers": _numbers(model),
+        **export_tables.reading(),
     }
+
+
+def _numbers(model: Model) -> list[str]:
+    """The input columns that hold numbers, where rows are read from a table."""
+    if modalities()[model.dataset.modality].files:
+        return []
+    table = datasets.rows(model.home, model.dataset.id)[list(model.dataset.inputs)]
+    return [str(name) for name in table.select_dtypes("number").columns]
 
 
 def write_neural(model: NeuralModel, folder: Path) -> dict[str, Any]:
@@ -192,7 +203,6 @@ def _text_facts(home: Home, model: Network, backbone: TextBackbone, folder: Path
     export_texts.keep_tokenizer(backbone, folder)
     config = AutoConfig.from_pretrained(_base_folder(home, backbone.source), local_files_only=True)
     config.save_pretrained(folder)
-    numbers = datasets.rows(home, model.dataset.id)[list(model.dataset.inputs)].select_dtypes("number").columns
     return {
         "kind": "text",
         "max_length": backbone.limit,
@@ -200,7 +210,6 @@ def _text_facts(home: Home, model: Network, backbone: TextBackbone, folder: Path
         "encoder": bool(getattr(config, "is_encoder_decoder", False)),
         "bare": not tokenizer("")["input_ids"],
         "unit": backbone.unit,
-        "numbers": [str(name) for name in numbers],
     }
 
 
@@ -221,8 +230,10 @@ def _image_facts(home: Home, backbone: ImageBackbone, folder: Path) -> dict[str,
     from transformers import AutoConfig
 
     AutoConfig.from_pretrained(_base_folder(home, source), local_files_only=True).save_pretrained(folder)
+    pooled = isinstance(getattr(output, "pooler_output", None), torch.Tensor)
     tokens = output[0].dim() == 3 and backbone.has_class_token
-    return facts | {"kind": "vision", "encoder": False, "class_token": tokens, "flat": tokens}
+    return facts | {"kind": "vision", "encoder": False, "pooled": pooled, "class_token": tokens,
+                    "flat": pooled or tokens}  # fmt: skip
 
 
 def _base_folder(home: Home, source: Source) -> Path:
@@ -242,7 +253,7 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
     dataset = model.dataset
     facts: dict[str, Any] = {"kind": "scikit-learn", "modality": dataset.modality, "draws": ""}
     facts |= {"inputs": list(dataset.inputs), "classes": list(dataset.classes), "reading": dict(dataset.reading)}
-    facts["several"] = model.task.several is not None
+    facts |= {"several": model.task.several is not None, "numbers": _numbers(model)} | export_tables.reading()
     if rule := export_texts.rule(model):
         write_json(folder / "control.json", dict(rule.known))
         return facts | {"kind": "rule", "method": rule.method, "says": rule.say.__name__}
@@ -261,10 +272,9 @@ def write_classical(model: ClassicalModel, folder: Path) -> dict[str, Any]:
     if modalities()[dataset.modality].files:
         inner = control.model[1:]  # the script describes the files itself
     elif modalities()[dataset.modality].cells:
-        table: Any = datasets.items(model.home, dataset, "tabular")
-        numbers = [str(name) for name in table.select_dtypes("number").columns]
         levels = getattr(first, "levels_", None)
-        facts |= {"numbers": numbers, "categories": [n for n in dataset.inputs if n not in numbers], "levels": levels}
+        categories = [name for name in dataset.inputs if name not in facts["numbers"]]
+        facts |= {"categories": categories, "levels": levels}
         if levels is not None:
             inner = control.model[-1]
     return facts | _kept(inner, folder)

@@ -60,23 +60,6 @@ def pool(x):  # (rows, width) from pictures of features or sequences
     return x.mean(1) if x.dim() == 3 else x
 """
 
-TABLE = "table = pd.read_csv(sys.argv[1], dtype=str, keep_default_na=False)  # an empty cell is a missing value\n"
-
-JOINED = 'items = [" . ".join(cell for cell in row if cell) for row in table[facts["inputs"]].to_numpy()]\n'
-
-CELL = """\
-def cell(name, value):
-    if name in facts["numbers"]:
-        value = f"{float(value):.6g}" if abs(float(value)) < 1e6 else f"{float(value):.12g}"
-    return f"{name} {value}"
-"""
-
-SENTENCES = """\
-names = facts["inputs"]
-rows = table[names].to_numpy()
-items = [", ".join(cell(name, value) for name, value in zip(names, row) if value != "") for row in rows]
-"""
-
 FILES = """\
 given, kinds = Path(sys.argv[1]), {{endings}}
 items = sorted(path for path in given.rglob("*") if path.suffix.lower() in kinds) if given.is_dir() else [given]
@@ -269,11 +252,14 @@ def _listed(exported: Exported, lines: str = FILES) -> str:
 def _items(facts: Facts) -> list[str]:
     if exported := reading_files(facts):
         return [_listed(exported)]
+    *functions, given = export_tables.given(facts)
     if facts["kind"] in ("table", "cells"):
-        return [TABLE + "items = table\n"]
+        return [*functions, given + "items = cells\n"]
+    functions.append(export_tables.SAID)
     if strings := modalities()[facts["modality"]].strings:
-        return [TABLE + JOINED, *filter(None, [strings.exported("frames" if facts["kind"] == "frames" else "text")])]
-    return [TABLE, CELL, SENTENCES]
+        reads = "frames" if facts["kind"] == "frames" else "text"
+        return [*functions, given + export_tables.JOINED, *filter(None, [strings.exported(reads)])]
+    return [*functions, given + export_tables.SENTENCES]
 
 
 def _features(facts: Facts) -> list[str]:
@@ -296,8 +282,9 @@ def _features(facts: Facts) -> list[str]:
     assert exported is not None, "what reads pictures or sounds has files"
     if facts["kind"] == "audio":
         return [exported.code, *export_sounds.steps(facts)]
-    last = "model(pixels)" if facts["kind"] == "timm" else "model(pixels)[0]"
-    last += "[:, 0]" if facts["class_token"] else ""
+    last = "model(pixels)"
+    if facts["kind"] != "timm":
+        last += ".pooler_output.flatten(1)" if facts["pooled"] else "[0][:, 0]" if facts["class_token"] else "[0]"
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"
     plain = "last" if facts["flat"] else "pool(last)"
     found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else plain)
@@ -323,10 +310,13 @@ def _classical(facts: Facts) -> list[str]:
     parts += [export_texts.OPEN + opened]
     if exported:
         parts += [exported.code, _listed(exported) + "items = describe(items)\n"]
-    elif strings := modalities()[facts["modality"]].strings:
-        parts += [TABLE + JOINED, *filter(None, [strings.exported(facts["modality"])])]
     else:
-        parts.append(TABLE + _columns(facts))
+        *functions, given = export_tables.given(facts)
+        if strings := modalities()[facts["modality"]].strings:
+            parts += [*functions, export_tables.SAID, given + export_tables.JOINED]
+            parts += filter(None, [strings.exported(facts["modality"])])
+        else:
+            parts += [*functions, given + _columns(facts)]
     if facts["classes"]:
         parts.append(
             'scores = np.zeros((len(items), len(facts["classes"])))\n'
@@ -338,8 +328,7 @@ def _classical(facts: Facts) -> list[str]:
 
 
 def _columns(facts: Facts) -> str:
-    lines = 'items = table[facts["inputs"]].copy()\nfor name in facts["numbers"]:\n'
-    lines += '    items[name] = pd.to_numeric(items[name], errors="coerce").astype(float)\n'
+    lines = "items = cells\n"
     if facts["levels"] is None:
         return lines + 'for name in facts["categories"]:\n    items[name] = items[name].replace("", np.nan)\n'
     return lines + (

@@ -203,6 +203,7 @@ def build(source: Source, folder: Path, random: bool) -> ImageBackbone:
         Refusal: the weights do not fit the architecture; every key that does not fit is listed.
     """
     torchvision_operators.ensure()
+    mean, std = source.mean or MEAN, source.std or STD
     if source.family == "transformers":
         core, config = _transformers(source, folder, random)
         own = getattr(config, "image_size", None) or 224
@@ -210,9 +211,10 @@ def build(source: Source, folder: Path, random: bool) -> ImageBackbone:
     else:
         core = create(source)
         size = source.image_size or int(core.default_cfg.get("input_size", (3, 224, 224))[-1])
+        mean, std = source.mean or core.default_cfg.get("mean", MEAN), source.std or core.default_cfg.get("std", STD)
         if not random:
             weights.load(core, weights_file(folder), source.id)
-    backbone = ImageBackbone(source, core.float().eval(), size, source.mean or MEAN, source.std or STD)
+    backbone = ImageBackbone(source, core.float().eval(), size, mean, std)
     windows = [(m, m.shift_size, m.window_size) for m in core.modules() if hasattr(m, "shift_size")]
     backbone.find_stages()
     for module, shift, window in windows:  # a Swin keeps the windows of the smallest picture that it ever saw

@@ -125,7 +125,8 @@ def compare(wanted: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]
     return problems
 
 
-HEADS = ("classifier.", "head.", "fc.", "head_dist.", "heads.", "last_linear.", "logits.")  # of the source task
+# of the source task; Inception has a second one
+HEADS = ("classifier.", "head.", "fc.", "head_dist.", "heads.", "last_linear.", "logits.", "AuxLogits.")
 
 
 def load(network: nn.Module, path: Path, name: str) -> None:

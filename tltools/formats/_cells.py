@@ -24,6 +24,13 @@ _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"
 _PERCENT = r"^[+-]?(\d+\.?\d*|\.\d+) ?%$"
+# (pattern, what is exchanged to come to the plain spelling, how to say it); tried in this order
+SPELLINGS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
+    (_PLAIN, (), ""),
+    (_COMMA, ((".", ""), (",", ".")), "numbers with a decimal comma"),
+    (_THOUSANDS, ((",", ""),), "commas part thousands"),
+    (_PERCENT, (("%", ""), (" ", "")), "numbers with a percent sign, kept as per cent"),
+)
 _CODE = re.compile(r"0\d+|[+-]?\d{16,}")  # 00123 and long digit strings are names of things, not amounts
 
 
@@ -123,43 +130,27 @@ def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[An
         return text, ""
     weak = pc.if_else(pc.is_in(text, pa.array(PERHAPS_MISSING, text.type)), pa.scalar(None, text.type), text)
     present = len(weak) - weak.null_count
-    for pattern, change, how in _spellings(raw.comma_is_decimal):
+    for pattern, changes, how in spellings(raw.comma_is_decimal):
         matches = pc.match_substring_regex(weak, pattern)
         fitting = pc.sum(matches).as_py() or 0
         if fitting == present:
-            return _numbers(change(weak)), how
+            return _numbers(weak, changes), how
         if present >= 50 and fitting >= 0.98 * present:
             _tell_odd_cells(name, weak, matches, raw, shown)
             kept = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, text.type))
-            return _numbers(change(kept)), how
+            return _numbers(kept, changes), how
     return text, ""
 
 
-def _spellings(comma_is_decimal: bool) -> list[tuple[str, Any, str]]:
-    """(pattern, change to the plain spelling, how to say it), in the order in which they are tried."""
-
-    def same(text: Any) -> Any:
-        return text
-
-    def decimal_comma(text: Any) -> Any:
-        return pc.replace_substring(pc.replace_substring(text, ".", ""), ",", ".")
-
-    def thousands(text: Any) -> Any:
-        return pc.replace_substring(text, ",", "")
-
-    def percent(text: Any) -> Any:
-        return pc.utf8_trim_whitespace(pc.replace_substring(text, "%", ""))
-
-    with_comma = [
-        (_COMMA, decimal_comma, "numbers with a decimal comma"),
-        (_THOUSANDS, thousands, "commas part thousands"),
-    ]
-    if not comma_is_decimal:
-        with_comma.reverse()
-    return [(_PLAIN, same, ""), *with_comma, (_PERCENT, percent, "numbers with a percent sign, kept as per cent")]
+def spellings(comma_is_decimal: bool) -> tuple[tuple[str, tuple[tuple[str, str], ...], str], ...]:
+    """`SPELLINGS` in the order in which they are tried: between commas, "1,234" is a thousand first."""
+    plain, comma, thousands, percent = SPELLINGS
+    return (plain, comma, thousands, percent) if comma_is_decimal else (plain, thousands, comma, percent)
 
 
-def _numbers(text: Any) -> Any:
+def _numbers(text: Any, changes: tuple[tuple[str, str], ...]) -> Any:
+    for old, new in changes:
+        text = pc.replace_substring(text, old, new)
     return pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
 
 

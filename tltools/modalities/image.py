@@ -191,8 +191,8 @@ def _describe(path: str) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as image:
-        picture = np.asarray(image.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR), np.float32) / 255
+    small = _stored(path).resize((48, 48), Image.Resampling.BILINEAR)
+    picture = np.asarray(small, np.float32) / 255
     colours = [np.histogram(picture[..., c], bins=16, range=(0, 1), density=True)[0] / 16 for c in range(3)]
     grey = picture.mean(2)
     down, across = np.gradient(grey)
@@ -210,6 +210,10 @@ def _describe(path: str) -> np.ndarray:
 
 def draw(path: Path, reading: Reading) -> Image.Image:
     """Returns a stored picture."""
+    return _stored(path)
+
+
+def _stored(path: str | Path) -> Image.Image:
     from PIL import Image
 
     with Image.open(path, formats=("JPEG", "PNG")) as image:
@@ -226,8 +230,9 @@ def exported(what: Reader) -> Exported:
     if what in ("picture", "frames"):
         code = _OPEN if what == "picture" else _OPEN.replace(_DRAFT, "") + _FRAMES
         return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code)
-    code = inspect.getsource(describe) + "\n\n" + inspect.getsource(_describe)
-    return Exported((), ("pillow",), _EXPORT_ENDINGS, code.replace("Sequence[str]", "list[str]"))
+    described = inspect.getsource(describe) + "\n\n" + inspect.getsource(_describe).replace("_stored(", "picture(")
+    code = _OPEN.replace(_DRAFT, "") + "\n\n" + described.replace("Sequence[str]", "list[str]")
+    return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code)
 
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -236,9 +241,14 @@ _DRAFT = """\
         image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
 """
 _OPEN = f"""\
-def picture(path):  # upright, transparency laid on white
+def picture(path):  # upright, 16 bits turned into 8, transparency laid on white
     with Image.open(path) as image:
-{_DRAFT}        image = ImageOps.exif_transpose(image).convert("RGBA")
+{_DRAFT}        image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        values = np.asarray(image, np.float64)
+        top = 65535 if values.max() > 255 else 255
+        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+    image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 """
 _FRAMES = f"""

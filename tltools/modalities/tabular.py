@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tltools.fits import tokens_read
 from tltools.modalities import Modality, Reading
+from tltools.modalities.text import as_texts
 from tltools.records import Column, Problem, Source
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _cut(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
 def content(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[bytes]:
     """Per row: sha256 of the input values with their column names, and of the form that `sentences` gives them."""
     head = "\x1f".join(("2", *names))
-    columns = [_texts(rows[name]) for name in names]
+    columns = [as_texts(rows[name], "\x00") for name in names]
     return [
         hashlib.sha256("\x1f".join((head, *cells)).encode("utf-8", "surrogatepass")).digest()
         for cells in zip(*columns, strict=True)
@@ -132,21 +133,11 @@ def frame(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Readin
 def sentences(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Reading) -> list[str]:
     """Returns each row as "age 39, workclass State-gov"; missing cells are left out. Words between the cells would
     push the last columns of a wide table beyond what a source reads."""
-    columns = [(f"{name} ", _texts(rows[name], "")) for name in names]
+    columns = [(f"{name} ", as_texts(rows[name])) for name in names]
     return [
         ", ".join(label + cell for (label, _), cell in zip(columns, cells, strict=True) if cell)
         for cells in zip(*(texts for _, texts in columns), strict=True)
     ]
-
-
-def _texts(column: pd.Series, missing: str = "\x00") -> list[str]:
-    """Cells as text: whole numbers without a point, others with up to six digits."""
-    if column.dtype == float:
-        return [
-            missing if value != value else f"{value:.6g}" if abs(value) < 1e6 else f"{value:.12g}"
-            for value in column.tolist()
-        ]
-    return [missing if value is None or value != value else str(value) for value in column.tolist()]
 
 
 def _six_digits(values: np.ndarray) -> np.ndarray:

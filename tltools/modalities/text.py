@@ -80,10 +80,20 @@ def joined(
     rows: pd.DataFrame, names: Sequence[str], media: Path | None = None, reading: Reading | None = None
 ) -> list[str]:
     """Returns the texts of each row, joined with " . " where several columns are read; missing ones are left out."""
-    columns = [rows[name].fillna("").astype(str).tolist() for name in names]
+    columns = [as_texts(rows[name]) for name in names]
     if len(columns) == 1:
         return list(columns[0])
     return [" . ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
+
+
+def as_texts(column: pd.Series, missing: str = "") -> list[str]:
+    """Cells as text: whole numbers without a point, others with up to six digits."""
+    if column.dtype == float:
+        return [
+            missing if value != value else f"{value:.6g}" if abs(value) < 1e6 else f"{value:.12g}"
+            for value in column.tolist()
+        ]
+    return [missing if value is None or value != value else str(value) for value in column.tolist()]
 
 
 def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[str, float]:

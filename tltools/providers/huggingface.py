@@ -41,12 +41,16 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
     """A card from a transformers config.json, and from what its folder says on how sounds or pictures are read.
 
     Raises:
-        Refusal: it asks for code of its own, names no model type, or is a detector that is not read here.
+        Refusal: it asks for code of its own, names no model type, or is a detector, or reads colours in an order, that
+            is not read here.
     """
     if "auto_map" in config:
         raise refuse(
             source_id, "asks for code of its own to be run, which tltools never does.", "Choose another model."
         )
+    if extractor.get("do_flip_channel_order"):
+        what = "reads blue before green and red, which is not done here."
+        raise refuse(source_id, what, "Choose the same architecture from timm.")
     if "model_type" not in config:
         raise refuse(
             source_id, "is not a transformers model: its config.json names no model_type.", "Try it as timm/..."
@@ -101,10 +105,10 @@ def _side(config: dict[str, Any], extractor: dict[str, Any]) -> int | None:
 
 def _channels(extractor: dict[str, Any], key: str, unchanged: float) -> tuple[float, float, float] | None:
     """Mean or deviation of each channel, of pixels scaled to 0..1, where the folder says them."""
-    if extractor.get("do_normalize") is False:
-        return (unchanged,) * 3
     said = extractor.get(key)
-    return tuple(said) if isinstance(said, list) and len(said) == 3 else None
+    if isinstance(said, list) and len(said) == 3 and extractor.get("do_normalize") is not False:
+        return tuple(said)
+    return (unchanged,) * 3 if extractor and not extractor.get("do_normalize") else None
 
 
 def _seconds(config: dict[str, Any], extractor: dict[str, Any]) -> float | None:
