@@ -192,9 +192,9 @@ def _describe(path: str) -> np.ndarray:
     from PIL import Image
 
     small = _stored(path).resize((48, 48), Image.Resampling.BILINEAR)
-    picture = np.asarray(small, np.float32) / 255
-    colours = [np.histogram(picture[..., c], bins=16, range=(0, 1), density=True)[0] / 16 for c in range(3)]
-    grey = picture.mean(2)
+    pixels = np.asarray(small, np.float32) / 255
+    colours = [np.histogram(pixels[..., c], bins=16, range=(0, 1), density=True)[0] / 16 for c in range(3)]
+    grey = pixels.mean(2)
     down, across = np.gradient(grey)
     strength, angle = np.hypot(down, across), np.mod(np.arctan2(down, across), np.pi)
     bins = np.minimum((angle / np.pi * 9).astype(int), 8)
@@ -204,7 +204,7 @@ def _describe(path: str) -> np.ndarray:
             part = np.s_[top : top + 8, left : left + 8]
             cell = np.bincount(bins[part].ravel(), strength[part].ravel(), minlength=9)
             cells.append(cell / (np.linalg.norm(cell) + 1e-3))
-    tiny = picture.reshape(4, 12, 4, 12, 3).mean((1, 3)).ravel()
+    tiny = pixels.reshape(4, 12, 4, 12, 3).mean((1, 3)).ravel()
     return np.concatenate([*colours, *cells, tiny]).astype(np.float32)
 
 
