@@ -7,7 +7,6 @@ from math import inf
 from typing import Any
 
 from tltools import plans, rates, trials
-from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.judging import folds
 from tltools.judging.verdict import detectable
@@ -79,7 +78,7 @@ def estimate(
     home: Home, store: Store, study: Study, dataset: Dataset, split: Split, wanted: Sequence[Trial]
 ) -> Estimate:
     """Adds up what is not sealed yet. The interval is wide until this machine has run such studies."""
-    todo = [trial for trial in wanted if not sealed(home.trials / trial.id)]
+    todo = [trial for trial in wanted if not trials.finished(home, study, trial)]
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     readers = {plans.reader(trial): trial for trial in todo if trial.source != "none"}
     cards = {name: trials.card(home, trial, dataset) for name, trial in readers.items()}

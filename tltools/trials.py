@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltools import matching, sources, study_files
+from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy, strategies
 from tltools.tasks import tasks
 
+NOT_KEPT = "not kept: only draw 0 at the largest share of the labels keeps a model of this size"
 RECIPE_VERSION = 13  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
@@ -157,6 +159,22 @@ def _trial(
         draw=draw,
         seed=study.seed,
     )
+
+
+def largest(study: Study, trial: Trial) -> bool:
+    """Whether a trial uses the largest share of the labels in its study."""
+    if trial.per_class is not None:
+        return trial.per_class == max(study.per_class or (0,))
+    return trial.fraction == max(study.fractions)
+
+
+def finished(home: Home, study: Study, trial: Trial) -> bool:
+    """Whether a trial of a study is sealed, with its weights where the study keeps them: another study, in which its
+    share was not the largest, may have sealed it without."""
+    folder = home.trials / trial.id
+    if not sealed(folder) or trial.draw or not largest(study, trial):
+        return sealed(folder)
+    return bool(json.loads((folder / "card.json").read_text()).get("weights") != NOT_KEPT)
 
 
 def identity(source: Source) -> list[Any]:

@@ -21,6 +21,7 @@ from tltools.engine.kit import EngineKit
 from tltools.home import json_bytes
 from tltools.records import Trial
 from tltools.strategies import Outcome
+from tltools.trials import NOT_KEPT, finished, largest
 
 SMALL_WEIGHTS = 4 * 2**20  # bytes; backbones up to here are kept for every trial, larger ones for draw 0 only
 
@@ -71,7 +72,9 @@ class Sealer:
 def seal(kit: EngineKit, outcomes: Sequence[Outcome]) -> None:
     """Writes the folders of trials together, notes in the store that they count, and tells it as events."""
     trials = [outcome.trial for outcome in outcomes]
-    with building_all([kit.home.trials / trial.id for trial in trials]) as folders:
+    finals = [kit.home.trials / trial.id for trial in trials]
+    again = [final for trial, final in zip(trials, finals, strict=True) if not finished(kit.home, kit.study, trial)]
+    with building_all(finals, again) as folders:
         metrics = [_write(kit, outcome, folder) for outcome, folder in zip(outcomes, folders, strict=True)]
     at_once = [int(outcome.card.get("at_once", 1)) for outcome in outcomes]
     spent = [outcome.seconds / places for outcome, places in zip(outcomes, at_once, strict=True)]
@@ -96,7 +99,7 @@ def _write(kit: EngineKit, outcome: Outcome, folder: Path) -> dict[str, float]:
     truth = kit.targets[outcome.rows]
     every = {metric.key: metric.score(truth, outcome.outputs) for metric in kit.task.metrics}
     metrics = {key: score for key, score in every.items() if np.isfinite(score)}  # rows of one class have no AUROC
-    weights, kept = kept_weights(trial, outcome.weights, largest(kit, trial))
+    weights, kept = kept_weights(trial, outcome.weights, largest(kit.study, trial))
     facts = {
         "trial": trial.model_dump(mode="json"),
         "dataset": {
@@ -141,21 +144,13 @@ def kept_weights(trial: Trial, weights: Mapping[str, Any], is_largest: bool) -> 
         return {}, "not kept: the control is fitted again from its rows when it is needed"
     if size <= SMALL_WEIGHTS or (is_largest and trial.draw == 0):
         return dict(weights), "kept"
-    why = "not kept: only draw 0 at the largest share of the labels keeps a model of this size"
     head = {name: value for name, value in weights.items() if name.startswith("head.")}
-    return (head if bytes_of(head) <= SMALL_WEIGHTS else {}), why
+    return (head if bytes_of(head) <= SMALL_WEIGHTS else {}), NOT_KEPT
 
 
 def bytes_of(weights: Mapping[str, Any]) -> int:
     """Size of some tensors."""
     return sum(int(np.asarray(value).nbytes) for value in weights.values())
-
-
-def largest(kit: EngineKit, trial: Trial) -> bool:
-    """Whether a trial uses the largest share of the labels in its study."""
-    if trial.per_class is not None:
-        return trial.per_class == max(kit.study.per_class or (0,))
-    return trial.fraction == max(kit.study.fractions)
 
 
 def environment() -> dict[str, str]:

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tltools import costs, plans, reports, sources, studies
-from tltools.artifacts import sealed
+from tltools import costs, plans, reports, sources, studies, trials
 from tltools.engine import parallel, planner, torchvision_operators
 from tltools.engine.kit import EngineKit
 from tltools.engine.parallel import Parallel
@@ -40,7 +39,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     dataset, split = studies.split_of(ticket.home, study)
     wanted = studies.expand(ticket.home, study)
     guess = studies.estimate(ticket.home, ticket.store, study)
-    todo = [trial for trial in wanted if not sealed(ticket.home.trials / trial.id)]
+    todo = [trial for trial in wanted if not trials.finished(ticket.home, study, trial)]
     minutes, clock = study.budget.minutes, f"{ticket.job.id if ticket.job else ''}|{study_id}"
     spent = float((ticket.store.recall("spent", clock) or {}).get("seconds", 0.0))  # by attempts that were interrupted
     timed = TimedTicket(ticket, started + 60 * minutes - spent if minutes else math.inf)
