@@ -116,7 +116,7 @@ def choose(
         problems.append(
             Problem(severity="error", where=f"{shown}, inputs", what=what, remedy="Leave it out of the inputs.")
         )
-    modality, names, why = _propose_modality(chosen, fixed=bool(inputs))
+    modality, names, why = _propose_modality(chosen, bool(inputs), task)
     if not names:
         what = "no column is left to predict from."
         problems.append(Problem(severity="error", where=shown, what=what, remedy="Add columns, or name the inputs."))
@@ -238,6 +238,9 @@ def _sureness(column: Column) -> dict[str, float]:
     return {key: task.recognise(column) for key, task in tasks().items()}
 
 
+_STRINGS = ("text", "category", "sequence", "constant", "id")
+
+
 def _propose_task(column: Column) -> tuple[str | None, str]:
     scores = _sureness(column)
     if 1.0 in scores.values():  # it says itself what it is
@@ -260,8 +263,10 @@ def _propose_task(column: Column) -> tuple[str | None, str]:
     return key, f"the target has {few}, which are {sort}."
 
 
-def _propose_modality(columns: Sequence[Column], fixed: bool) -> tuple[str | None, list[str], str]:
+def _propose_modality(columns: Sequence[Column], fixed: bool, task: str | None) -> tuple[str | None, list[str], str]:
     rooms = modalities()
+    if task is not None and (dense := tasks()[task].dense) and dense.texts:
+        columns = _as_texts(columns, 2 if dense.asked else 1)
     order = sorted(rooms, key=lambda key: -rooms[key].recognise(columns))
     names = [column.name for column in columns]
     for key in order:
@@ -274,6 +279,17 @@ def _propose_modality(columns: Sequence[Column], fixed: bool) -> tuple[str | Non
     if strings:
         return "text", strings, f"Read as texts, from {', '.join(strings[:8])}: nothing else is there."
     return None, [], ""
+
+
+def _as_texts(columns: Sequence[Column], wanted: int) -> list[Column]:
+    """The columns, with strings taken as texts where fewer than `wanted` are: words of a text are judged, so it is one
+    however short, and few may differ."""
+    found = list(columns)
+    strings = [i for i, column in enumerate(found) if column.minimum is None and column.kind in _STRINGS]
+    strings.sort(key=lambda i: (found[i].kind != "text", found[i].name not in ("context", "question", "words")))
+    for i in strings[:wanted]:
+        found[i] = found[i].model_copy(update={"kind": "text"})
+    return found
 
 
 def _left_out(others: Sequence[Column], names: Sequence[str]) -> list[str]:

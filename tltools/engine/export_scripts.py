@@ -252,14 +252,12 @@ def _listed(exported: Exported, lines: str = FILES) -> str:
 def _items(facts: Facts) -> list[str]:
     if exported := reading_files(facts):
         return [_listed(exported)]
-    *functions, given = export_tables.given(facts)
     if facts["kind"] in ("table", "cells"):
-        return [*functions, given + "items = cells\n"]
-    functions.append(export_tables.SAID)
+        return export_tables.given(facts, "items = cells\n")
     if strings := modalities()[facts["modality"]].strings:
         reads = "frames" if facts["kind"] == "frames" else "text"
-        return [*functions, given + export_tables.JOINED, *filter(None, [strings.exported(reads)])]
-    return [*functions, given + export_tables.SENTENCES]
+        return [*export_tables.given_as_texts(facts, export_tables.JOINED), *filter(None, [strings.exported(reads)])]
+    return export_tables.given_as_texts(facts, export_tables.SENTENCES)
 
 
 def _features(facts: Facts) -> list[str]:
@@ -310,13 +308,11 @@ def _classical(facts: Facts) -> list[str]:
     parts += [export_texts.OPEN + opened]
     if exported:
         parts += [exported.code, _listed(exported) + "items = describe(items)\n"]
+    elif strings := modalities()[facts["modality"]].strings:
+        parts += export_tables.given_as_texts(facts, export_tables.JOINED)
+        parts += filter(None, [strings.exported(facts["modality"])])
     else:
-        *functions, given = export_tables.given(facts)
-        if strings := modalities()[facts["modality"]].strings:
-            parts += [*functions, export_tables.SAID, given + export_tables.JOINED]
-            parts += filter(None, [strings.exported(facts["modality"])])
-        else:
-            parts += [*functions, given + _columns(facts)]
+        parts += export_tables.given(facts, _columns(facts))
     if facts["classes"]:
         parts.append(
             'scores = np.zeros((len(items), len(facts["classes"])))\n'

@@ -42,13 +42,12 @@ def said(value):  # whole numbers without a point, others with up to six digits
     return "" if value != value else f"{value:.6g}" if abs(value) < 1e6 else f"{value:.12g}"
 """
 
-JOINED = """\
-rows = [[said(value) for value in row] for row in cells.to_numpy(object)]
-items = [" . ".join(cell for cell in row if cell) for row in rows]
-"""
+ROWS = "rows = cells.to_numpy(object)\n"
+SAID_ROWS = "rows = [[said(value) for value in row] for row in cells.to_numpy(object)]\n"
+JOINED = 'items = [" . ".join(cell for cell in row if cell) for row in rows]\n'
 
 SENTENCES = """\
-names, rows = facts["inputs"], [[said(value) for value in row] for row in cells.to_numpy(object)]
+names = facts["inputs"]
 items = [", ".join(f"{name} {cell}" for name, cell in zip(names, row) if cell) for row in rows]
 """
 
@@ -93,9 +92,19 @@ def reading() -> dict[str, Any]:
     return {"missing": _cells.MISSING, "spellings": kept}
 
 
-def given(facts: dict[str, Any]) -> list[str]:
-    """The lines that read the rows into `table`, as they are, and `cells`, as the model reads them."""
-    return [READ, *([NUMBERS] if facts["numbers"] else []), GIVEN + (AS_NUMBERS if facts["numbers"] else "")]
+def given(facts: dict[str, Any], then: str = "") -> list[str]:
+    """The lines that read the rows into `table`, as they are, and `cells`, as the model reads them, and go on."""
+    if not facts["numbers"]:
+        return [READ, GIVEN + then]
+    return [READ, NUMBERS, GIVEN + AS_NUMBERS + then]
+
+
+def given_as_texts(facts: dict[str, Any], then: str) -> list[str]:
+    """As `given`, and the lines that make each row a text of its cells: `JOINED` or `SENTENCES`."""
+    if not facts["numbers"]:
+        return given(facts, ROWS + then)
+    *functions, last = given(facts, SAID_ROWS + then)
+    return [*functions, SAID, last]
 
 
 def steps(facts: dict[str, Any]) -> list[str]:

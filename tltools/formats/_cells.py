@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +30,7 @@ SPELLINGS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     (_THOUSANDS, ((",", ""),), "commas part thousands"),
     (_PERCENT, (("%", ""), (" ", "")), "numbers with a percent sign, kept as per cent"),
 )
-_CODE = re.compile(r"0\d+|[+-]?\d{16,}")  # 00123 and long digit strings are names of things, not amounts
+_CODE = r"^(0\d+|[+-]?\d{16,})$"  # 00123 and long digit strings are names of things, not amounts
 
 
 @dataclass
@@ -126,20 +125,22 @@ def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[An
         return pc.cast(text, pa.float64()), ""
     if sum(value[:1] in "0123456789+-.," and any(c.isdigit() for c in value) for value in sample) < 0.5 * len(sample):
         return text, ""
-    if any(_CODE.fullmatch(value) for value in sample):
+    if pc.any(pc.match_substring_regex(text, _CODE)).as_py():
         return text, ""
     weak = pc.if_else(pc.is_in(text, pa.array(PERHAPS_MISSING, text.type)), pa.scalar(None, text.type), text)
     present = len(weak) - weak.null_count
+    tried = []
     for pattern, changes, how in spellings(raw.comma_is_decimal):
         matches = pc.match_substring_regex(weak, pattern)
-        fitting = pc.sum(matches).as_py() or 0
-        if fitting == present:
+        tried.append((pc.sum(matches).as_py() or 0, matches, changes, how))
+        if tried[-1][0] == present:  # one spelling for all cells comes before one that leaves some out
             return _numbers(weak, changes), how
-        if present >= 50 and fitting >= 0.98 * present:
-            _tell_odd_cells(name, weak, matches, raw, shown)
-            kept = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, text.type))
-            return _numbers(kept, changes), how
-    return text, ""
+    fitting, matches, changes, how = max(tried, key=lambda one: one[0])
+    if present < 50 or fitting < 0.98 * present:
+        return text, ""
+    _tell_odd_cells(name, weak, matches, raw, shown)
+    kept = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, text.type))
+    return _numbers(kept, changes), how
 
 
 def spellings(comma_is_decimal: bool) -> tuple[tuple[str, tuple[tuple[str, str], ...], str], ...]:

@@ -211,39 +211,60 @@ def _label_table(
 ) -> tuple[pd.DataFrame | None, set[str], list[Problem]]:
     """The table whose column names the files, with the full name in "_file", and its own; None for none."""
     from tltools.formats import _roboflow
-    from tltools.formats._label_studio import names_in
 
     if ours := [name for name in labels if _roboflow.is_one(name)]:
         made, left_out = _roboflow.labels(ours, collection.content, files)
         if made is not None:
             skipped += left_out
             return made, set(ours), []
-    known: dict[str, str | None] = {}
-    for name in files:  # full name, file name, and file name without ending; None where two share it
-        path = PurePosixPath(name)
-        for key in {name, path.name, path.stem}:
-            known[key] = None if key in known and known[key] != name else name
     for label_file in labels:
         table, problems = _read_labels(collection, label_file)
-        if table is None:
+        named = None if table is None else _naming_column(table, files)
+        if table is not None and named is not None:
+            column, texts, matched = named
+            note = f'"{label_file}" holds the labels: its column "{column}" names the files.'
+            rest = table.drop(columns=column).assign(
+                _file=matched.reindex(table.index), _named=texts.reindex(table.index)
+            )
+            where = f"{collection.shown}/{label_file}"
+            notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
+            return rest, {label_file}, [*problems, *notes]
+    return None, set(), []
+
+
+def _naming_column(table: pd.DataFrame, files: list[str]) -> tuple[str, pd.Series, pd.Series] | None:
+    """(the column that names the files, its cells as texts, the file that each names) of a table of labels: half of its
+    cells must. Names with their endings come before bare stems, which numbers of rows and of classes may look like;
+    then comes the column that names most different files."""
+    from tltools.formats._label_studio import names_in
+
+    whole, stems = _keys(files, lambda path: (str(path), path.name)), _keys(files, lambda path: (path.stem,))
+    best: tuple[tuple[bool, int], tuple[str, pd.Series, pd.Series]] | None = None
+    for column in table.columns:
+        values = table[column].dropna()
+        if not len(values) or str(column).startswith("_"):
             continue
-        for column in table.columns:
-            values = table[column].dropna()
-            if not len(values) or str(column).startswith("_"):
-                continue
-            texts = values.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
-            plain = texts.str.replace("\\", "/").str.removeprefix("./")
+        texts = values.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+        plain = texts.str.replace("\\", "/").str.removeprefix("./")
+        for by_name, known in ((True, whole), (False, {**stems, **whole})):
             matched = plain.map(
-                lambda text: next((known[one] for one in (text, *names_in(text)) if one in known), None)
+                lambda text, known=known: next((known[one] for one in (text, *names_in(text)) if one in known), None)
             )
             if matched.notna().mean() >= 0.5:
-                matched = matched.reindex(table.index)
-                note = f'"{label_file}" holds the labels: its column "{column}" names the files.'
-                rest = table.drop(columns=column).assign(_file=matched, _named=texts.reindex(table.index))
-                where = f"{collection.shown}/{label_file}"
-                notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
-                return rest, {label_file}, [*problems, *notes]
-    return None, set(), []
+                rank = (by_name, int(matched.nunique()))
+                if best is None or rank > best[0]:
+                    best = rank, (str(column), texts, matched)
+                break
+    return best[1] if best else None
+
+
+def _keys(files: list[str], of: Callable[[PurePosixPath], tuple[str, ...]]) -> dict[str, str | None]:
+    """The files by their keys; None where two share one."""
+    known: dict[str, str | None] = {}
+    for name in files:
+        for key in set(of(PurePosixPath(name))):
+            known[key] = None if key in known and known[key] != name else name
+    return known
 
 
 def _read_labels(collection: Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tltools.formats import Limits, asking
 from tltools.formats._cells import RawTable, headers
-from tltools.formats._delimiter import Dialect, has_header, sniff
+from tltools.formats._delimiter import TITLE, Dialect, has_header, is_title, sniff
 from tltools.formats._encoding import Encoding, decide
 from tltools.records import Problem, Skipped, refuse
 
@@ -63,12 +63,7 @@ def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect
     """Quotes that are never closed may be plain signs (5" pipe): taken so where every line then has the same width."""
     plain = Dialect(dialect.delimiter, None, quoted=False)
     remedy = 'Close it, or double it ("") where it is meant as a sign, and add the file again.'
-    try:
-        with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
-            widths = {len(record) for record in islice(plain.records(file), 100_000) if record}
-    except csv.Error:
-        widths = set()  # a field of more than a megabyte, quotes or not
-    if len(widths) != 1 or (dialect.delimiter is not None and widths == {1}):
+    if not _even(path, encoding, plain):
         raise refuse(f"{shown}, line {line}", "a quote is opened here and never closed.", remedy)
     raw = _parse(path, shown, encoding, plain, False)
     what = "a quote is opened here and never closed; all quotes in the file were read as plain signs."
@@ -76,15 +71,27 @@ def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect
     return raw
 
 
+def _even(path: Path, encoding: Encoding, plain: Dialect) -> bool:
+    """Whether every line has the same number of fields when quotes are plain signs."""
+    try:
+        with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
+            widths = {len(record) for record in islice(plain.records(file), 100_000) if record}
+    except csv.Error:
+        return False  # a field of more than a megabyte, quotes or not
+    return len(widths) == 1 and (plain.delimiter is None or widths != {1})
+
+
 def _parse(path: Path, shown: str, encoding: Encoding, dialect: Dialect, skip_first: bool) -> RawTable:
     with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
         reader = dialect.records(file)
-        chunks = _chunks(reader, file, path, shown)
+        chunks = _chunks(reader, file, path, shown, encoding, dialect)
         first, ends = next(chunks)
         kept = [(record, end) for record, end in zip(first, ends, strict=True) if any(f.strip() for f in record)]
         if not kept:
             raise refuse(shown, "the first lines are blank.", "Add a file with a header line and rows.")
         before = kept.pop(0)[1] if skip_first and len(kept) > 1 else 0
+        title = len(kept) > 2 and is_title(kept[0][0], kept[1][0])
+        before = kept.pop(0)[1] if title else before
         named, why = has_header([record for record, _ in kept[:300]])
         body = (
             [record for record, _ in kept[1:300]] if named and len(kept) > 1 else [record for record, _ in kept[:300]]
@@ -108,7 +115,7 @@ def _parse(path: Path, shown: str, encoding: Encoding, dialect: Dialect, skip_fi
     names, problems = headers(fields, shown)
     raw = table.finish(names)
     raw.problems += problems
-    raw.inference.append(why)
+    raw.inference += [TITLE, why] if title else [why]
     if isinstance(newlines, tuple):
         said = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
         raw.inference.append(f"Line ends are mixed ({', '.join(said[n] for n in newlines)}); each was taken as an end.")
@@ -124,15 +131,25 @@ def _usual_width(records: list[list[str]], header: list[str]) -> int:
     return usual - 1 if trailing and not named else usual
 
 
-def _chunks(reader: Any, file: TextIO, path: Path, shown: str) -> Any:
-    """Yields (records, the line on which each ends)."""
+def _chunks(reader: Any, file: TextIO, path: Path, shown: str, encoding: Encoding, dialect: Dialect) -> Any:
+    """Yields (records, the line on which each ends).
+
+    Two quotes that are plain signs swallow all lines between them: where a field goes over several lines and holds the
+    delimiter, the file is looked at without quotes, once.
+    """
     told, size = asking.get().told, max(1, path.stat().st_size)
+    trusted = not dialect.quoted
     while True:
         records: list[list[str]] = []
         ends: list[int] = []
         before = reader.line_num
         try:
             for record in islice(reader, _CHUNK):
+                line = ends[-1] if ends else before
+                if not trusted and reader.line_num > line + 1 and _swallowed(record, dialect):
+                    if _even(path, encoding, Dialect(dialect.delimiter, None, quoted=False)):
+                        raise _OpenQuote(line + 1)
+                    trusted = True
                 records.append(record)
                 ends.append(reader.line_num)
         except csv.Error as error:
@@ -149,6 +166,10 @@ def _chunks(reader: Any, file: TextIO, path: Path, shown: str) -> Any:
             raise _OpenQuote(last_start)
         told("reading", min(size, file.buffer.tell()), size)
         yield records, ends
+
+
+def _swallowed(record: list[str], dialect: Dialect) -> bool:
+    return dialect.delimiter is not None and any("\n" in f and dialect.delimiter in f for f in record)
 
 
 def _is_open(path: Path, file: TextIO, start: int) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar", "^": "caret", "~": "tilde", " ": "blanks"}
 _NAME = re.compile(r"[^\W\d][\w.%()/-]*( [\w.%()/-]+)?")  # one word or two
+_NONE = ("", "?", "NA")
+TITLE = "The first line stands alone over the table and was taken as its title."
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?%?")
 
 
@@ -106,11 +108,11 @@ def has_header(records: list[list[str]]) -> tuple[bool, str]:
         below = [i for i in numeric if _mostly_numbers(record[i] for record in rest if i < len(record))]
         if below or len(numeric) == len(first):
             return False, "The first line holds numbers like the lines below it, so the columns have no names."
-    for i, field in enumerate(first):
-        if field and any(i < len(record) and record[i].strip() == field for record in rest):
-            repeated = [record for record in rest if [f.strip() for f in record] == first]
-            if not repeated:
-                return False, f'"{field[:40]}" of the first line comes again below it, so the columns have no names.'
+    named = [i for i, field in enumerate(first) if field not in _NONE]
+    if not numeric and any(_mostly_numbers(record[i] for record in rest if i < len(record)) for i in named):
+        return True, "The first line names columns that hold numbers below it."
+    if (again := _comes_again(first, rest)) and not any([f.strip() for f in record] == first for record in rest):
+        return False, f'"{again[:40]}" of the first line comes again below it, so the columns have no names.'
     if any(len(field) > 80 for field in first):
         return False, "The first line is too long for names, so the columns have no names."
     if len(first) == 1 and len(first[0].split()) > 3:
@@ -118,8 +120,27 @@ def has_header(records: list[list[str]]) -> tuple[bool, str]:
     return True, "The first line was taken as the names of the columns."
 
 
+def _comes_again(first: list[str], rest: list[list[str]]) -> str:
+    """A field of the first line that is a value of its column, "" for none. Columns of few values tell best: of those a
+    header names some that are no value, be it that one of its names is a value elsewhere."""
+    again, absent = [], 0
+    for i, field in enumerate(first):
+        values = [record[i].strip() for record in rest if i < len(record)]
+        if field and field in values:
+            again.append(field)
+        elif field and len(values) >= 10 and len(set(values)) <= 0.2 * len(values):
+            absent += 1
+    return again[0] if len(again) > absent else ""
+
+
+def is_title(first: list[str], second: list[str]) -> bool:
+    """Whether the first of two lines is a title over a table: one filled field over a line that fills all."""
+    filled = sum(bool(field.strip()) for field in first)
+    return len(first) == len(second) > 2 and filled == 1 and all(field.strip() for field in second)
+
+
 def _mostly_numbers(fields: Iterator[str]) -> bool:
-    values = [field.strip() for field in fields if field.strip() not in ("", "?", "NA")]
+    values = [field.strip() for field in fields if field.strip() not in _NONE]
     return bool(values) and sum(NUMBER.fullmatch(value) is not None for value in values) >= 0.9 * len(values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -14,7 +15,7 @@ import pyarrow as pa
 from tltools.formats import asking
 from tltools.formats._archive import content, readable
 from tltools.formats._cells import RawTable, headers
-from tltools.formats._delimiter import has_header
+from tltools.formats._delimiter import TITLE, has_header, is_title
 from tltools.formats._magic import head_of, looks_like
 from tltools.records import Problem, refuse
 
@@ -42,6 +43,7 @@ def read(path: Path, shown: str) -> RawTable:
         others = [other.title for other in sheets if other is not sheet]
     except (
         zipfile.BadZipFile,
+        zlib.error,
         KeyError,
         ValueError,
         TypeError,
@@ -90,6 +92,7 @@ def _rows(sheet: Any, shown: str) -> list[tuple[int, list[str]]]:
     limits = asking.get().limits
     rows: list[tuple[int, list[str]]] = []
     cells = 0
+    sheet.reset_dimensions()  # what a workbook says of its size may be of an earlier state
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
         texts = [_text(value) for value in values]
         while texts and not texts[-1]:
@@ -116,6 +119,8 @@ def _text(value: Any) -> str:
 
 def _assemble(rows: list[tuple[int, list[str]]], shown: str) -> RawTable:
     width = max(len(texts) for _, texts in rows)
+    title = len(rows) > 2 and is_title(rows[0][1] + [""] * (width - len(rows[0][1])), rows[1][1])
+    rows = rows[1:] if title else rows
     filled = [texts + [""] * (width - len(texts)) for _, texts in rows]
     named, why = has_header(filled[:300])
     names, problems = headers(filled[0] if named else [""] * width, shown)
@@ -126,4 +131,6 @@ def _assemble(rows: list[tuple[int, list[str]]], shown: str) -> RawTable:
         if body
         else [pa.array([], pa.large_string())] * width
     )
-    return RawTable(names, columns, np.asarray(numbers, np.int64), "row", [], problems, [why])
+    return RawTable(
+        names, columns, np.asarray(numbers, np.int64), "row", [], problems, [TITLE, why] if title else [why]
+    )
