@@ -30,8 +30,8 @@ _ID = re.compile(r"[0-9a-f]{16}")
 Told = readings.Told
 
 __all__ = [
-    "Draft", "add", "content_keys", "delete", "draw", "get", "groups", "ingest_job", "inspect", "items", "keep_split",
-    "listing", "media", "profile", "read_like", "rows", "split", "stored_split", "target",
+    "Draft", "add", "columns", "content_keys", "delete", "draw", "get", "groups", "ingest_job", "inspect", "items",
+    "keep_split", "listing", "media", "profile", "read_like", "rows", "split", "stored_split", "target",
 ]  # fmt: skip
 
 
@@ -96,6 +96,14 @@ def profile(home: Home, id: str) -> Profile:
 def rows(home: Home, id: str, *columns: str) -> pd.DataFrame:
     """Returns the rows: `columns`, or the user's, `_where` and `_part`; the index is the row number."""
     return pd.read_parquet(_folder(home, id) / "rows.parquet", columns=list(columns) or None)
+
+
+def columns(home: Home, id: str) -> list[str]:
+    """Returns the names of the user's columns, read or not."""
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(_folder(home, id) / "rows.parquet").names
+    return [name for name in names if not name.startswith("_")]
 
 
 def media(home: Home, id: str) -> Path:

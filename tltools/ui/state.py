@@ -59,9 +59,18 @@ def open_dataset(id: str | None) -> None:
 
 
 def open_study(id: str) -> None:
-    """Turns to a study: its dataset and its sources come along."""
+    """Turns to a study: its dataset and its sources come along, and edits of it that were not run are forgotten."""
     study = studies.load(home(), id)
+    if (store().recall("draft", study.dataset) or {}).get("study") == id:
+        store().remember("draft", study.dataset, {})
+    st.session_state["study_turn"] = st.session_state.get("study_turn", 0) + 1
     put(dataset=study.dataset, draft=None, source=",".join(study.sources) or None, study=id, trial=None, job=None)
+
+
+def key(name: str) -> str:
+    """The key of a widget that begins anew with each study that is opened: under one key it would keep its value."""
+    turn = st.session_state.get("study_turn")
+    return "_".join([name, *([get("study") or ""] if get("study") else []), *([str(turn)] if turn else [])])
 
 
 def sources() -> list[str]:
