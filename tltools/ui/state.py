@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -79,7 +80,7 @@ def sources() -> list[str]:
 
 
 def dataset() -> Dataset | None:
-    """The current dataset; an unknown id is said so, and forgotten by a button."""
+    """The current dataset; an unknown id is said so, and forgotten by a button with all that belongs to it."""
     id = get("dataset")
     if not id and get("study"):
         opened = study()
@@ -89,7 +90,7 @@ def dataset() -> Dataset | None:
     try:
         return datasets.get(home(), id)
     except Refusal as refusal:
-        _unknown("dataset", refusal)
+        _unknown(refusal, lambda: open_dataset(None))
         return None
 
 
@@ -101,7 +102,7 @@ def study() -> Study | None:
     try:
         found = studies.load(home(), id)
     except Refusal as refusal:
-        _unknown("study", refusal)
+        _unknown(refusal, lambda: put(study=None))
         return None
     if get("dataset") != found.dataset:
         put(dataset=found.dataset, source=None)
@@ -110,10 +111,10 @@ def study() -> Study | None:
     return found
 
 
-def _unknown(name: str, refusal: Refusal) -> None:
+def _unknown(refusal: Refusal, forget: Callable[[], None]) -> None:
     st.warning(f"**Not found.** {esc(refusal)}", icon=":material/search_off:")
-    if st.button("Go on without it", key=f"forget_{name}"):
-        put(**{name: None})
+    if st.button("Go on without it", key="forget"):
+        forget()
         st.rerun()
     st.stop()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import streamlit as st
 
@@ -50,7 +50,7 @@ def _problem(problem: Problem) -> None:
     )
 
 
-def empty(text: str, page: str, label: str) -> None:
+def empty(text: str, page: str, label: str) -> NoReturn:
     """What to do where there is nothing yet; ends the page."""
     with st.container(border=True):
         st.markdown(text)
