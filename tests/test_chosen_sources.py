@@ -14,6 +14,18 @@ PAGE = "prepare/source.py"
 BOTH = ("bundled/minilm-l6", "bundled/table-net")
 
 
+def test_the_hub_is_asked_once_for_a_word(home: Home, wine: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setenv("TLTOOLS_OFFLINE", "0")
+    monkeypatch.setattr("tltools.sources.search", lambda home, query: asked.append(query) or [])
+    app = opened(PAGE, dataset=wine.id)
+    app.text_input(key="hub_query").set_value("convnext").run()
+    app.toggle(key="pick_bundled/minilm-l6").set_value(True).run()
+    assert "The hub knows nothing under that name." in sound(app) and asked == ["convnext"]
+    app.text_input(key="hub_query").set_value("resnet").run()
+    assert asked == ["convnext", "resnet"]
+
+
 @pytest.mark.parametrize("id", ["nonsense", "local/gone", "own/0123456789abcdef"])
 def test_an_unknown_source_is_told_and_left_out(home: Home, wine: Dataset, id: str) -> None:
     app = opened(PAGE, dataset=wine.id, source=f"{id},bundled/table-net")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -215,10 +216,17 @@ def split(
             f"shares must be above 0 and leave a tenth to train; got test {test_share}, validation {validation_share}."
         )
         raise refuse("split", what, "Set 0.2 and 0.15.")
+    _folder(home, dataset.id)  # what was split may have been deleted since
+    return keep_split(home, _made(home, dataset.id, group, seed, test_share, validation_share))
+
+
+@functools.lru_cache(maxsize=4)  # a screen asks several times a click, and what is stored never changes
+def _made(home: Home, id: str, group: str | None, seed: int, test_share: float, validation_share: float) -> Split:
+    dataset = get(home, id)
     parts = splits.make(
         target(home, dataset),
         groups(home, dataset, group),
-        rows(home, dataset.id)["_part"].to_numpy(object),
+        rows(home, id, "_part")["_part"].to_numpy(object),
         seed=seed,
         test_share=test_share,
         validation_share=validation_share,
@@ -227,7 +235,7 @@ def split(
         if not len(getattr(parts, part)):
             what = f"the {part} part would be empty." + (f' "{group}" has too few values.' if group else "")
             raise refuse(dataset.name, what, "Add rows, or group by another column.")
-    return keep_split(home, splits.record(dataset.id, parts, seed=seed, grouped_by=group or "duplicates"))
+    return splits.record(id, parts, seed=seed, grouped_by=group or "duplicates")
 
 
 def groups(home: Home, dataset: Dataset, column: str | None = None) -> np.ndarray:
