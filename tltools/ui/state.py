@@ -70,8 +70,7 @@ def open_study(id: str) -> None:
 
 def key(name: str) -> str:
     """The key of a widget that begins anew with each study that is opened: under one key it would keep its value."""
-    turn = st.session_state.get("study_turn")
-    return "_".join([name, *([get("study") or ""] if get("study") else []), *([str(turn)] if turn else [])])
+    return "_".join(str(part) for part in (name, get("study"), st.session_state.get("study_turn")) if part)
 
 
 def sources() -> list[str]:
