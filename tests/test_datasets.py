@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from tests.bad_files import archive, class_folders, file, picture
-from tltools import artifacts, datasets, samples
+from tltools import artifacts, datasets, samples, splits
 from tltools.home import Home
 from tltools.records import Dataset, Refusal
 from tltools.tickets import Cancelled
@@ -207,6 +207,20 @@ def test_a_column_can_group(home: Home, tmp_path: Path) -> None:
         datasets.split(home, made, group="nobody")
     with pytest.raises(Refusal, match="shares"):
         datasets.split(home, made, test_share=0.95)
+
+
+def test_a_split_is_made_once_a_process_and_stored_again_where_it_is_gone(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, counted, make = add(home, tmp_path, FEELINGS), [], splits.make
+    monkeypatch.setattr(splits, "make", lambda *given, **asked: counted.append(asked["seed"]) or make(*given, **asked))
+    first = datasets.split(home, made)
+    (home.splits / f"{first.id}.json").unlink()
+    assert datasets.split(home, made) == first == datasets.stored_split(home, first.id) and counted == [0]
+    assert datasets.split(home, made, seed=1) != first and counted == [0, 1]
+    datasets.delete(home, made.id)
+    with pytest.raises(Refusal, match="no dataset"):
+        datasets.split(home, made)
 
 
 def test_unknown_ids_are_refused_before_any_path_is_touched(home: Home) -> None:

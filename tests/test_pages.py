@@ -299,8 +299,8 @@ def test_cross_validation_is_chosen_with_a_plain_sentence_and_reaches_the_study_
     study = open_store(home).jobs()[0].payload["study"]
     assert studies.load(home, study).folds == Folds(repeats=3, k=5)
     again = opened("train/strategy.py", dataset=wine.id, source="bundled/table-net", study=study)
-    assert again.segmented_control(key="evidence_by").value == "cross-validation"
-    again.segmented_control(key="evidence_by").set_value("draws").run()
+    assert again.segmented_control(key=f"evidence_by_{study}").value == "cross-validation"
+    again.segmented_control(key=f"evidence_by_{study}").set_value("draws").run()
     assert "folds: null" in next(code.value for code in again.code if "dataset:" in code.value)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from tests.sentences import written
-from tests.test_pages import opened, sound
+from tests.test_pages import opened, press, sound
 from tests.test_pages import server as server  # every test here runs as in the web server
 from tltools import datasets, places, reports, studies
 from tltools.artifacts import building
@@ -41,7 +41,9 @@ def test_words_are_marked_on_every_page(home: Home, tmp_path: Path) -> None:
     assert f"sentence {rows[0] + 1}" in sound(app)
     marked = [str(one.body) for one in app.get("html") if "<p>" in str(one.body)]
     assert "Truth" in marked[0] and "<mark" in marked[0] and "Prediction" in marked[1] and "<mark" not in marked[1]
-    sound(opened("judge/explain.py", study=key))
+    app = press(opened("judge/explain.py", study=key), "Show 12 more")
+    sound(app)
+    assert not [one.label for one in app.button if one.label.startswith("Show")], "there is no more to show"
     app = opened("prepare/dataset.py", dataset=dataset.id)
     sound(app)
     assert any("<mark" in str(one.body) for one in app.get("html"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -30,8 +31,8 @@ _ID = re.compile(r"[0-9a-f]{16}")
 Told = readings.Told
 
 __all__ = [
-    "Draft", "add", "content_keys", "delete", "draw", "get", "groups", "ingest_job", "inspect", "items", "keep_split",
-    "listing", "media", "profile", "read_like", "rows", "split", "stored_split", "target",
+    "Draft", "add", "columns", "content_keys", "delete", "draw", "get", "groups", "ingest_job", "inspect", "items",
+    "keep_split", "listing", "media", "profile", "read_like", "rows", "split", "stored_split", "target",
 ]  # fmt: skip
 
 
@@ -96,6 +97,14 @@ def profile(home: Home, id: str) -> Profile:
 def rows(home: Home, id: str, *columns: str) -> pd.DataFrame:
     """Returns the rows: `columns`, or the user's, `_where` and `_part`; the index is the row number."""
     return pd.read_parquet(_folder(home, id) / "rows.parquet", columns=list(columns) or None)
+
+
+def columns(home: Home, id: str) -> list[str]:
+    """Returns the names of the user's columns, read or not."""
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(_folder(home, id) / "rows.parquet").names
+    return [name for name in names if not name.startswith("_")]
 
 
 def media(home: Home, id: str) -> Path:
@@ -207,10 +216,17 @@ def split(
             f"shares must be above 0 and leave a tenth to train; got test {test_share}, validation {validation_share}."
         )
         raise refuse("split", what, "Set 0.2 and 0.15.")
+    _folder(home, dataset.id)  # what was split may have been deleted since
+    return keep_split(home, _made(home, dataset.id, group, seed, test_share, validation_share))
+
+
+@functools.lru_cache(maxsize=4)  # a screen asks several times a click, and what is stored never changes
+def _made(home: Home, id: str, group: str | None, seed: int, test_share: float, validation_share: float) -> Split:
+    dataset = get(home, id)
     parts = splits.make(
         target(home, dataset),
         groups(home, dataset, group),
-        rows(home, dataset.id)["_part"].to_numpy(object),
+        rows(home, id, "_part")["_part"].to_numpy(object),
         seed=seed,
         test_share=test_share,
         validation_share=validation_share,
@@ -219,7 +235,7 @@ def split(
         if not len(getattr(parts, part)):
             what = f"the {part} part would be empty." + (f' "{group}" has too few values.' if group else "")
             raise refuse(dataset.name, what, "Add rows, or group by another column.")
-    return keep_split(home, splits.record(dataset.id, parts, seed=seed, grouped_by=group or "duplicates"))
+    return splits.record(id, parts, seed=seed, grouped_by=group or "duplicates")
 
 
 def groups(home: Home, dataset: Dataset, column: str | None = None) -> np.ndarray:

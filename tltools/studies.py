@@ -241,7 +241,7 @@ def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None
         if asked is not None and asked != stored:
             what = f"is {asked!r}, but the dataset was stored with {stored!r}."
             say("error", field, what, "Add the dataset again with this choice, or leave the field out.")
-    columns = [str(name) for name in datasets.rows(home, dataset.id).columns if not str(name).startswith("_")]
+    columns = datasets.columns(home, dataset.id)
     for name in study.sensitive:
         if name not in columns:
             say("error", "sensitive", f"there is no column {name!r}.", f"The columns are {', '.join(columns[:20])}.")

@@ -12,12 +12,12 @@ from tltools.ui import verdict_views as views
 
 home, store = state.home(), state.store()
 
-if not state.get("study"):
-    judged.need("Did it help?")  # offers the judged studies, and ends the page
 study = state.study()
+if study is None:
+    judged.need("Did it help?")  # offers the judged studies, and ends the page
 stepper.draw("verdict")
 study_id = str(state.get("study"))
-report = recent.report(home, study_id)
+report, dataset = recent.report(home, study_id), recent.dataset(home, study.dataset)
 job = recent.job_by_study(store).get(study_id)
 busy = job is not None and job.state in live.LIVE
 if report is None:
@@ -29,7 +29,9 @@ if report is None:
         st.stop()
     if job is not None:
         live.failure(job)
-    if study is not None and studies.progress(home, study)[0] and st.button("Judge what is finished", type="primary"):
+    if dataset is None:
+        judged.gone()
+    if studies.progress(home, study)[0] and st.button("Judge what is finished", type="primary"):
         try:
             reports.judge(home, store, study_id)
             st.rerun()
@@ -38,13 +40,14 @@ if report is None:
     widgets.empty("This study has not run to a verdict.", "pages/train/strategy.py", "Open its strategy")
     st.stop()
 
-dataset = state.dataset()
 shown = views.short_titles(report)
 st.caption(views.under(report))
 if busy and job is not None:
     live.follow(job)
     st.caption("This is the verdict so far; it sharpens while the study runs.")
 views.sentence(report)
+if dataset is None:
+    st.caption(f":material/delete: {judged.GONE} What was judged stays.")
 views.cards(shown)
 with st.container(horizontal=True):
     if st.button("Take the model home", type="primary", icon=":material/arrow_forward:"):
@@ -61,7 +64,7 @@ with right:
 task = tasks()[dataset.task] if dataset is not None else None
 places, classes = task is not None and task.objects is not None, task is not None and task.by_class is not None
 rows_tab = f"Worst {place_views.things(dataset.task)}" if dataset is not None and places else "Confusion"
-rows_tabs = [*(["By class"] if classes else []), *([rows_tab] if places or not classes else [])]
+rows_tabs = [*(["By class"] if classes else []), *([rows_tab] if dataset and (places or not classes) else [])]
 names = ["All arms", "Cost", "Learning curves", "Groups", *rows_tabs, "Problems"]
 opened = dict(zip(names, st.tabs(names, key="compare_tab", on_change="rerun"), strict=True))
 with opened["All arms"]:

@@ -16,7 +16,7 @@ home, store = state.home(), state.store()
 def stored(dataset: Dataset) -> None:
     """A dataset that is there: what it looks like, and the way on."""
     profile = datasets.profile(home, dataset.id)
-    widgets.title(short(dataset.name, 60))
+    widgets.title(esc(short(dataset.name, 60)))
     st.markdown(
         views.facts(dataset.name, dataset.rows, dataset.modality, dataset.task, dataset.target, len(dataset.classes))
     )

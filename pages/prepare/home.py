@@ -56,11 +56,11 @@ st.header("This machine", anchor=False)
 left, middle, right = st.columns(3)
 jobs = store.jobs(states=("running", "queued"))
 running = [job for job in jobs if job.state == "running"]
+does = esc(running[0].title) if running else "nothing waits" if not jobs else "has not begun yet"
 free = psutil.disk_usage(str(home.root)).free
 with left:
     st.metric("Worker", "busy" if running else "ready" if store.workers() else "starting", border=True,
-              delta=esc(running[0].title) if running else "nothing waits",
-              delta_color="off", delta_arrow="off")  # fmt: skip
+              delta=does, delta_color="off", delta_arrow="off")  # fmt: skip
 with middle:
     st.metric("Waiting jobs", len(jobs) - len(running), border=True,
               delta="see Runs", delta_color="off", delta_arrow="off")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tltools import evidence, sources
+from tltools.records import Refusal
 from tltools.tasks import tasks
 from tltools.ui import column_views, live, state, stepper, widgets
 from tltools.ui import source_views as views
@@ -30,9 +31,12 @@ if not chosen and opened is not None and "source_default" not in st.session_stat
 cards = {source.id: source for source in views.thinned(sources.listing(home), chosen)}
 changes = column_views.changes(store, dataset, opened)
 cells = [cell for cell in sources.fits(home, dataset, changes) if cell.source in cards]
-for extra in chosen:  # found by searching the hub
-    if extra not in cards:
+for extra in [id for id in chosen if id not in cards]:  # found by searching the hub
+    try:
         cards[extra] = sources.get(home, extra)
+    except Refusal as refusal:
+        widgets.problems(refusal.problems)
+    else:
         cells.insert(0, sources.fit(home, cards[extra], dataset))
 ranks, doubts = evidence.rankings(store, dataset.id), evidence.warnings(store, dataset.id)
 fitting = views.ordered(dataset, cells, cards, ranks)
@@ -62,8 +66,11 @@ if not everything:
     st.toggle(f"Show all {len(fitting)}", key="all_sources")
 if not fitting:
     st.warning("No source model fits this dataset. Below stands why, and how to add your own.")
-if picked != state.sources():
-    state.put(source=",".join(picked) or None, study=None)
+shown = [id for id in state.sources() if id in {cell.source for cell in visible}]
+if set(picked) != set(shown) or (len(shown) < len(state.sources()) and opened is None):
+    # only a choice closes a study: neither the order of the cards nor a source that is gone
+    kept = [id for id in shown if id in picked]
+    state.put(source=",".join(dict.fromkeys([*kept, *picked])) or None, study=None)
 
 with actions:
     if st.button("Choose a strategy", type="primary", icon=":material/arrow_forward:", disabled=not picked):

@@ -20,12 +20,12 @@ waiting = [job for job in jobs if job.state == "queued"]
 ended = [job for job in jobs if job.state not in live.LIVE]
 
 if mine is not None and mine.state in live.LIVE:
-    widgets.title(short(mine.title, 70), "You may close this page: it goes on, and any browser finds it here.")
+    widgets.title(esc(short(mine.title, 70)), "You may close this page: it goes on, and any browser finds it here.")
 elif running or waiting:
     widgets.title("Running now")
 elif mine is not None:
     words = {"done": "Finished", "failed": "Did not finish", "cancelled": "Cancelled"}
-    widgets.title(f"{words.get(mine.state, mine.state)}: {short(mine.title, 60)}")
+    widgets.title(f"{words.get(mine.state, mine.state)}: {esc(short(mine.title, 60))}")
 else:
     widgets.title("Nothing is running")
 

@@ -31,10 +31,11 @@ widgets.title(
     "What should be trained?", f"**{esc(dataset.name)}**, from {names}. Each card shows the blocks of the model."
 )
 widgets.problems(unknown)
-begin = study_draft.start(home, store, dataset, picked, opened)
+proposed, hindrances = studies.propose(home, dataset, picked), views.hindered(picked, dataset)
+begin = study_draft.start(store, dataset, proposed, opened)
 try:
     on = views.given(begin, "strategies")
-    chosen = views.cards(store, picked, on, dataset)
+    chosen = views.cards(store, picked, on, dataset, hindrances)
 except Refusal as refusal:
     widgets.problems(refusal.problems)
     st.stop()
@@ -45,7 +46,7 @@ if views.augmented(dataset):
     views.pictures_changed(chosen, [folder / str(name) for name in table[dataset.inputs[0]].head(4)])
 
 st.subheader("How much evidence", anchor=False)
-fields, minutes = views.design(dataset, begin)
+fields, minutes = views.design(home, dataset, begin)
 study = begin.model_copy(
     update={
         "dataset": dataset.id,
@@ -60,7 +61,7 @@ study = begin.model_copy(
 bought = ""
 if minutes is not None and not any(problem.severity == "error" for problem in studies.check(home, study)):
     study, bought = study_draft.fit(home, store, study, minutes)
-study_draft.keep(store, study)
+study_draft.keep(store, study, views.untouched(proposed, hindrances), opened)
 problems = studies.check(home, study) + evidence.doubts(store, study)
 errors = [problem for problem in problems if problem.severity == "error"]
 guess = None if errors else studies.estimate(home, store, study)

@@ -117,12 +117,11 @@ def _verdicts(report: Report, metric: Metric) -> str:
 
 
 def _labels(report: Report, metric: Metric) -> str:
-    factor, unit = _factor(metric)
     series: dict[str, Row] = {}
     for row in sorted(report.arms, key=lambda row: (row["kind"], row["title"], row["n_train"])):
         one = series.setdefault(row["title"], {"title": row["title"], "kind": row["kind"], "points": []})
         one["points"].append((row["n_train"], row["score"], row["low"], row["high"]))
-    picture = charts.lines(list(series.values()), factor, metric.title)
+    picture = charts.lines(list(series.values()), 100.0 if metric.per_cent else 1.0, metric.title)
     parts = [f"<h2>How many labels is it worth?</h2><figure>{picture}</figure>"]
     if report.labels_saved:
         parts.append(_table(
@@ -172,7 +171,7 @@ def _arms(report: Report, metric: Metric) -> str:
                 row["kind"],
                 f"{row['n_train']:,}",
                 words.score(row["score"], metric),
-                words.span(row["low"], row["high"], metric).removeprefix("95 % interval "),
+                f"{words.score(row['low'], metric)} to {words.score(row['high'], metric)}".replace("-", "−"),
                 f"{row['draws']}" if row["draws"] == row["draws_asked"] else f"{row['draws']} of {row['draws_asked']}",
                 "–" if row["seconds"] is None else f"{row['seconds']:.3g}",
                 f"{row['trainable_parameters']:,}",

@@ -62,7 +62,7 @@ def amount(value: float, metric: Metric) -> str:
 
 def score(value: float, metric: Metric) -> str:
     """A score in words."""
-    return f"{100 * value:.1f} %" if metric.unit == "share" and metric.key != "r2" else f"{value:.3g}"
+    return f"{100 * value:.1f} %" if metric.per_cent else f"{value:.3g}"
 
 
 def span(low: float, high: float, metric: Metric) -> str:
@@ -237,7 +237,7 @@ def over_fitted(arms: Sequence[Row]) -> list[str]:
         return []
     row = max(bad, key=lambda row: float(row["train_gap"][0]))
     mean, low, high = (100 * value for value in row["train_gap"])
-    others = f" {len(bad) - 1} more arms do so too." if len(bad) > 1 else ""
+    others = {1: "", 2: " 1 more arm does so too."}.get(len(bad), f" {len(bad) - 1} more arms do so too.")
     return [
         f"Over-fitting: {row['title']} with {row['n_train']:,} labels scores {mean:.0f} points higher on its training "
         f"rows than on validation rows (95 % interval {low:.0f} to {high:.0f}). Freeze more, stop earlier or add "

@@ -34,6 +34,11 @@ class Metric:
     lacking: Callable[[np.ndarray], str] | None = None
     # truth -> why rows with it have no such score ("has no true box."), "" where they have; `score` is nan then
 
+    @property
+    def per_cent(self) -> bool:
+        """Whether a score is shown x 100, as per cent; R2, which may be below 0, is shown as it is."""
+        return self.unit == "share" and self.key != "r2"
+
 
 @dataclass(frozen=True)
 class Dense:

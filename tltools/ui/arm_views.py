@@ -11,8 +11,8 @@ import streamlit as st
 from tltools.records import Report
 from tltools.reports import groups as by_group
 from tltools.reports import views as tables
-from tltools.tasks import Metric, judged_by
-from tltools.ui import charts, verdict_charts, widgets
+from tltools.tasks import Metric, judged_by, tasks
+from tltools.ui import charts, verdict_charts, widgets, words
 from tltools.ui.words import duration, esc, minus, short
 
 Row = Mapping[str, Any]
@@ -49,22 +49,23 @@ def cost(report: Report) -> None:
 
 def arms(report: Report) -> None:
     """Every arm at every share, to sort and download."""
-    metric = judged_by(report)
-    frame = pd.DataFrame([_arm_row(row, metric) for row in report.arms]).dropna(axis=1, how="all")
+    metric, seen = judged_by(report), tasks()[report.task].metrics[0]
+    frame = pd.DataFrame([_arm_row(row, metric, seen) for row in report.arms]).dropna(axis=1, how="all")
     frame = frame.rename(columns={"draws": "folds"} if report.folds else {})
-    widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric))
+    widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric, seen))
     st.caption("Intervals here are of one score each; whether two arms differ, the verdicts say.")
 
 
-def _arm_row(row: Row, metric: Metric) -> dict[str, Any]:
-    scale = 100.0 if metric.unit == "share" and metric.key != "r2" else 1.0
+def _arm_row(row: Row, metric: Metric, seen: Metric) -> dict[str, Any]:
+    """A line of the table; `seen`: the metric of training and validation rows, whichever the study is judged by."""
+    scale, trained, validated, over_fit = words.scale(metric), *_seen_by(seen)
     others = {key: round(value, 4) for key, value in (row.get("metrics") or {}).items() if key != metric.key}
     return {
         "arm": row["title"], "kind": row["kind"], "labels": row["n_train"], "score": scale * row["score"],
         "low": scale * row["low"], "high": scale * row["high"],
         "without copies": _scaled(row.get("score_without_copies"), scale), "best set": bool(row["best_set"]),
-        "draws": row["draws"], "train": _scaled(row["train_score"], scale),
-        "validation": _scaled(row["validation_score"], scale), "over-fit by": _gap(row["train_gap"]),
+        "draws": row["draws"], trained: _scaled(row["train_score"], words.scale(seen)),
+        validated: _scaled(row["validation_score"], words.scale(seen)), over_fit: _gap(row["train_gap"]),
         "seconds a trial": row["seconds"],
         "peak MB": row["peak_mb"], "trained parameters": row["trainable_parameters"],
         **others, "source": row["source"], "strategy": row["strategy"],
@@ -75,6 +76,12 @@ def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else scale * value
 
 
+def _seen_by(seen: Metric) -> tuple[str, str, str]:
+    """Headings of the scores of training rows, of validation rows, and of the difference."""
+    name, unit = seen.title.partition(",")[0], " (%)" if seen.per_cent else ""
+    return f"train: {name}{unit}", f"validation: {name}{unit}", f"over-fit by: points of {name}"
+
+
 def _gap(gap: Sequence[float] | None) -> str:
     """Training less validation score with its interval over draws."""
     if not gap:
@@ -83,12 +90,13 @@ def _gap(gap: Sequence[float] | None) -> str:
     return minus(f"{mean:+.1f} ({low:.1f} to {high:.1f})")
 
 
-def _arm_columns(metric: Metric) -> dict[str, Any]:
-    number, form = st.column_config.NumberColumn, "%.1f" if metric.unit == "share" else "%.4g"
+def _arm_columns(metric: Metric, seen: Metric) -> dict[str, Any]:
+    number, form = st.column_config.NumberColumn, "%.1f" if metric.per_cent else "%.4g"
+    trained, validated, _ = _seen_by(seen)
+    own = "%.1f" if seen.per_cent else "%.3f"
     return {
-        "score": number(metric.title, format=form), "low": number("95 % low", format=form),
-        "high": number("95 % high", format=form), "train": number("train", format=form),
-        "validation": number("validation", format=form),
+        "score": number(words.titled(metric), format=form), "low": number("95 % low", format=form),
+        "high": number("95 % high", format=form), trained: number(format=own), validated: number(format=own),
         "without copies": number("without copies", format=form), "seconds a trial": number(format="%.2f"),
         "peak MB": number(format="%.0f"), "trained parameters": number(format="localized"),
         "best set": st.column_config.CheckboxColumn(help="Cannot be told apart from the best at this many labels"),

@@ -16,7 +16,7 @@ from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import dataset_views as views
 from tltools.ui import live, state, uploads, widgets
-from tltools.ui.words import short
+from tltools.ui.words import esc, short
 
 LIMITS = (
     "Up to 200 MB a file; tables up to 1,000,000 rows, zips up to 20,000 files: JPEG, PNG and WebP; WAV, "
@@ -77,24 +77,30 @@ def submit(store: Store, payload: dict[str, Any]) -> None:
 def draft(home: Home, store: Store, job: Job) -> None:
     """Where a reading stands: still going on, failed, or a draft to look at, change and add."""
     if job.state in live.LIVE:
-        widgets.title(f"Reading {short(job.title.partition(' ')[2], 50)}")
+        widgets.title(f"Reading {esc(short(job.title.partition(' ')[2], 50))}")
         live.follow(job)
         live.cancel_button(job)
         return
     if job.state != "done" or job.result is None:
         widgets.title("That could not be read")
         live.failure(job)
-        if st.button("Choose another file", type="primary"):
-            state.put(draft=None)
-            st.rerun()
+        _leave("Choose another file")
         return
     if job.result.get("dataset"):
         state.open_dataset(str(job.result["dataset"]))
         st.rerun()
     path = home.jobs / job.id / "draft.json"
     if not path.is_file():
-        widgets.empty("This draft is gone.", "pages/prepare/dataset.py", "Choose a file")
+        widgets.title("This draft is gone", "What is read is only kept for a while. Nothing of it was stored.")
+        _leave("Choose a file")
+        return
     _draft(store, job, json.loads(path.read_text()))
+
+
+def _leave(label: str) -> None:
+    if st.button(label, type="primary"):
+        state.put(draft=None)
+        st.rerun()
 
 
 def _draft(store: Store, job: Job, found: dict[str, Any]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import streamlit as st
 
 from tltools.records import Dataset, Report
 from tltools.ui import recent, state, stepper, widgets
+
+GONE = "The dataset of this study was deleted: its rows can no longer be shown, and no new ones be predicted."
 
 
 def need(question: str) -> tuple[Report, Dataset]:
@@ -16,22 +20,28 @@ def need(question: str) -> tuple[Report, Dataset]:
     if study is None:
         widgets.title(question)
         _choose()
-    report = recent.report(home, str(state.get("study")))
+    report, dataset = recent.report(home, str(state.get("study"))), recent.dataset(home, study.dataset)
     if report is None or not report.arms:
         widgets.title(question)
+        if dataset is None:
+            gone()
         busy = recent.job_by_study(store).get(str(state.get("study")))
         page, label = (
             ("pages/train/runs.py", "Watch it run") if busy else ("pages/train/strategy.py", "Open its strategy")
         )
         widgets.empty("This study has no verdict yet.", page, label)
-    dataset = state.dataset()
-    if dataset is None or report is None:
-        widgets.empty("The dataset of this study is gone.", "pages/prepare/dataset.py", "Choose data")
-        raise AssertionError  # widgets.empty ends the page
+    if dataset is None:
+        widgets.title(question)
+        widgets.empty(f"{GONE} Its report stays.", "pages/judge/compare.py", "Open its report")
     return report, dataset
 
 
-def _choose() -> None:
+def gone() -> NoReturn:
+    """Ends the page of a study that has no report, and whose dataset was deleted."""
+    widgets.empty(f"{GONE} It had not come to a verdict.", "pages/prepare/home.py", "See the other studies")
+
+
+def _choose() -> NoReturn:
     known = [one for one in recent.listing(state.home(), state.store(), 12) if one.report is not None]
     if not known:
         widgets.empty("No study has been judged yet.", "pages/prepare/home.py", "Try the sample study")

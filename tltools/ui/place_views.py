@@ -70,7 +70,8 @@ def mistakes(home: Home, dataset: Dataset, trial: str, metric: Metric) -> None:
                             continue
                         files = worst.files_of(dataset)
                         _over(files, dataset.reading, media / name, cell, dataset.classes, word.capitalize(), least)
-    if most < len(table) and st.button(f"Show {min(len(table), 3 * MOST) - most} more", icon=":material/expand_more:"):
+    more = min(len(table), 3 * MOST) - most
+    if more > 0 and st.button(f"Show {more} more", icon=":material/expand_more:"):
         st.session_state["worst_most"] = 3 * MOST
         st.rerun()
     widgets.csv_button(table, f"worst-{things(dataset.task)}")

@@ -41,7 +41,7 @@ def listing(home: Home, store: Store, most: int = 6) -> list[Known]:
             study = studies.load(home, id)
         except Refusal:
             continue
-        found.append(Known(id, study, _dataset(home, study.dataset), jobs.get(id), report(home, id)))
+        found.append(Known(id, study, dataset(home, study.dataset), jobs.get(id), report(home, id)))
     return found[:most]
 
 
@@ -59,6 +59,14 @@ def report(home: Home, id: str) -> Report | None:
     """The report of a study, or None before there is one."""
     try:
         return reports.load(home, id)
+    except Refusal:
+        return None
+
+
+def dataset(home: Home, id: str) -> Dataset | None:
+    """A stored dataset, or None where it was deleted."""
+    try:
+        return datasets.get(home, id)
     except Refusal:
         return None
 
@@ -93,10 +101,3 @@ def _told(known: Known) -> tuple[str, str, str, str]:
         return state_badge(job), esc(job.failure.what), "pages/train/runs.py", "See what to do"
     when = f" {ago(known.dataset.created)}" if known.dataset else ""
     return ":gray-badge[not run yet]", f"Saved, its data was added{when}.", "pages/train/strategy.py", "Open"
-
-
-def _dataset(home: Home, id: str) -> Dataset | None:
-    try:
-        return datasets.get(home, id)
-    except Refusal:
-        return None

@@ -20,6 +20,7 @@ from tltools.ui import charts, state, uploads, widgets
 from tltools.ui.words import duration, esc, minus, parameters, short, size
 
 Row = Mapping[str, Any]
+_KEPT = 300  # seconds that an answer of the hub is shown before it is asked again
 AGREE = 0.6  # mean tau of the scores from which they are said to agree
 
 
@@ -188,7 +189,7 @@ def search(home: Home, dataset: Dataset) -> None:
         if not query.strip():
             return
         try:
-            found = sources.search(home, query.strip())
+            found = _found(str(home.root), query.strip(), home)
         except Refusal as refusal:
             widgets.problems(refusal.problems)
             return
@@ -201,6 +202,11 @@ def search(home: Home, dataset: Dataset) -> None:
             if right.button("Take it", key=f"take_{source.id}", disabled=not cell.fits):
                 state.put(source=",".join(dict.fromkeys([*state.sources(), source.id])))
                 st.rerun()
+
+
+@st.cache_data(max_entries=32, ttl=_KEPT, show_spinner="Asking the hub")
+def _found(root: str, query: str, _home: Home) -> list[Source]:
+    return sources.search(_home, query)
 
 
 def add_own(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -59,9 +60,17 @@ def open_dataset(id: str | None) -> None:
 
 
 def open_study(id: str) -> None:
-    """Turns to a study: its dataset and its sources come along."""
+    """Turns to a study: its dataset and its sources come along, and edits of it that were not run are forgotten."""
     study = studies.load(home(), id)
+    if (store().recall("draft", study.dataset) or {}).get("study") == id:
+        store().remember("draft", study.dataset, {})
+    st.session_state["study_turn"] = st.session_state.get("study_turn", 0) + 1
     put(dataset=study.dataset, draft=None, source=",".join(study.sources) or None, study=id, trial=None, job=None)
+
+
+def key(name: str) -> str:
+    """The key of a widget that begins anew with each study that is opened: under one key it would keep its value."""
+    return "_".join(str(part) for part in (name, get("study"), st.session_state.get("study_turn")) if part)
 
 
 def sources() -> list[str]:
@@ -70,7 +79,7 @@ def sources() -> list[str]:
 
 
 def dataset() -> Dataset | None:
-    """The current dataset; an unknown id is said so, and forgotten by a button."""
+    """The current dataset; an unknown id is said so, and forgotten by a button with all that belongs to it."""
     id = get("dataset")
     if not id and get("study"):
         opened = study()
@@ -80,7 +89,7 @@ def dataset() -> Dataset | None:
     try:
         return datasets.get(home(), id)
     except Refusal as refusal:
-        _unknown("dataset", refusal)
+        _unknown(refusal, lambda: open_dataset(None))
         return None
 
 
@@ -92,7 +101,7 @@ def study() -> Study | None:
     try:
         found = studies.load(home(), id)
     except Refusal as refusal:
-        _unknown("study", refusal)
+        _unknown(refusal, lambda: put(study=None))
         return None
     if get("dataset") != found.dataset:
         put(dataset=found.dataset, source=None)
@@ -101,10 +110,10 @@ def study() -> Study | None:
     return found
 
 
-def _unknown(name: str, refusal: Refusal) -> None:
+def _unknown(refusal: Refusal, forget: Callable[[], None]) -> None:
     st.warning(f"**Not found.** {esc(refusal)}", icon=":material/search_off:")
-    if st.button("Go on without it", key=f"forget_{name}"):
-        put(**{name: None})
+    if st.button("Go on without it", key="forget"):
+        forget()
         st.rerun()
     st.stop()
 

@@ -9,8 +9,8 @@ import streamlit as st
 from tltools import sources, studies
 from tltools.artifacts import sealed
 from tltools.home import Home
-from tltools.records import Dataset, Refusal, Study
-from tltools.ui import state
+from tltools.records import Refusal, Study
+from tltools.ui import recent, state
 from tltools.ui.words import esc, short
 
 Step = Literal["data", "source", "strategy", "verdict"]
@@ -39,7 +39,7 @@ def draw(here: Step) -> None:
 
 def _said(home: Home) -> dict[Step, str]:
     """Per step what is done, in a few words; empty where it is not."""
-    dataset, study = _dataset(home), _study(home)
+    dataset, study = recent.dataset(home, state.get("dataset") or ""), _study(home)
     chosen = state.sources() or list(study.sources if study else ())
     names = ", ".join(_name(home, source) for source in chosen[:2])
     more = f" and {len(chosen) - 2} more" if len(chosen) > 2 else ""
@@ -56,15 +56,6 @@ def _name(home: Home, source: str) -> str:
         return sources.get(home, source).name
     except Refusal:
         return source.split("/")[-1]
-
-
-def _dataset(home: Home) -> Dataset | None:
-    from tltools import datasets
-
-    try:
-        return datasets.get(home, state.get("dataset") or "")
-    except Refusal:
-        return None
 
 
 def _study(home: Home) -> Study | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from tltools import augmentation, costs, folds, plans, sources
+from tltools import augmentation, costs, datasets, folds, plans, sources
+from tltools.home import Home
 from tltools.modalities import modalities
 from tltools.records import Dataset, Folds, Source, Study
 from tltools.store import Store
@@ -16,9 +17,10 @@ from tltools.strategies import Strategy, strategies
 from tltools.study_files import arm, defaults
 from tltools.tasks import tasks
 from tltools.trials import unserved, unusable, usable
-from tltools.ui import strips, widgets
+from tltools.ui import state, strips, widgets
 
 _FOLDS = "cross-validation"
+_DRAWS = 50  # the most that a study may have
 _MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
 
@@ -45,33 +47,50 @@ def entries(chosen: Chosen) -> tuple[str | dict[str, dict[str, Any]], ...]:
     return tuple({key: knobs} if knobs else key for key, knobs in chosen.items())
 
 
-def cards(store: Store, chosen_sources: Sequence[Source], start: Chosen, dataset: Dataset) -> Chosen:
+def hindered(chosen_sources: Sequence[Source], dataset: Dataset) -> dict[str, str]:
+    """Why each transfer strategy cannot be chosen; empty where it can."""
+    found = {}
+    for strategy in (one for one in strategies().values() if one.kind == "transfer"):
+        served = [sources.serving(source, dataset, strategy) for source in chosen_sources]
+        found[strategy.key] = ""
+        if why := unserved(strategy, dataset.task):
+            found[strategy.key] = f"It {why}"
+        elif not any(usable(strategy, source) for source in served):
+            found[strategy.key] = f"It {unusable(strategy, served[0])}."
+    return found
+
+
+def untouched(proposed: Study, hindrances: Mapping[str, str]) -> Study:
+    """The study that this screen shows of a proposal until something is changed by hand."""
+    on, twins = given(proposed, "strategies"), given(proposed, "controls")
+    chosen = {key: on[key] for key, why in hindrances.items() if key in on and not why}
+    return proposed.model_copy(update={"strategies": entries(chosen), "controls": entries(with_twins(twins, chosen))})
+
+
+def cards(
+    store: Store, chosen_sources: Sequence[Source], start: Chosen, dataset: Dataset, hindrances: Mapping[str, str]
+) -> Chosen:
     """Transfer strategies as cards, three in a row; returns those that are on, with their knobs."""
-    transfer = [one for one in strategies().values() if one.kind == "transfer"]
+    transfer = [strategies()[key] for key in hindrances]
     count = stages(store, chosen_sources[0] if chosen_sources else None)
     found: Chosen = {}
     for at in range(0, len(transfer), 3):
         for column, strategy in zip(st.columns(3), transfer[at : at + 3], strict=False):
             with column:
-                knobs = _card(strategy, chosen_sources, start, count, dataset)
+                usual = defaults(strategy, chosen_sources[0] if chosen_sources else None)
+                knobs = _card(strategy, usual, start, count, dataset, hindrances[strategy.key])
                 if knobs is not None:
                     found[strategy.key] = knobs
     return found
 
 
 def _card(
-    strategy: Strategy, chosen_sources: Sequence[Source], start: Chosen, count: int, dataset: Dataset
+    strategy: Strategy, usual: dict[str, Any], start: Chosen, count: int, dataset: Dataset, why: str
 ) -> dict[str, Any] | None:
-    served = [sources.serving(source, dataset, strategy) for source in chosen_sources]
-    why = unserved(strategy, dataset.task)
-    if why:
-        why = f"It {why}"
-    elif not any(usable(strategy, source) for source in served):
-        why = f"It {unusable(strategy, served[0])}."
     fits = not why
     with st.container(border=True, height="stretch", key=f"strategy_{strategy.key}"):
         on = st.toggle(
-            strategy.title, value=fits and strategy.key in start, key=f"on_{strategy.key}", disabled=not fits
+            strategy.title, value=fits and strategy.key in start, key=state.key(f"on_{strategy.key}"), disabled=not fits
         )
         drawn = st.container()
         st.caption(f"{why} {strategy.what}".lstrip())
@@ -79,11 +98,10 @@ def _card(
         if strategy.needs_groups and fits:
             st.caption("Needs a column under “Groups to report on”.")
         known = [knob for knob in strategy.knobs if augmented(dataset) or knob.key not in augmentation.KEYS]
-        usual = defaults(strategy, chosen_sources[0] if chosen_sources else None)
         knobs = dict(start.get(strategy.key, {}))
         if known and fits:
             with st.popover("Knobs", icon=":material/tune:", type="tertiary"):
-                knobs = widgets.knobs(strategy.key, known, knobs, usual)
+                knobs = widgets.knobs(known, knobs, usual, lambda name: state.key(f"knob_{strategy.key}_{name}"))
         complete = usual | knobs
         with drawn:
             strips.draw(strategy.layout(count, complete))
@@ -112,7 +130,7 @@ def controls(start: Chosen) -> Chosen:
     return {key: start.get(key, {}) for key in start} or {one.key: {} for one in known}
 
 
-def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | None]:
+def design(home: Home, dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | None]:
     """Shares of the labels; draws, time or folds; the rarer settings: (fields of the study, minutes or None)."""
     left, right = st.columns(2, gap="large")
     with left:
@@ -123,7 +141,7 @@ def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | N
         usual = _FOLDS if proposed.folds and whole else "time" if proposed.budget.minutes else "draws"
         by = st.segmented_control(
             "Evidence by", ["draws", "time", *([_FOLDS] if whole else [])], default=usual,
-            required=True, key="evidence_by",
+            required=True, key=state.key("evidence_by"),
             help="Say how often each share is drawn anew, how long it may take, or that all rows are tested in turn.",
         )  # fmt: skip
         fields["folds"] = None
@@ -131,22 +149,24 @@ def design(dataset: Dataset, proposed: Study) -> tuple[dict[str, Any], float | N
             fields |= {"folds": _folds(proposed.folds or Folds()), "adaptive": False}
         elif by == "time":
             minutes = float(
-                st.select_slider("Time budget (minutes)", _MINUTES, _nearest(proposed.budget.minutes), key="minutes")
+                st.select_slider(
+                    "Time budget (minutes)", _MINUTES, _nearest(proposed.budget.minutes), key=state.key("minutes")
+                )
             )
             fields["draws"] = proposed.draws
         else:
             fields["draws"] = int(
                 st.slider(
-                    "Draws", 2, 20, min(max(proposed.draws, 2), 20), key="draws",
+                    "Draws", 2, _DRAWS, min(max(proposed.draws, 2), _DRAWS), key=state.key("draws"),
                     help="How often each share is drawn anew, with another seed: luck is measured, not guessed.",
                 )
             )  # fmt: skip
             fields["adaptive"] = st.toggle(
-                "Stop arms early once they are decided", proposed.adaptive, key="adaptive",
+                "Stop arms early once they are decided", proposed.adaptive, key=state.key("adaptive"),
                 help="From 3 draws on, an arm whose verdict holds at 0.1 % over the whole study needs no more draws.",
             )  # fmt: skip
     with st.expander("Metric, margin, groups"):
-        fields |= _rarer(dataset, proposed)
+        fields |= _rarer(dataset, datasets.columns(home, dataset.id), proposed)
     return fields, minutes
 
 
@@ -157,22 +177,22 @@ def _folds(asked: Folds) -> Folds:
     )
     repeats, k = st.columns(2)
     with repeats:
-        chosen = int(st.number_input("Repeats", 1, 20, asked.repeats, key="fold_repeats"))
+        chosen = int(st.number_input("Repeats", 1, 20, asked.repeats, key=state.key("fold_repeats")))
     with k:
-        return Folds(repeats=chosen, k=int(st.number_input("Folds", 2, 20, asked.k, key="fold_count")))
+        return Folds(repeats=chosen, k=int(st.number_input("Folds", 2, 20, asked.k, key=state.key("fold_count"))))
 
 
 def _shares(proposed: Study) -> dict[str, Any]:
     kept = proposed.per_class is not None and st.toggle(
         f"Labels per class, as in the study: {', '.join(map(str, proposed.per_class or ()))}",
         value=True,
-        key="keep_per_class",
+        key=state.key("keep_per_class"),
     )
     if kept:
         return {"per_class": proposed.per_class, "fractions": proposed.fractions}
     steps = sorted({0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, *proposed.fractions})
     picked = st.pills(
-        "Shares of the labels", [f"{step:g}" for step in steps], selection_mode="multi", key="fractions",
+        "Shares of the labels", [f"{step:g}" for step in steps], selection_mode="multi", key=state.key("fractions"),
         default=[f"{fraction:g}" for fraction in proposed.fractions],
         format_func=lambda text: f"{100 * float(text):g} %",
         help="Each arm is trained at each share, so that the report can say what labels are worth.",
@@ -184,32 +204,35 @@ def _nearest(minutes: float | None) -> int:
     return min(_MINUTES, key=lambda known: abs(known - (minutes or 5)))
 
 
-def _rarer(dataset: Dataset, proposed: Study) -> dict[str, Any]:
+def _rarer(dataset: Dataset, stored: Sequence[str], proposed: Study) -> dict[str, Any]:
     metrics = {metric.key: metric.title for metric in tasks()[dataset.task].metrics}
-    columns = [name for name in dataset.inputs if modalities()[dataset.modality].cells]
+    no_groups = {dataset.target, *(() if modalities()[dataset.modality].cells else dataset.inputs)}
+    named = [name for name in (*proposed.sensitive, proposed.group) if name is not None]
+    # what a study names is never dropped, not even a wrong name
+    columns = list(dict.fromkeys([name for name in stored if name not in no_groups] + named))
     left, right = st.columns(2, gap="large")
     with left:
         keys = list(metrics)
         at = keys.index(proposed.metric) if proposed.metric in keys else 0
-        metric = st.selectbox("Metric", keys, index=at, format_func=lambda key: metrics[key], key="metric")
+        metric = st.selectbox("Metric", keys, index=at, format_func=lambda key: metrics[key], key=state.key("metric"))
         shares = tasks()[dataset.task].metrics[keys.index(metric)].unit == "share"
         margin = st.number_input(
             "Margin: the gain below which nobody cares" + (" (0.01 = one point)" if shares else ""),
             0.0, 1e9, float(proposed.margin), step=0.005 if shares else float(proposed.margin or 0.1),
-            format="%.3f" if shares else "%.4g", key="margin",
+            format="%.3f" if shares else "%.4g", key=state.key("margin"),
         )  # fmt: skip
     with right:
         sensitive = st.multiselect(
-            "Groups to report on", columns, [name for name in proposed.sensitive if name in columns],
-            key="sensitive", disabled=not columns,
+            "Groups to report on", columns, proposed.sensitive, key=state.key("sensitive"), disabled=not columns,
             help="Scores per group, and how each arm moved the gap between groups.",
         )  # fmt: skip
         group = st.selectbox(
-            "Rows that belong together (patient, shop)", [None, *columns], key="group", disabled=not columns,
+            "Rows that belong together (patient, shop)", [None, *columns], [None, *columns].index(proposed.group),
+            key=state.key("group"), disabled=not columns,
             format_func=lambda name: "near-duplicates only" if name is None else name,
             help="Such rows are never split between training and test.",
         )  # fmt: skip
-        seed = st.number_input("Seed", 0, 2**31 - 1, proposed.seed, key="seed")
+        seed = st.number_input("Seed", 0, 2**31 - 1, proposed.seed, key=state.key("seed"))
     return {
         "metric": metric, "margin": float(margin), "sensitive": tuple(sensitive), "group": group, "seed": int(seed),
     }  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import streamlit as st
 
 from tltools import costs, datasets, sources, studies
 from tltools.home import Home
 from tltools.records import Dataset, Problem, Refusal, Source, Study
 from tltools.store import Store
-from tltools.ui import live, widgets
+from tltools.ui import live, state, widgets
 from tltools.ui.column_views import Changes
 from tltools.ui.words import about, esc, size
 
@@ -25,26 +27,29 @@ def chosen(home: Home, ids: list[str], dataset: Dataset, changes: Changes) -> tu
     return found, problems
 
 
-def start(home: Home, store: Store, dataset: Dataset, picked: list[Source], opened: Study | None) -> Study:
-    """The study to begin from: the one in the URL, else the last draft for this dataset, else a sensible proposal."""
-    ids = tuple(source.id for source in picked)
-    if opened is not None and opened.dataset == dataset.id:
-        return opened.model_copy(update={"sources": ids})
-    kept = store.recall("draft", dataset.id)
-    if kept:
-        try:
-            study = studies.parse(str(kept["yaml"]))
-            return study.model_copy(update={"sources": ids})
-        except (Refusal, KeyError):
-            pass  # written by an older version: the proposal serves as well
-    return studies.propose(home, dataset, picked)
+def start(store: Store, dataset: Dataset, proposed: Study, opened: Study | None) -> Study:
+    """The study to begin from: the one in the URL, as it was edited last; else the last draft for this dataset; else
+    the proposal for the chosen sources. Of other sources than it was made for, the usual controls are the proposal's.
+    """
+    own = opened if opened is not None and opened.dataset == dataset.id else None
+    kept = store.recall("draft", dataset.id) or {}
+    begin = own or proposed
+    if kept and (own is None or kept.get("study") == studies.study_id(own)):
+        with contextlib.suppress(Refusal, KeyError):  # written by an older version: what it was made of serves as well
+            begin = studies.parse(str(kept["yaml"]))
+    controls = begin.controls if set(begin.sources) == set(proposed.sources) else proposed.controls
+    return begin.model_copy(update={"sources": proposed.sources, "controls": controls})
 
 
-def keep(store: Store, study: Study) -> None:
-    """Remembers the draft, so that a refresh or another browser goes on with it."""
-    text = studies.dump(study)
-    if (store.recall("draft", study.dataset) or {}).get("yaml") != text:
-        store.remember("draft", study.dataset, {"yaml": text})
+def keep(store: Store, study: Study, proposed: Study, opened: Study | None) -> None:
+    """Remembers a draft that is no mere proposal, so that a refresh or another browser goes on with it.
+
+    A proposal that nobody changed is made anew: other sources have other strategies and controls.
+    """
+    same = study == proposed.model_copy(update={"columns": study.columns})
+    draft = {} if same else {"yaml": studies.dump(study), "study": studies.study_id(opened) if opened else ""}
+    if (store.recall("draft", study.dataset) or {}) != draft:
+        store.remember("draft", study.dataset, draft)
 
 
 def fit(home: Home, store: Store, study: Study, minutes: float) -> tuple[Study, str]:
@@ -128,7 +133,7 @@ def file(study: Study) -> None:
 def upload(home: Home) -> Study | None:
     """A study file from elsewhere, read and checked."""
     with st.expander("Open a study file"):
-        given = st.file_uploader("study.yaml", type=["yaml", "yml"], key="study_file")
+        given = st.file_uploader("study.yaml", type=["yaml", "yml"], key=state.key("study_file"))
         if given is None or not st.button("Open it", key="study_open"):
             return None
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from tltools.tasks import Metric
-from tltools.ui import charts
+from tltools.ui import charts, words
 from tltools.ui.charts import CONTROL_DASH, Palette, figure, plain, verdict_colour
 from tltools.ui.words import VERDICTS
 
@@ -63,9 +63,8 @@ def gains(rows: Sequence[Row], margin: float, metric: Metric, colours: Palette) 
 
 def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.Figure:
     """Score against the number of labels, one line an arm with its interval; controls dashed and grey."""
-    scale = 100.0 if metric.unit == "share" else 1.0
-    unit = " (%)" if metric.unit == "share" else ""
-    chart = figure(colours, 400, x="labels used for training", y=f"{metric.title}{unit}")
+    scale = words.scale(metric)
+    chart = figure(colours, 400, x="labels used for training", y=words.titled(metric))
     for name, dash, colour, line in _arms(table, colours):
         line = line.sort_values("n_train")
         x, y = line["n_train"], scale * line["score"]
@@ -95,9 +94,8 @@ def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.
 
 def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, colours: Palette) -> go.Figure:
     """Score against seconds a trial, or trained parameters, at the largest number of labels."""
-    scale = 100.0 if metric.unit == "share" else 1.0
-    unit = " (%)" if metric.unit == "share" else ""
-    chart = figure(colours, 330, x=x_title, y=f"{metric.title}{unit}")
+    scale = words.scale(metric)
+    chart = figure(colours, 330, x=x_title, y=words.titled(metric))
     here = table[table["n_train"] == table["n_train"].max()].dropna(subset=[what])
     here = here[here[what] > 0]
     for name, _, colour, line in _arms(here, colours):
@@ -124,9 +122,8 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
 
 def frontier(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.Figure:
     """Score against the gap between groups with both intervals; a line joins the arms that none beats in both."""
-    scale = 100.0 if metric.unit == "share" else 1.0
-    unit = " (%)" if metric.unit == "share" else ""
-    chart = figure(colours, 380, x="equalised odds difference (points)", y=f"{metric.title}{unit}")
+    scale = words.scale(metric)
+    chart = figure(colours, 380, x="equalised odds difference (points)", y=words.titled(metric))
     best = table[table["best"]].sort_values("gap")
     line = {"color": colours.soft, "width": 1.5, "dash": "dot"}
     chart.add_trace(go.Scatter(x=100 * best["gap"], y=scale * best["score"], mode="lines", line=line, showlegend=False,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import streamlit as st
 
@@ -50,7 +50,7 @@ def _problem(problem: Problem) -> None:
     )
 
 
-def empty(text: str, page: str, label: str) -> None:
+def empty(text: str, page: str, label: str) -> NoReturn:
     """What to do where there is nothing yet; ends the page."""
     with st.container(border=True):
         st.markdown(text)
@@ -113,11 +113,11 @@ def gallery(
                 st.caption(esc(short(caption, CAPTION)))
 
 
-def knobs(owner: str, entries: Sequence[Knob], given: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """A form made of typed knobs; returns only what differs from the usual values."""
-    values = {
-        knob.key: _knob(f"knob_{owner}_{knob.key}", knob, given.get(knob.key, usual[knob.key])) for knob in entries
-    }
+def knobs(
+    entries: Sequence[Knob], given: Mapping[str, Any], usual: Mapping[str, Any], key: Callable[[str], str]
+) -> dict[str, Any]:
+    """A form made of typed knobs; returns only what differs from the usual values; `key` names a knob's widget."""
+    values = {knob.key: _knob(key(knob.key), knob, given.get(knob.key, usual[knob.key])) for knob in entries}
     return {key: value for key, value in values.items() if value != usual[key]}
 
 

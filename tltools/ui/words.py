@@ -66,7 +66,17 @@ def score(value: float | None, metric: Metric) -> str:
     """A score: "84.0 %", "2.31"."""
     if value is None:
         return "–"
-    return minus(f"{100 * value:.1f} %" if metric.unit == "share" and metric.key != "r2" else f"{value:.3g}")
+    return minus(f"{100 * value:.1f} %" if metric.per_cent else f"{value:.3g}")
+
+
+def titled(metric: Metric) -> str:
+    """A metric over numbers that `scale` has made: "Accuracy (%)"."""
+    return f"{metric.title} (%)" if metric.per_cent else metric.title
+
+
+def scale(metric: Metric) -> float:
+    """By what a score is multiplied where `titled` stands over it."""
+    return 100.0 if metric.per_cent else 1.0
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,83 @@
+"""How scores are shown: per cent where a score is a share, R2 as it is, and the metric named where it is another."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.test_pages import hand_made, judged, notes, opened, server
+from tltools import samples, studies
+from tltools.home import Home
+from tltools.records import Study
+from tltools.reports import html, words
+from tltools.tasks import tasks
+from tltools.ui import verdict_charts
+from tltools.ui.charts import LIGHT
+
+__all__ = ["judged", "notes", "server"]  # fixtures; every test here runs as in the web server
+
+
+def numbers(home: Home, metric: str) -> Study:
+    dataset = samples.add(home, "diabetes")
+    return Study(
+        dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=("linear_probe",), controls=("classical",),
+        fractions=(0.5, 1.0), draws=2, metric=metric,
+    )  # fmt: skip
+
+
+def table_of_arms(home: Home, study: Study) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table on screen, and how its columns are shown."""
+    id, dataset = studies.save(home, study), samples.add(home, "diabetes")
+    report = hand_made(id, dataset, study, studies.expand(home, study))
+    seen = {"train_score": 0.84, "validation_score": 0.6, "train_gap": [0.24, 0.2, 0.28]}
+    arms = tuple({**row, **seen, "metrics": {}} for row in report.arms)
+    report = report.model_copy(update={"task": "regression", "metric": study.metric, "arms": arms})
+    (home.studies / id / "report.json").write_text(report.model_dump_json())
+    app: AppTest = opened("judge/compare.py", study=id)
+    assert not app.exception
+    frame = next(one for one in app.dataframe if "trained parameters" in one.value)
+    return frame.value, json.loads(frame.proto.columns)
+
+
+def test_r2_is_neither_multiplied_nor_rounded_as_per_cent(home: Home) -> None:
+    study = numbers(home, "r2")
+    table, columns = table_of_arms(home, study)
+    assert table["score"].max() == 0.84 and columns["score"]["type_config"]["format"] == "%.4g"
+    assert "(%)" not in columns["score"]["label"]
+    metric = tasks()["regression"].metrics[0]
+    frame = pd.DataFrame([{"title": "a", "kind": "control", "n_train": n, "score": 0.5, "low": 0.4, "high": 0.6,
+                           "draws": 3, "seconds": 1.0} for n in (10, 20)])  # fmt: skip
+    for chart in (
+        verdict_charts.against_labels(frame, metric, LIGHT),
+        verdict_charts.against_cost(frame, metric, "seconds", "seconds", LIGHT),
+    ):
+        assert "%" not in chart.layout.yaxis.title.text and max(chart.data[-1].y) == 0.5
+    id = studies.study_id(study)
+    page = html(hand_made(id, samples.add(home, "diabetes"), study, studies.expand(home, study)).model_copy(
+        update={"task": "regression", "metric": "r2"}
+    ))  # fmt: skip
+    assert "0.8 to 0.88" in page and "80.0 to 88.0" not in page
+
+
+def test_training_scores_name_their_metric_where_the_study_has_another(home: Home) -> None:
+    table, columns = table_of_arms(home, numbers(home, "mae"))
+    assert columns["score"]["label"] == "Mean absolute error"
+    assert table["train: R2"].max() == 0.84 and table["validation: R2"].max() == 0.6
+    assert set(table["over-fit by: points of R2"]) == {"+24.0 (20.0 to 28.0)"}
+
+
+def test_shares_are_per_cent(home: Home, judged: str) -> None:
+    app = opened("judge/compare.py", study=judged)
+    frame = next(one for one in app.dataframe if "trained parameters" in one.value)
+    assert frame.value["score"].max() == 84.0
+    assert json.loads(frame.proto.columns)["score"]["label"] == "Balanced accuracy (%)"
+
+
+@pytest.mark.parametrize(("arms", "said"), [(1, ""), (2, "1 more arm does so too."), (3, "2 more arms do so too.")])
+def test_other_arms_that_over_fit_are_counted(arms: int, said: str) -> None:
+    row = {"title": "A", "n_train": 100, "kind": "transfer", "train_gap": [0.2, 0.1, 0.3]}
+    assert words.over_fitted([row] * arms)[0].partition("add labels.")[2].strip() == said

@@ -1,0 +1,109 @@
+"""What the strategy screen begins from and keeps: a proposal, a draft of one's own, a study that is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from streamlit.testing.v1 import AppTest
+
+from tests.test_pages import notes, opened, press, server, sound, wine
+from tltools import datasets, studies
+from tltools.home import Home
+from tltools.records import Dataset, Study
+from tltools.store import open_store
+
+__all__ = ["notes", "server", "wine"]  # fixtures; every test here runs as in the web server
+PAGE = "train/strategy.py"
+
+
+def on_screen(app: AppTest) -> dict[str, Any]:
+    """The fields of the study file that the screen shows."""
+    sound(app)
+    found: dict[str, Any] = yaml.safe_load(next(code.value for code in app.code if "dataset:" in code.value))
+    return found
+
+
+def go(app: AppTest, page: str) -> AppTest:
+    """Another page of the same session, by a click in the menu: the URL keeps its ids."""
+    ids = dict(app.query_params)
+    app.switch_page(f"pages/{page}")
+    for name, value in ids.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def labelled(widgets: Any, label: str) -> Any:
+    return next(one for one in widgets if one.label == label)
+
+
+@pytest.fixture
+def asked(wine: Dataset) -> Study:
+    """A study of which no setting is a proposal's."""
+    return Study(
+        dataset=wine.id, sources=("bundled/minilm-l6",), strategies=({"last_block": {"epochs": 3}},), draws=30,
+        controls=("scratch", "classical"), fractions=(0.5, 1.0), margin=0.03, metric="accuracy", seed=11,
+        group="proline", sensitive=("hue",), adaptive=True, target="grower", task="classification", inputs=wine.inputs,
+    )  # fmt: skip
+
+
+def test_a_study_file_that_is_opened_sets_every_widget(home: Home, wine: Dataset, asked: Study) -> None:
+    app = opened(PAGE, dataset=wine.id, source="bundled/minilm-l6")
+    assert on_screen(app)["strategies"] != ["last_block"]
+    for _ in range(2):  # the same file once more, after a change by hand
+        labelled(app.file_uploader, "study.yaml").set_value(("study.yaml", studies.dump(asked).encode(), "text/yaml"))
+        press(app.run(), "Open it")
+        assert on_screen(app) == yaml.safe_load(studies.dump(asked))
+        labelled(app.slider, "Draws").set_value(7).run()
+        assert on_screen(app)["draws"] == 7
+    press(app, "Run the study")
+    kept = studies.load(home, open_store(home).jobs()[0].payload["study"])
+    assert kept == asked.model_copy(update={"draws": 7})
+
+
+def test_edits_of_an_open_study_outlast_a_look_at_another_page(home: Home, wine: Dataset, asked: Study) -> None:
+    id = studies.save(home, asked)
+    app = opened(PAGE, study=id)
+    labelled(app.slider, "Draws").set_value(7).run()
+    go(app, "prepare/source.py")
+    assert app.query_params["study"] in (id, [id]), "to look is not to close"
+    assert on_screen(go(app, PAGE)) == yaml.safe_load(studies.dump(asked)) | {"draws": 7}
+    other = asked.model_copy(update={"draws": 9})
+    assert on_screen(opened(PAGE, study=studies.save(home, other)))["draws"] == 9, "a draft is of one study"
+
+
+def test_a_proposal_that_nobody_changed_follows_the_sources(home: Home, wine: Dataset) -> None:
+    first = on_screen(opened(PAGE, dataset=wine.id, source="bundled/table-net"))
+    assert (first["strategies"], first["controls"]) == (["full_finetune"], ["classical"])
+    then = on_screen(opened(PAGE, dataset=wine.id, source="bundled/minilm-l6"))
+    assert "linear_probe" in then["strategies"] and then["controls"] == ["scratch", "random_frozen", "classical"]
+
+
+def test_a_draft_goes_on_with_other_sources_and_their_controls(home: Home, wine: Dataset) -> None:
+    app = opened(PAGE, dataset=wine.id, source="bundled/table-net")
+    app.slider(key="draws").set_value(8).run()
+    assert on_screen(opened(PAGE, dataset=wine.id, source="bundled/table-net"))["draws"] == 8
+    other = on_screen(opened(PAGE, dataset=wine.id, source="bundled/minilm-l6"))
+    assert other["draws"] == 8 and other["controls"] == ["scratch", "random_frozen", "classical"]
+
+
+def test_columns_that_no_source_reads_are_offered_as_groups(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    lines = [f"note {i} on thing {i * 7 % 13},{'mf'[i % 2]},{'xy'[i // 2 % 2]}" for i in range(90)]
+    path.write_text("\n".join(["text,sex,kind", *lines]))
+    dataset = datasets.add(home, path, target="kind", inputs=["text"])
+    app = opened(PAGE, dataset=dataset.id, source="bundled/minilm-l6")
+    sound(app)
+    assert app.multiselect(key="sensitive").options == ["sex"]
+    app.selectbox(key="group").set_value("sex").run()
+    assert on_screen(app)["group"] == "sex"
+    back = go(go(app, "prepare/source.py"), PAGE)
+    assert on_screen(back)["group"] == "sex" and back.selectbox(key="group").value == "sex"
+
+
+def test_a_group_that_does_not_exist_is_told_and_not_dropped(home: Home, wine: Dataset, asked: Study) -> None:
+    id = studies.save(home, asked.model_copy(update={"group": "cellar"}))
+    app = opened(PAGE, study=id)
+    assert on_screen(app)["group"] == "cellar" and 'there is no column "cellar"' in sound(app).replace("\\", "")
