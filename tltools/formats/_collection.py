@@ -76,7 +76,7 @@ def recognise(path: Path, kind: Kind) -> float:
                 break
     elif path.suffix.lower() == ".zip":
         try:
-            with zipfile.ZipFile(path) as archive:
+            with archives.slashed(path) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
             return 0.5  # damaged: the reader says how

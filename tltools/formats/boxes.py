@@ -147,7 +147,7 @@ def _start(path: Path, name: str) -> bytes:
         if path.is_dir():
             with (path / name).open("rb") as file:
                 return file.read(START)
-        with zipfile.ZipFile(path) as archive, archive.open(name) as entry:
+        with archives.slashed(path) as archive, archive.open(name) as entry:
             return entry.read(START)
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError):
         return b""

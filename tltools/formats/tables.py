@@ -108,7 +108,7 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
 
 def _names_inside(path: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.slashed(path) as archive:
             return archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
         return []
