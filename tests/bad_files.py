@@ -249,6 +249,11 @@ BAD: dict[str, Bad] = {
     ),
     "empty folder": Bad(_folder("hollow", {}), ("no image",)),
     "folder of notes": Bad(_folder("notes", {"a.md": b"hello", "b.doc": b"there"}), ("no image", ".doc")),
+    "folder of one table": Bad(_folder("fc1", {"data.csv": GOOD.encode()}), ("Add the table itself (fc1/data.csv).",)),
+    "folder of tables": Bad(
+        _folder("fc", {f"{part}.csv": GOOD.encode() for part in ("dev", "test", "train")}),
+        ("the table itself (fc/train.csv), and a second one", "(--test fc/test.csv)"),
+    ),
     "one image": Bad(file("ant.png", picture()), ("one image is no dataset",)),
     "heic image": Bad(file("photo.heic", _HEIC), ("one image is no dataset",)),
     "zip of heic": Bad(archive("heic.zip", {f"{k}/{i}.heic": _HEIC for k in "ab" for i in range(4)}), ("heic", "jpeg")),

@@ -100,7 +100,7 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
         if not files:
             some = listed(sorted({PurePosixPath(n).suffix.lower() or n for n in collection.names}))
             what = f"there is no {word} in it; found {some or 'nothing'}."
-            raise refuse(collection.shown, what, kind.how)
+            raise refuse(collection.shown, what, _table_instead(collection) or kind.how)
         skipped = list(collection.refused)
         labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
         layout = understand(files, word)
@@ -318,6 +318,16 @@ def remark_notes(shown: str, remarks: Counter[str], word: str) -> list[Problem]:
     said = ", ".join(f"{count} {remark}" for remark, count in remarks.most_common())
     what = f"{word}s were made alike: {said}."
     return [Problem(severity="note", where=shown, what=what, remedy="Nothing needs to be done.")]
+
+
+def _table_instead(collection: Collection) -> str:
+    """How to add the tables of a folder without files of the kind; "" where it has none. Texts may be one a file."""
+    tables = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not n.lower().endswith(".txt")]
+    order = ("train", "", "validation", "test")
+    tables.sort(key=lambda name: order.index(PARTS.get(PurePosixPath(name).stem.lower(), "")))
+    paths = [archives.readable(f"{collection.shown}/{name}") for name in tables]
+    more = f", and a second one as its test part (--test {paths[-1]})" if len(paths) > 1 else ""
+    return f"Add the table itself ({paths[0]}){more}." if paths else ""
 
 
 def _is_read_me(name: str) -> bool:
