@@ -211,6 +211,8 @@ BAD: dict[str, Bad] = {
         file("quote.csv", GOOD.replace("\n7,", '\n7,"').replace("\n4,", '\n"4,4",')), ("line 9", "never closed")
     ),
     "huge field": Bad(file("field.csv", GOOD + '31,"' + "x" * 1_200_000 + "\n"), ("line 32", "never closed")),
+    "huge field without quotes": Bad(file("text.csv", GOOD + f"31,{'x' * 1_200_000},yes\n"), ("line 32", "too large")),
+    "huge field in quotes": Bad(file("closed.csv", GOOD + f'31,"{"x" * 1_200_000}",yes\n'), ("line 32", "too large")),
     "ragged rows": Bad(
         file("ragged.csv", _table("a,b,label", [f"{i},2,x" + ",9" * (i % 5) for i in range(40)])),
         ("number of fields", "line"),

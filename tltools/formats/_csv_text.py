@@ -66,7 +66,11 @@ def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect
     try:
         with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
             widths = {len(record) for record in islice(plain.records(file), 100_000) if record}
-    except csv.Error:
+    except csv.Error as error:
+        if not _is_open(path, file, line):
+            most = f"{asking.get().limits.field_bytes / 1e6:g} MB"
+            what = f"a field is too large: at most {most} are read, and it holds more."
+            raise refuse(f"{shown}, line {line}", what, "Shorten it, or part its text into several rows.") from error
         widths = set()  # a field of more than a megabyte, quotes or not
     if len(widths) != 1 or (dialect.delimiter is not None and widths == {1}):
         raise refuse(f"{shown}, line {line}", "a quote is opened here and never closed.", remedy)
