@@ -536,8 +536,16 @@ COCO = {
     ),
     "nested deeply": case({"1.png": None, "a.json": '{"images": ' + "[" * 100_000}, None, "nested too deeply"),
     "an odd outline": case(
-        {"1.png": None, "a.json": coco(thing(), thing(2, segmentation=[FLAT[:7]]))}, {"1.png": DOG}, "1 annotation(s)"
+        {"1.png": None, "a.json": coco(thing(), thing(2, segmentation=[FLAT[:7]]))},
+        {"1.png": DOG * 2},
+        "1 annotation(s) have an outline that cannot be read",
     ),
+    "an odd outline without a box": case(
+        {"1.png": None, "a.json": coco(thing(), thing(2, segmentation=[FLAT[:7]], bbox=[]))},
+        {"1.png": DOG},
+        "1 annotation(s) name no image or class",
+    ),
+    "an empty outline": case({"1.png": None, "a.json": coco(thing(segmentation=[[]]))}, {"1.png": DOG}),
 }
 
 YAML = "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cat', 'dog']\n"

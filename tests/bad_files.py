@@ -211,6 +211,8 @@ BAD: dict[str, Bad] = {
         file("quote.csv", GOOD.replace("\n7,", '\n7,"').replace("\n4,", '\n"4,4",')), ("line 9", "never closed")
     ),
     "huge field": Bad(file("field.csv", GOOD + '31,"' + "x" * 1_200_000 + "\n"), ("line 32", "never closed")),
+    "huge field without quotes": Bad(file("text.csv", GOOD + f"31,{'x' * 1_200_000},yes\n"), ("line 32", "too large")),
+    "huge field in quotes": Bad(file("closed.csv", GOOD + f'31,"{"x" * 1_200_000}",yes\n'), ("line 32", "too large")),
     "ragged rows": Bad(
         file("ragged.csv", _table("a,b,label", [f"{i},2,x" + ",9" * (i % 5) for i in range(40)])),
         ("number of fields", "line"),
@@ -249,6 +251,11 @@ BAD: dict[str, Bad] = {
     ),
     "empty folder": Bad(_folder("hollow", {}), ("no image",)),
     "folder of notes": Bad(_folder("notes", {"a.md": b"hello", "b.doc": b"there"}), ("no image", ".doc")),
+    "folder of one table": Bad(_folder("fc1", {"data.csv": GOOD.encode()}), ("Add the table itself (fc1/data.csv).",)),
+    "folder of tables": Bad(
+        _folder("fc", {f"{part}.csv": GOOD.encode() for part in ("dev", "test", "train")}),
+        ("the table itself (fc/train.csv), and a second one", "(--test fc/test.csv)"),
+    ),
     "one image": Bad(file("ant.png", picture()), ("one image is no dataset",)),
     "heic image": Bad(file("photo.heic", _HEIC), ("one image is no dataset",)),
     "zip of heic": Bad(archive("heic.zip", {f"{k}/{i}.heic": _HEIC for k in "ab" for i in range(4)}), ("heic", "jpeg")),
@@ -270,7 +277,8 @@ BAD: dict[str, Bad] = {
     ),
     "path traversal": Bad(archive("climb.zip", class_folders({"../../evil.png": picture()})), ("outside", "evil.png")),
     "absolute path": Bad(archive("root.zip", class_folders({"/tmp/evil.png": picture()})), ("outside",)),
-    "backslashes": Bad(archive("slash.zip", class_folders({"..\\evil.png": picture()})), ("outside",)),
+    "backslashes": Bad(archive("slash.zip", class_folders({"ants\\..\\..\\evil.png": picture()})), ("outside",)),
+    "backslash at the root": Bad(archive("slash2.zip", class_folders({"\\evil.png": picture()})), ("outside",)),
     "control characters": Bad(archive("bell.zip", class_folders({"ants/\x07.png": picture()})), ("outside",)),
     "link in zip": Bad(_linked, ("link",)),
     "encrypted zip": Bad(_flagged, ("encrypted", "password")),

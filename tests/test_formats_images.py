@@ -70,6 +70,21 @@ def test_a_folder_reads_like_its_zip(tmp_path: Path) -> None:
     assert "link that leads out" in reasons(found)["ants/link.png"]
 
 
+def test_a_zip_of_old_windows_programs_is_read(tmp_path: Path) -> None:
+    path = archive("photos.zip", {name.replace("/", "\\"): held for name, held in class_folders().items()})(tmp_path)
+    assert images.recognise(path) > 0.9
+    found = images.read(path, tmp_path / "media")
+    assert found.table["label"].value_counts().to_dict() == {"ants": 8, "bees": 8}
+
+
+def test_names_in_the_old_code_page_are_read(tmp_path: Path) -> None:
+    entries = {f"{name}/{i}.png": picture(seed=i) for name in ("K#fer", "Bl#te") for i in range(8)}
+    path = archive("photos.zip", entries)(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"K#fer", b"K\x84fer").replace(b"Bl#te", b"Bl\x81te"))
+    found = images.read(path, tmp_path / "media")
+    assert found.table["label"].value_counts().to_dict() == {"Käfer": 8, "Blüte": 8}
+
+
 @pytest.mark.parametrize("shape", ["name", "stem", "path"])
 def test_a_table_of_labels(tmp_path: Path, shape: str) -> None:
     names = {"name": "{}.png", "stem": "{}", "path": "pictures/{}.png"}[shape]

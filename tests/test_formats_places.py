@@ -243,6 +243,18 @@ def test_what_is_wrong_with_boxes_is_named_and_the_rest_is_read(case: str, tmp_p
     assert sum(len(json.loads(cell)["boxes"]) for cell in found.table["boxes"]) >= 1
 
 
+def test_boxes_outside_many_images_are_counted_in_one_warning_with_the_first(tmp_path: Path) -> None:
+    each = xml(("dog", 6, 5, 18, 15), ("dog", 60, 50, 90, 95), ("dog", 6, 5, 40, 15)).encode()
+    entries = {f"{k}.{ending}": held for k in range(30) for ending, held in (("png", picture(seed=k)), ("xml", each))}
+    cut, gone = read(tmp_path, entries, boxes).problems
+    assert cut.where == gone.where == "given.zip, 0.png" and cut.severity == gone.severity == "warning"
+    assert cut.what.startswith("30 box(es) pass") and gone.what.startswith("30 box(es) lie")
+    assert "in 30 images of which this is the first" in gone.what
+
+
+AS_SHARES = {"image_id": 7, "category_id": 9, "bbox": [0.25, 0.25, 0.01, 0.01]}
+
+
 @pytest.mark.parametrize(
     ("entries", "what"),
     [
@@ -251,6 +263,8 @@ def test_what_is_wrong_with_boxes_is_named_and_the_rest_is_read(case: str, tmp_p
         (boxed("labels/1.txt", "9999 .5 .5 .5 .5"), "no file names the classes"),
         (boxed("a.json", '{"images": ['), "there is no box in it"),
         (boxed("a.json", coco(annotations=[])), "there is no box in it"),
+        (boxed("a.json", coco(annotations=[AS_SHARES])), "1.png: no box is left: 1 box.* here in pixels"),
+        (boxed("1.txt", "0 nan .5 .5 .5"), "1.png: no box is left: 1 box.* in shares of the image"),
     ],
 )
 def test_boxes_that_cannot_serve_are_refused(entries: dict[str, bytes], what: str, tmp_path: Path) -> None:

@@ -205,6 +205,14 @@ def test_one_column_of_sentences(tmp_path: Path) -> None:
     assert len(found.table) == 3 and found.table["column_1"][0] == "A film, and a good one."
 
 
+@pytest.mark.parametrize(("cell", "got"), [("unused", '"unused" is none'), ("", "an empty cell is none")])
+def test_a_split_column_with_another_word_is_named(tmp_path: Path, cell: str, got: str) -> None:
+    found = read(tmp_path, f"a,split,label\n1,Train,x\n2,TEST,y\n3,{cell},x\n4,train,y\n")
+    (problem,) = found.problems
+    assert problem.where == "data.csv, line 4" and got in problem.what and problem.severity == "warning"
+    assert "split" in found.table and set(found.table["_part"]) == {""}
+
+
 def test_a_split_column_is_kept_to(tmp_path: Path) -> None:
     found = read(tmp_path, "a,split,label\n1,train,x\n2,dev,y\n3,test,x\n")
     assert found.table["_part"].tolist() == ["train", "validation", "test"] and "split" not in found.table

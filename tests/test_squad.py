@@ -64,6 +64,8 @@ GOOD: dict[str, tuple[str, str | bytes]] = {
     "a list of answers": ("a.jsonl", lines({**ROW, "answers": ["1048"]})),
     "CSV": ("a.csv", f'question,context,answer\nWhen was Oslo founded?,"{CONTEXT}",1048\n'),
     "CSV with starts": ("a.csv", f'id;Context;Question;answer_start;answer\n1;"{CONTEXT}";Why?;39;1048\n'),
+    "CSV with a point": ("a.csv", f'id,context,question,answer,answer_start\n1,"{CONTEXT}",Why?,1048,39.0\n'),
+    "lines with a point": ("a.jsonl", lines({**ROW, "answer": "1048", "answer_start": 39.0})),
     "TSV": ("a.tsv", f"context\tquestion\tanswer\n{CONTEXT}\tWhen was Oslo founded?\t1048\n"),
 }
 
@@ -125,6 +127,8 @@ BROKEN: dict[str, tuple[str, str | bytes, str]] = {
     "answer not there": ("a.json", document(question("1050")), "'1050' does not"),
     "empty answer": ("a.json", document(question("")), "the answer must be a text"),
     "start is no number": ("a.json", document(question(start="x")), "answer_start must be a whole number"),
+    "half a start": ("a.json", document(question(start=38.5)), "answer_start must be a whole number.*got '38.5'"),
+    "start without end": ("a.json", document(question(start="inf")), "answer_start must be a whole number"),
     "no answer": ("a.json", document({**question(), "answers": []}), "must have an answer, or"),
     "answer and none": ("a.json", document(question(is_impossible=True)), "not both"),
     "no answers at all": ("a.json", document({**question(), "answers": [], "is_impossible": True}), "none has"),

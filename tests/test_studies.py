@@ -345,6 +345,10 @@ def test_a_path_becomes_a_dataset_that_lies_beside_the_study_file(home: Home, tm
     settled = studies.settle(home, asked, tmp_path)
     assert settled.dataset == datasets.listing(home)[0].id and settled.target == "label"
     assert studies.settle(home, settled) == settled
+    with pytest.raises(Refusal, match=r"test: belongs to a dataset that is given as a path.*or leave test out"):
+        studies.settle(home, settled.model_copy(update={"test": "own.csv"}))
+    with_test = studies.settle(home, asked.model_copy(update={"test": "rows.csv"}), tmp_path)
+    assert studies.settle(home, studies.parse(studies.dump(with_test))) == with_test  # saved and opened again
     with pytest.raises(Refusal, match="neither a dataset id nor a path"):
         studies.settle(home, asked, tmp_path / "elsewhere")
 

@@ -33,10 +33,13 @@ def settle(home: Home, study: Study, folder: Path | None = None) -> Study:
     """Adds the dataset where the study names a path (relative to `folder`), so that it names an id from now on.
 
     Raises:
-        Refusal: neither a known id nor a file.
+        Refusal: neither a known id nor a file, or a test part for a dataset that is stored already.
     """
     if re.fullmatch(r"[0-9a-f]{16}", study.dataset):
         datasets.get(home, study.dataset)
+        if study.test is not None:  # what is stored never changes, so these rows would not be tested
+            what = "belongs to a dataset that is given as a path; this one is stored already."
+            raise refuse("test", what, "Give the path as dataset, or leave test out.")
         return study
     base = folder or Path.cwd()
     path = base / Path(study.dataset).expanduser()

@@ -15,6 +15,21 @@ from tltools.records import Refusal, refuse
 NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _RATIO = 100
 _HEADER = 30  # bytes of a local file header, before name and extra field
+_UTF_8 = 0x800  # the flag of a name that is not in the old code page
+
+
+def slashed(path: Path) -> zipfile.ZipFile:
+    """Opens a zip whose names part folders by slashes, whatever wrote it: old Windows programs write backslashes.
+
+    Raises:
+        BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError: damaged, or not there.
+    """
+    archive = zipfile.ZipFile(path)
+    for info in archive.infolist():
+        if "\\" in info.filename:
+            info.filename = info.filename.replace("\\", "/")
+            archive.NameToInfo[info.filename] = info
+    return archive
 
 
 @contextmanager
@@ -25,7 +40,7 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]
         Refusal: damaged, encrypted, nested, too large, or an entry that would escape; nothing was written.
     """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = slashed(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError) as error:
         raise refuse(path.name, f"must be a zip archive; it is damaged ({error}).", "Make the zip again.") from error
     with archive:
@@ -97,9 +112,9 @@ def _judge(path: Path, infos: list[zipfile.ZipInfo], limits: Limits) -> None:
 
 
 def _judge_entry(shown: str, info: zipfile.ZipInfo, limits: Limits) -> None:
-    name = info.orig_filename  # as it stands in the archive; zipfile cuts at a zero byte and turns backslashes
+    name = info.orig_filename.replace("\\", "/")  # as it stands in the archive; zipfile cuts at a zero byte
     parts = name.split("/")
-    bad = ".." in parts or name.startswith("/") or "\\" in name or name[1:2] == ":" or any(ord(c) < 32 for c in name)
+    bad = ".." in parts or name.startswith("/") or name[1:2] == ":" or any(ord(c) < 32 for c in name)
     what = remedy = ""
     if bad:
         what, remedy = (
@@ -136,8 +151,9 @@ def _judge_offsets(path: Path, infos: list[zipfile.ZipInfo]) -> None:
         if info.header_offset < end_before:
             what = f'the entry "{readable(info.filename)}" overlaps another one, as in a zip bomb.'
             raise refuse(path.name, what, "Make the zip again with an ordinary program.")
+        coding = "utf-8" if info.flag_bits & _UTF_8 else "cp437"
         end_before = (
-            info.header_offset + _HEADER + len(info.orig_filename.encode("utf-8", "replace")) + info.compress_size
+            info.header_offset + _HEADER + len(info.orig_filename.encode(coding, "replace")) + info.compress_size
         )
     if end_before > path.stat().st_size:
         raise refuse(

@@ -145,7 +145,7 @@ def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
             found.parts[there] = part
             if key in sizes:
                 found.sizes[there] = sizes[key]
-        wrong, twice, seen, here = 0, 0, set[str](), list[tuple[Any, ...]]()
+        wrong, odd, twice, seen, here = 0, 0, 0, set[str](), list[tuple[Any, ...]]()
         for one in objects:
             try:
                 image = _key(one["image_id"])
@@ -155,6 +155,7 @@ def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
             except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
                 wrong += 1
                 continue
+            odd += not drawn and isinstance(one.get("segmentation"), list) and any(one["segmentation"])
             own = repr(one.get("id"))
             if "id" in one and own in seen:
                 twice += 1
@@ -168,6 +169,9 @@ def coco(files: _paired.Files, jsons: list[str], images: list[str]) -> Boxes:
         if wrong:
             files.warn(name, f"{wrong} annotation(s) name no image or class of the file or have no bbox; left out.",
                        "Correct image_id, category_id and bbox.")  # fmt: skip
+        if odd:
+            files.warn(name, f"{odd} annotation(s) have an outline that cannot be read; their bbox was taken.",
+                       "Write each ring of segmentation as x, y, x, y ... of three points or more.")  # fmt: skip
         if same:
             files.warn(name, f"{same} object(s) stand in an earlier file, too, and were taken once.",
                        "Keep one file for each picture.")  # fmt: skip
@@ -198,13 +202,18 @@ def _judge_ids(records: list[dict[str, Any]], what: str) -> None:
 
 
 def _rings(one: Mapping[str, Any]) -> tuple[list[Points], bool]:
-    """(the points of an object ring by ring, whether they are an outline): polygons, else the bbox alone.
+    """(the points of an object ring by ring, whether they are an outline): polygons that can be read, else the bbox.
 
     Raises:
         KeyError, TypeError, ValueError, OverflowError: no bbox and no polygon, or not of numbers.
     """
     drawn = one.get("segmentation")
-    rings = [in_pairs(ring) for ring in drawn] if isinstance(drawn, list) else []
+    try:
+        rings = [in_pairs(ring) for ring in drawn] if isinstance(drawn, list) else []
+    except (TypeError, ValueError, OverflowError):
+        if not one.get("bbox"):
+            raise
+        rings = []
     if one.get("bbox"):
         x, y, w, h = (float(value) for value in one["bbox"])
         return (rings or [corners(x, y, x + max(w, 0.0), y + max(h, 0.0))]), bool(rings)

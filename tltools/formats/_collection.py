@@ -6,7 +6,6 @@ What is in the files (pictures, sounds) a `Kind` says: its words, its endings, a
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 import zipfile
 from collections import Counter
@@ -18,11 +17,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from tltools.formats import Asking, Limits, Read, asking
+from tltools.formats import Asking, Limits, Read, _label_tables, asking
 from tltools.formats import _archive as archives
-from tltools.formats._cells import listed, typed
+from tltools.formats._cells import listed
 from tltools.formats._layout import PART_COLUMNS, PARTS, understand
-from tltools.records import Problem, Refusal, Skipped, refuse
+from tltools.records import Problem, Skipped, refuse
 
 _LABEL_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".json")
 
@@ -76,7 +75,7 @@ def recognise(path: Path, kind: Kind) -> float:
                 break
     elif path.suffix.lower() == ".zip":
         try:
-            with zipfile.ZipFile(path) as archive:
+            with archives.slashed(path) as archive:
                 names = archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
             return 0.5  # damaged: the reader says how
@@ -100,11 +99,11 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
         if not files:
             some = listed(sorted({PurePosixPath(n).suffix.lower() or n for n in collection.names}))
             what = f"there is no {word} in it; found {some or 'nothing'}."
-            raise refuse(collection.shown, what, kind.how)
+            raise refuse(collection.shown, what, _table_instead(collection) or kind.how)
         skipped = list(collection.refused)
         labels = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not _is_read_me(n)]
         layout = understand(files, word)
-        described, label_files, label_notes = _label_table(collection, labels, files, skipped)
+        described, label_files, label_notes = _label_tables.find(collection, labels, files, skipped)
         if described is None and labelled and not any(layout.classes.values()):
             what = f"the {word}s lie in no class folders, and no table names their labels."
             raise refuse(collection.shown, what, kind.how)
@@ -206,89 +205,6 @@ def decode_all(
     return done, reasons, remarks
 
 
-def _label_table(
-    collection: Collection, labels: list[str], files: list[str], skipped: list[Skipped]
-) -> tuple[pd.DataFrame | None, set[str], list[Problem]]:
-    """The table whose column names the files, with the full name in "_file", and its own; None for none."""
-    from tltools.formats import _roboflow
-
-    if ours := [name for name in labels if _roboflow.is_one(name)]:
-        made, left_out = _roboflow.labels(ours, collection.content, files)
-        if made is not None:
-            skipped += left_out
-            return made, set(ours), []
-    for label_file in labels:
-        table, problems = _read_labels(collection, label_file)
-        named = None if table is None else _naming_column(table, files)
-        if table is not None and named is not None:
-            column, texts, matched = named
-            note = f'"{label_file}" holds the labels: its column "{column}" names the files.'
-            rest = table.drop(columns=column).assign(
-                _file=matched.reindex(table.index), _named=texts.reindex(table.index)
-            )
-            where = f"{collection.shown}/{label_file}"
-            notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
-            return rest, {label_file}, [*problems, *notes]
-    return None, set(), []
-
-
-def _naming_column(table: pd.DataFrame, files: list[str]) -> tuple[str, pd.Series, pd.Series] | None:
-    """(the column that names the files, its cells as texts, the file that each names) of a table of labels: half of its
-    cells must. Names with their endings come before bare stems, which numbers of rows and of classes may look like;
-    then comes the column that names most different files."""
-    from tltools.formats._label_studio import names_in
-
-    whole, stems = _keys(files, lambda path: (str(path), path.name)), _keys(files, lambda path: (path.stem,))
-    best: tuple[tuple[bool, int], tuple[str, pd.Series, pd.Series]] | None = None
-    for column in table.columns:
-        values = table[column].dropna()
-        if not len(values) or str(column).startswith("_"):
-            continue
-        texts = values.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
-        plain = texts.str.replace("\\", "/").str.removeprefix("./")
-        for by_name, known in ((True, whole), (False, {**stems, **whole})):
-            matched = plain.map(
-                lambda text, known=known: next((known[one] for one in (text, *names_in(text)) if one in known), None)
-            )
-            if matched.notna().mean() >= 0.5:
-                rank = (by_name, int(matched.nunique()))
-                if best is None or rank > best[0]:
-                    best = rank, (str(column), texts, matched)
-                break
-    return best[1] if best else None
-
-
-def _keys(files: list[str], of: Callable[[PurePosixPath], tuple[str, ...]]) -> dict[str, str | None]:
-    """The files by their keys; None where two share one."""
-    known: dict[str, str | None] = {}
-    for name in files:
-        for key in set(of(PurePosixPath(name))):
-            known[key] = None if key in known and known[key] != name else name
-    return known
-
-
-def _read_labels(collection: Collection, name: str) -> tuple[pd.DataFrame | None, list[Problem]]:
-    from tltools.formats import _choices, _csv_text, _excel, _json_lines, _label_studio, _parquet
-
-    suffix, content = PurePosixPath(name).suffix.lower(), collection.content(name)
-    if suffix == ".json" and _label_studio.recognised(content[:65_536].decode("utf-8-sig", "replace")):
-        try:
-            return typed(chosen := _choices.raw(content, archives.readable(name))[0], name), chosen.problems
-        except Refusal:
-            return None, []
-    reader = {
-        ".xlsx": _excel.read, ".parquet": _parquet.read, ".jsonl": _json_lines.read, ".json": _json_lines.read,
-    }.get(suffix, _csv_text.read)  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        unpacked = Path(folder) / f"labels{suffix}"
-        unpacked.write_bytes(content)
-        try:
-            raw = reader(unpacked, archives.readable(name))
-            return typed(raw, archives.readable(name)), raw.problems
-        except Refusal:
-            return None, []
-
-
 def _join(
     table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped], kind: Kind
 ) -> tuple[pd.DataFrame, str | None, list[Problem]]:
@@ -339,6 +255,16 @@ def remark_notes(shown: str, remarks: Counter[str], word: str) -> list[Problem]:
     said = ", ".join(f"{count} {remark}" for remark, count in remarks.most_common())
     what = f"{word}s were made alike: {said}."
     return [Problem(severity="note", where=shown, what=what, remedy="Nothing needs to be done.")]
+
+
+def _table_instead(collection: Collection) -> str:
+    """How to add the tables of a folder without files of the kind; "" where it has none. Texts may be one a file."""
+    tables = [n for n in collection.names if n.lower().endswith(_LABEL_FILES) and not n.lower().endswith(".txt")]
+    order = ("train", "", "validation", "test")
+    tables.sort(key=lambda name: order.index(PARTS.get(PurePosixPath(name).stem.lower(), "")))
+    paths = [archives.readable(f"{collection.shown}/{name}") for name in tables]
+    more = f", and a second one as its test part (--test {paths[-1]})" if len(paths) > 1 else ""
+    return f"Add the table itself ({paths[0]}){more}." if paths else ""
 
 
 def _is_read_me(name: str) -> bool:

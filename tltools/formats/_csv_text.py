@@ -64,6 +64,10 @@ def _without_quotes(path: Path, shown: str, encoding: Encoding, dialect: Dialect
     plain = Dialect(dialect.delimiter, None, quoted=False)
     remedy = 'Close it, or double it ("") where it is meant as a sign, and add the file again.'
     if not _even(path, encoding, plain):
+        if not _is_open(path, encoding, line):  # no quote, then: a field went beyond what is read
+            most = f"{asking.get().limits.field_bytes / 1e6:g} MB"
+            what = f"a field is too large: at most {most} are read, and it holds more."
+            raise refuse(f"{shown}, line {line}", what, "Shorten it, or part its text into several rows.")
         raise refuse(f"{shown}, line {line}", "a quote is opened here and never closed.", remedy)
     raw = _parse(path, shown, encoding, plain, False)
     what = "a quote is opened here and never closed; all quotes in the file were read as plain signs."
@@ -162,7 +166,7 @@ def _chunks(reader: Any, file: TextIO, path: Path, shown: str, encoding: Encodin
         if not records:
             return
         last_start = (ends[-2] if len(ends) > 1 else before) + 1
-        if ends[-1] > last_start and len(records) < _CHUNK and _is_open(path, file, last_start):
+        if ends[-1] > last_start and len(records) < _CHUNK and _is_open(path, encoding, last_start):
             raise _OpenQuote(last_start)
         told("reading", min(size, file.buffer.tell()), size)
         yield records, ends
@@ -172,10 +176,10 @@ def _swallowed(record: list[str], dialect: Dialect) -> bool:
     return dialect.delimiter is not None and any("\n" in f and dialect.delimiter in f for f in record)
 
 
-def _is_open(path: Path, file: TextIO, start: int) -> bool:
+def _is_open(path: Path, encoding: Encoding, start: int) -> bool:
     """Says whether the quotes from line `start` to the end of the file are odd in number."""
     quotes = 0
-    with path.open(encoding=file.encoding, errors=file.errors or "strict", newline="") as again:
+    with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as again:
         for line in islice(again, start - 1, None):
             quotes += line.count('"')
     return quotes % 2 == 1

@@ -75,7 +75,7 @@ def names_of(path: Path) -> list[str]:
     if path.suffix.lower() != ".zip":
         return []
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.slashed(path) as archive:
             return [name for name in archive.namelist() if not name.endswith("/")]
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
         return []

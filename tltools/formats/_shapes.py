@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltools.formats import _paired
+from tltools.formats._archive import readable
 from tltools.formats._collection import NotTaken
 from tltools.formats._picture import LONGEST
+from tltools.records import Problem, refuse
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -42,6 +44,9 @@ class Boxes:
     parts: dict[str, str] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    kept: int = 0  # boxes that `shares` gave
+    cut: Counter[str] = field(default_factory=Counter)  # those that it cut off, by image
+    gone: Counter[str] = field(default_factory=Counter)  # those that it left out
 
     def add(self, name: str, label: str, rings: Sequence[Points], drawn: bool) -> None:
         """Takes one object: the box around its points, and these as its outline where they were `drawn` as one."""
@@ -66,28 +71,44 @@ class Boxes:
         found = {box[0] for boxes in self.of.values() for box in boxes or ()}
         self.classes = [*self.classes, *sorted(found - set(self.classes))] if found else []
 
-    def shares(self, name: str, width: int, height: int, files: _paired.Files) -> Array:
-        """(n, 5) class and corners in shares of the image; what lies outside is cut off or left out, and named."""
+    def shares(self, name: str, width: int, height: int) -> Array:
+        """(n, 5) class and corners in shares of the image; what lies outside is cut off or left out, and counted."""
         across, down = self._size(name, width, height)
         if self.in_pixels and width != height and (across, down) == (height, width):
             what = f"its boxes are for {across:g} x {down:g} pixels, but upright it has {width} x {height}"
             raise NotTaken(f"{what}; save the picture upright, without a mark that turns it, and mark it again")
-        kept, cut, gone = [], 0, 0
+        kept = []
         for label, *corners in self.of[name] or ():
             box = np.array(corners, np.float64) / [across, down, across, down]
             inside = np.clip(box, 0, 1)
             if not np.isfinite(box).all() or inside[2] - inside[0] < _LEAST or inside[3] - inside[1] < _LEAST:
-                gone += 1
+                self.gone[name] += 1
                 continue
-            cut += bool(np.abs(inside - box).max() > 0.01)
+            self.cut[name] += bool(np.abs(inside - box).max() > 0.01)
             kept.append([self.classes.index(label), *inside])
-        if cut:
-            files.warn(name, f"{cut} box(es) pass the border of the image and were cut off.", "Correct the boxes.")
-        if gone:
-            files.warn(
-                name, f"{gone} box(es) lie outside the image or have no area and were left out.", "Correct them."
-            )
+        self.kept += len(kept)
         return np.array(kept, np.float64).reshape(len(kept), 5)
+
+    def misfits(self, shown: str) -> list[Problem]:
+        """One warning for all boxes that were cut off, and one for all left out; each names the first image.
+
+        Raises:
+            Refusal: no box is left.
+        """
+        found = []
+        for counts, what in ((+self.cut, "pass the border of the image and were cut off"),
+                             (self.gone, "lie outside the image or have no area and were left out")):  # fmt: skip
+            if not counts:
+                continue
+            where = f"{shown}, {readable(next(iter(counts)))}"
+            more = f", in {len(counts):,} images of which this is the first" if len(counts) > 1 else ""
+            what = f"{counts.total():,} box(es) {what}{more}."
+            found.append(Problem(severity="warning", where=where, what=what, remedy="Correct them."))
+        if not self.kept:
+            unit = "pixels" if self.in_pixels else "shares of the image from 0 to 1"
+            where, what = (found[-1].where, found[-1].what) if self.gone else (shown, "no image with a box was taken.")
+            raise refuse(where, f"no box is left: {what}", f"Give boxes that lie in their image, here in {unit}.")
+        return found
 
     def mask(self, name: str, width: int, height: int) -> Array:
         """(H, W) uint8 at the size at which the picture is kept: 0 is no object, k the k-th class; later ones on top.

@@ -124,8 +124,11 @@ def _start(value: Any, where: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return int(str(value))
-    except ValueError:
+        number = float(str(value))  # with a point where a column has gaps, as pandas writes it
+        if number != int(number):
+            raise ValueError(value)
+        return int(number)
+    except (ValueError, OverflowError):
         what = f"answer_start must be a whole number of letters; got {str(value)[:40]!r}."
         raise refuse(where, what, "Write how many letters of the context stand before the answer.") from None
 

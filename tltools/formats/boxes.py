@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -67,9 +68,10 @@ def read(path: Path, scratch: Path) -> Read:
         def cell(name: str, width: int, height: int) -> str:
             if found.of[name] is None:
                 raise NotTaken("its file of boxes could not be read")
-            return places.boxes_cell(found.shares(name, width, height, files), found.classes)
+            return places.boxes_cell(found.shares(name, width, height), found.classes)
 
         made = _paired.read(files, [name for name in images if name in found.of], scratch, "boxes", cell)
+        made = replace(made, problems=(*made.problems, *found.misfits(files.shown)))
     said = {archives.readable(name): part for name, part in found.parts.items() if part}
     listed = {stem: part for part, stems in lists.values() for stem in stems}
     where = made.table["_where"].map(lambda name: listed.get(_paired.stem(name), said.get(name, "")))
@@ -147,7 +149,7 @@ def _start(path: Path, name: str) -> bytes:
         if path.is_dir():
             with (path / name).open("rb") as file:
                 return file.read(START)
-        with zipfile.ZipFile(path) as archive, archive.open(name) as entry:
+        with archives.slashed(path) as archive, archive.open(name) as entry:
             return entry.read(START)
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError):
         return b""

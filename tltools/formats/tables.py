@@ -6,6 +6,8 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
+
 from tltools.formats import Format, Read, _picture, _sound, asking
 from tltools.formats import _archive as archives
 from tltools.formats import _cells as cells
@@ -66,13 +68,24 @@ def _read(path: Path, shown: str) -> Read:
     table["_part"] = ""
     for name in list(table.columns):
         if str(name).strip().lower() in PART_COLUMNS and table[name].dtype != float:
-            words = table[name].str.lower().map(PARTS)
+            words = table[name].str.strip().str.lower().map(PARTS)
+            if words.isna().any() and words.nunique() >= 2:
+                raw.problems.append(_unknown_part(table, name, words.isna()))
             if words.notna().all() and words.nunique() >= 2:
                 table["_part"] = words
                 table = table.drop(columns=name)
                 raw.inference.append(f'The column "{name}" says which part each row belongs to; it is kept to.')
                 break
     return Read(table, problems=tuple(raw.problems), skipped=tuple(raw.skipped), inference=tuple(raw.inference))
+
+
+def _unknown_part(table: pd.DataFrame, name: str, unknown: pd.Series) -> Problem:
+    """Says that a column of parts is not kept to, and because of which word."""
+    first = table.loc[unknown, name].iloc[0]
+    got = "an empty cell" if pd.isna(first) else f'"{str(first)[:40]}"'
+    what = f'the column "{name}" is not kept to as that of the parts: {got} is none ({unknown.sum():,} such row(s)).'
+    remedy = "Write train, validation or test into every row, or take the other rows out."
+    return Problem(severity="warning", where=str(table.loc[unknown, "_where"].iloc[0]), what=what, remedy=remedy)
 
 
 def _read_zipped(path: Path, scratch: Path) -> Read:
@@ -108,7 +121,7 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
 
 def _names_inside(path: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.slashed(path) as archive:
             return archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError, OSError):
         return []
