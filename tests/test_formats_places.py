@@ -279,6 +279,8 @@ def test_boxes_that_cannot_serve_are_refused(entries: dict[str, bytes], what: st
         (DOG, boxes),
         (YOLO, boxes),
         (boxed("annotations.json", coco()), boxes),
+        ({name.replace("/", "\\"): held for name, held in DOG.items()}, boxes),
+        (boxed("truth\\a.json", coco()), boxes),
         ({f"{k}/{i}.png": picture(seed=i) for k in "ab" for i in range(3)}, images),
         ({"1.png": picture(seed=1), "labels.csv": b"file,label\n1.png,a\n"}, images),
     ],

@@ -20,7 +20,7 @@ from tltools.formats._magic import head_of, looks_like
 from tltools.home import Home, write_json
 from tltools.records import Problem, Refusal, Skipped, refuse
 
-_VERSION = 3  # raise when the readers change what they return
+_VERSION = 4  # raise when the readers change what they return
 _KEPT_SECONDS = 24 * 3600
 Told = Callable[[str, int, int], None]
 
