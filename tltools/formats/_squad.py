@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tltools.formats._json import loads
 from tltools.formats._layout import PART_COLUMNS, PARTS
 from tltools.records import Refusal, refuse
 
@@ -37,7 +37,7 @@ def parsed(content: bytes, shown: str) -> Any:
         Refusal: it is not UTF-8, or not JSON.
     """
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise refuse(shown, f"must be UTF-8, and byte {error.start} is not.", "Save it as UTF-8.") from error
     except RecursionError as error:
@@ -117,7 +117,7 @@ def _text(value: Any, name: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         got = "nothing" if value is None else "an empty text" if isinstance(value, str) else f"{value!r:.40}"
         raise refuse(where, f"the {name} must be a text of at least one word; got {got}.", f"Write the {name}.")
-    return value.encode("utf-8", "replace").decode()  # half of a pair of surrogates is no text
+    return value
 
 
 def _start(value: Any, where: str) -> int | None:
