@@ -77,7 +77,7 @@ def record(row: Mapping[str, Any], where: str) -> Asked:
     """
     given = row.get("answers", row.get("answer"))
     if isinstance(given, dict):  # as Hugging Face has it: {"text": [...], "answer_start": [...]}
-        texts, starts = given.get("text") or [], given.get("answer_start") or []
+        texts, starts = (_as_list(given.get(name)) for name in ("text", "answer_start"))
         pairs = list(zip(texts, starts, strict=True)) if len(texts) == len(starts) else [(text, None) for text in texts]
     elif isinstance(given, list):
         pairs = [(one.get("text"), one.get("answer_start")) if isinstance(one, dict) else (one, None) for one in given]
@@ -89,6 +89,11 @@ def record(row: Mapping[str, Any], where: str) -> Asked:
     part = next((PARTS.get(str(row[name]).lower(), "") for name in PART_COLUMNS if name in row), "")
     return Asked(where, context, question, answers, impossible, str(row.get("id") or ""), str(row.get("title") or ""),
                  part)  # fmt: skip
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list as it is; a single value as a list of one, and nothing as none."""
+    return value if isinstance(value, list) else [] if value is None or value == "" else [value]
 
 
 def _listed(found: Any, key: str, where: str, refused: list[Refusal]) -> Iterator[tuple[str, Any]]:
