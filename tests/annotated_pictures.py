@@ -597,6 +597,9 @@ YOLO = {
         {"1.png": None, "1.txt": LINE, "data.yaml": "nc: 2"}, None, "data.yaml", "names: [cat, dog]"
     ),
     "a YAML that is none": case({"1.png": None, "1.txt": LINE, "data.yaml": "names: ['cat"}, None, "must be YAML"),
+    "a YAML with the 30th of February": case(
+        {"1.png": None, "1.txt": LINE, "data.yaml": "names: [cat]\nmade: 2023-02-30"}, None, "must be YAML"
+    ),
     "a YAML bomb": case(
         {
             "1.png": None,

@@ -136,6 +136,15 @@ STUDIO = {
     "spans, no label": studio(
         task(ANN, YORK), task(marked(0, 3, "", "Ann")), rows=[ROW], said=("its span 0 to 3 has no label",)
     ),
+    **{
+        f"spans, labels are {one}": studio(
+            task(ANN, YORK),
+            task(ANN | {"value": ANN["value"] | {"labels": one}}),
+            rows=[ROW],
+            said=(f'task 2: a span must have a list under "labels"; this has {one}, export it again',),
+        )
+        for one in ({"PER": 1}, 5)
+    },
     "choices": studio(
         task(chosen("good"), text="one"),
         task(chosen("bad"), text="two"),

@@ -223,9 +223,18 @@ BAD: dict[str, Bad] = {
     "too many columns": Bad(file("wide.csv", _table(_MANY, [_MANY.replace("c", "")] * 2)), ("20,000 columns",)),
     "unknown target": Bad(file("good1.csv", GOOD), ('no column "colour"', "number, feeling"), {"target": "colour"}),
     "misspelt target": Bad(file("good2.csv", GOOD), ('did you mean "label"',), {"target": "lable"}),
+    "empty target": Bad(file("good10.csv", GOOD), ('no column "" to use as target',), {"target": ""}),
     "unknown input": Bad(file("good3.csv", GOOD), ('no column "size"',), {"inputs": ["number", "size"]}),
     "target as input": Bad(file("good4.csv", GOOD), ("target", "input"), {"target": "label", "inputs": ["label"]}),
     "unknown task": Bad(file("good5.csv", GOOD), ("classification", "clustering"), {"task": "clustering"}),
+    "boxes of names": Bad(file("good11.csv", GOOD), ("detection needs a file of ann", "label"), {"task": "detection"}),
+    "tags of numbers": Bad(
+        file("good12.csv", GOOD), ("tagging needs a file of ann",), {"target": "number", "task": "tagging"}
+    ),
+    "masks of names": Bad(file("good13.csv", GOOD), ("segmentation needs a file of ann",), {"task": "segmentation"}),
+    "answers of names": Bad(
+        file("good14.csv", GOOD), ("question_answering needs a file of ann",), {"task": "question_answering"}
+    ),
     "regression of names": Bad(
         file("good6.csv", GOOD), ("must be a number", "line 2"), {"target": "label", "task": "regression"}
     ),
@@ -244,6 +253,8 @@ BAD: dict[str, Bad] = {
         ("must vary",),
         {"target": "y", "task": "regression"},
     ),
+    "too long a name": Bad(lambda folder: folder / f"{'long' * 70}.csv", ("no such file",)),
+    "the home of nobody": Bad(lambda folder: Path("~nobodyhere/x.csv"), ("no such file",)),
     "no such file": Bad(lambda folder: folder / "absent.csv", ("no such file",)),
     "no such test file": Bad(file("good8.csv", GOOD), ("no such file",), {"test": "absent_test.csv"}),
     "other columns in the test file": Bad(

@@ -64,10 +64,18 @@ def test_a_folder_reads_like_its_zip(tmp_path: Path) -> None:
         (tmp_path / "set" / name).write_bytes(content)
     (tmp_path / "secret.png").write_bytes(picture())
     os.symlink(tmp_path / "secret.png", tmp_path / "set" / "ants" / "link.png")
+    os.symlink("nothing.png", tmp_path / "set" / "ants" / "nowhere.png")
+    os.symlink("round.png", tmp_path / "set" / "bees" / "round.png")
+    os.mkfifo(tmp_path / "set" / "ants" / "pipe.png")
     found = images.read(tmp_path / "set", tmp_path / "media")
     zipped = read(tmp_path, class_folders())
     assert sorted(found.table["image"]) == sorted(zipped.table["image"])
-    assert "link that leads out" in reasons(found)["ants/link.png"]
+    assert reasons(found) == {
+        "ants/link.png": "it is a link that leads out of the folder",
+        "ants/nowhere.png": "it is a link that leads nowhere",
+        "ants/pipe.png": "it is a pipe or a device, not a file",
+        "bees/round.png": "it is a link that leads nowhere",
+    }
 
 
 def test_a_zip_of_old_windows_programs_is_read(tmp_path: Path) -> None:

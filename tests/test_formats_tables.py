@@ -190,6 +190,12 @@ def test_text_in_a_number_column_is_named(tmp_path: Path) -> None:
     assert '"abc"' in said(found) and "line 72" in said(found) and "age" in said(found)
 
 
+def test_a_number_beyond_all_others_is_missing_and_said(tmp_path: Path) -> None:
+    found = read(tmp_path, "age,label\n1.5,x\n-1e400,x\n,y\n1.8e308,y\n2.5,x\n")
+    assert found.table["age"].fillna(0).tolist() == [1.5, 0, 0, 0, 2.5]
+    assert 'line 3: "age" holds numbers, but 2 of its cells are beyond 1e+150, the first "-1e400"' in said(found)
+
+
 def test_codes_with_leading_zeros_stay_codes(tmp_path: Path) -> None:
     found = read(tmp_path, "zip,n\n00123,1\n04567,2\n12345,3\n")
     assert found.table["zip"].tolist() == ["00123", "04567", "12345"]
@@ -216,6 +222,11 @@ def test_a_split_column_with_another_word_is_named(tmp_path: Path, cell: str, go
 def test_a_split_column_is_kept_to(tmp_path: Path) -> None:
     found = read(tmp_path, "a,split,label\n1,train,x\n2,dev,y\n3,test,x\n")
     assert found.table["_part"].tolist() == ["train", "validation", "test"] and "split" not in found.table
+
+
+def test_half_floats_of_parquet_are_numbers(tmp_path: Path) -> None:
+    pd.DataFrame({"n": np.array([1.5, np.inf, 3], np.float16), "w": [*"abc"]}).to_parquet(tmp_path / "t.parquet")
+    assert tables.read(tmp_path / "t.parquet", tmp_path / "scratch").table["n"].fillna(0).tolist() == [1.5, 0, 3]
 
 
 def test_parquet_excel_json_and_zip_say_the_same(tmp_path: Path) -> None:

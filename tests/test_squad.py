@@ -61,6 +61,7 @@ GOOD: dict[str, tuple[str, str | bytes]] = {
     "lines": ("a.jsonl", lines({**ROW, "answer": "1048"})),
     "a list": ("a.json", json.dumps([{**ROW, "answer": "1048"}])),
     "Hugging Face": ("a.jsonl", lines({**ROW, "id": "x", "answers": {"text": ["1048"], "answer_start": [39]}})),
+    "Hugging Face, single": ("a.jsonl", lines({**ROW, "answers": {"text": "1048", "answer_start": 39}})),
     "a list of answers": ("a.jsonl", lines({**ROW, "answers": ["1048"]})),
     "CSV": ("a.csv", f'question,context,answer\nWhen was Oslo founded?,"{CONTEXT}",1048\n'),
     "CSV with starts": ("a.csv", f'id;Context;Question;answer_start;answer\n1;"{CONTEXT}";Why?;39;1048\n'),

@@ -110,6 +110,11 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_name() -> None:
         ("dataset: " + "[" * 5000 + "]" * 5000, "not a readable YAML file"),
         ("sources: [a]\n", "dataset"),
         ("dataset: \x00\n", "not a readable YAML file"),
+        ("dataset: x\nname: 2023-02-30\n", "not a readable YAML file: day is out of range"),
+        ("dataset: !!map [1, 2]\n", "not a readable YAML file"),
+        ("dataset: x\nseed: " + "9" * 5000, "not a readable YAML file"),
+        ("no_such_file_" * 30, "is not a file"),
+        ("~nobodyhere/study.yaml", "is not a file"),
     ],
 )
 def test_a_dangerous_or_broken_file_is_refused_in_a_sentence(text: str, said: str) -> None:
@@ -169,6 +174,7 @@ def test_unknown_strategies_and_knobs_are_named_together_with_the_nearest(home: 
         ("target", "other", "target: is 'other', but the dataset was stored with"),
         ("task", "regression", "task: is 'regression'"),
         ("seed", -1, "seed: must be from 0"),
+        ("strategies", ({"lp_ft": {"epochs": 10**400}},), "epochs: must be from 1 to 500; got inf"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(home: Home, film_notes: Dataset, field, value, said) -> None:  # type: ignore[no-untyped-def]
@@ -351,6 +357,10 @@ def test_a_path_becomes_a_dataset_that_lies_beside_the_study_file(home: Home, tm
     assert studies.settle(home, studies.parse(studies.dump(with_test))) == with_test  # saved and opened again
     with pytest.raises(Refusal, match="neither a dataset id nor a path"):
         studies.settle(home, asked, tmp_path / "elsewhere")
+    for bad in ("long" * 70, "~nobodyhere/rows.csv"):
+        for field in ("dataset", "test"):
+            with pytest.raises(Refusal, match=f"^{field}: '{bad}' is n"):
+                studies.settle(home, asked.model_copy(update={field: bad}), tmp_path)
 
 
 def test_an_estimate_counts_what_is_not_done_yet(home: Home, film_notes: Dataset) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from tltools import datasets, evidence, first_studies, reports, sources, studies
 from tltools.backends import local
 from tltools.fits import Match
-from tltools.home import Home, write_bytes
+from tltools.home import Home, existing, write_bytes
 from tltools.records import Job, Refusal, Report, Study, refuse
 from tltools.store import Store, open_store
 
@@ -108,9 +108,9 @@ def report(home: Home, options: Namespace) -> Answer:
 
 
 def predict(home: Home, options: Namespace) -> Answer:
-    file = Path(options.file)
-    if not file.exists():
-        raise refuse(str(file), "does not exist.", "Check the path.")
+    file = existing(options.file)
+    if file is None:
+        raise refuse(options.file, "does not exist.", "Check the path.")
     payload = {"trial": options.trial, "file": str(file.resolve()), "out": str(Path(options.out).resolve())}
     return through_job(
         home, "predict", payload, f"Predict {file.name}", lambda r: [f"{r['rows']} rows written to {r['out']}"]
@@ -209,7 +209,7 @@ def _failed(job: Job) -> Answer:
 
 
 def _read(home: Home, path: str) -> Study:
-    file = Path(path)
+    file = existing(path) or Path(path)
     return studies.settle(home, studies.parse(file), file.resolve().parent)
 
 

@@ -161,7 +161,7 @@ def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tup
     Raises:
         Refusal: the file cannot be read, or an input column is missing.
     """
-    read = readings.take(home, Path(path).expanduser(), labelled=False).read
+    read = readings.take(home, readings.named(path), labelled=False).read
     table, shown = read.table, Path(path).name
     absent = [name for name in dataset.inputs if name not in table]
     if absent:

@@ -69,8 +69,8 @@ def inspect(
     Raises:
         Refusal: the files cannot be read at all. Whatever else is wrong stands in the draft's profile.
     """
-    first = Path(path).expanduser()
-    second = Path(test).expanduser() if test is not None else None
+    first = readings.named(path)
+    second = readings.named(test) if test is not None else None
     reading = readings.take(home, first, second, told)
     read = reading.read
     of_several = target is not None and target not in read.table

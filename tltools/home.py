@@ -66,6 +66,16 @@ def open_home(root: str | os.PathLike[str] | None = None) -> Home:
     return Home(root=folder, database_url=url, offline=offline, hub=hub)
 
 
+def existing(named: str | os.PathLike[str], base: Path | None = None) -> Path | None:
+    """The path that a person names (relative to `base`, with ~), or None where nothing lies there or no file can be
+    called so."""
+    try:
+        path = (base or Path()) / Path(named).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, the home of nobody, a zero sign
+        return None
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file so that a reader sees the old or the new one, never half: temporary file, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from tltools.formats import BY_PATH, UPLOADED, Asking, Format, Read, asking, formats
 from tltools.formats._magic import head_of, looks_like
-from tltools.home import Home, write_json
+from tltools.home import Home, existing, write_json
 from tltools.records import Problem, Refusal, Skipped, refuse
 
 _VERSION = 4  # raise when the readers change what they return
@@ -40,16 +40,26 @@ def take(home: Home, path: Path, test: Path | None = None, told: Told | None = N
         Refusal: a path does not exist, or its content cannot be read.
     """
     _forget_old(home)
-    first = _one(home, path, told, labelled)
+    first = _one(home, named(path), told, labelled)
     if test is None:
         return Reading(first, path.name)
-    second = _one(home, test, told, labelled)
+    second = _one(home, named(test), told, labelled)
     return Reading(_together(first, second, path, test), f"{path.name} + {test.name}")
 
 
+def named(path: str | os.PathLike[str]) -> Path:
+    """The path of a file or folder that a person names.
+
+    Raises:
+        Refusal: nothing lies there.
+    """
+    there = existing(path)
+    if there is None:
+        raise refuse(os.fspath(path), "there is no such file or folder.", "Check the path.")
+    return there
+
+
 def _one(home: Home, path: Path, told: Told | None, labelled: bool) -> Read:
-    if not path.exists():
-        raise refuse(str(path), "there is no such file or folder.", "Check the path.")
     if not os.access(path, os.R_OK):
         raise refuse(str(path), "this file cannot be read (no permission).", "Change its permissions.")
     drafts = home.root / "drafts"
@@ -224,4 +234,4 @@ def link_tree(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=link, dirs_exist_ok=True)
 
 
-__all__ = ["Reading", "Refusal", "link_tree", "take"]
+__all__ = ["Reading", "Refusal", "link_tree", "named", "take"]

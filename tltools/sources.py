@@ -14,7 +14,7 @@ from typing import Any
 from tltools import datasets, matching, mismatches
 from tltools.artifacts import building, sealed
 from tltools.fits import Fit, Match
-from tltools.home import Home, write_json
+from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
 from tltools.records import Dataset, Problem, Refusal, Source, refuse
@@ -178,12 +178,13 @@ def add(
     Raises:
         Refusal: pickle, broken file, unknown architecture, every key that does not fit, or a name that is taken.
     """
-    path = Path(path)
+    there = existing(path)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64]
     if not slug:
         raise refuse("name", f"must have a letter or a digit; got {name!r}.", "Give another name.")
-    if not path.exists():
+    if there is None:
         raise refuse(str(path), "does not exist.", "Check the path.")
+    path = there
     final = home.sources / "local" / slug
     if sealed(final):
         raise refuse("name", f"local/{slug} exists already.", "Give another name.")

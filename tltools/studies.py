@@ -13,7 +13,7 @@ import numpy as np
 
 from tltools import costs, datasets, folds, sources, splits, trials
 from tltools.artifacts import sealed
-from tltools.home import Home, write_bytes
+from tltools.home import Home, existing, write_bytes
 from tltools.records import Dataset, Job, Problem, Refusal, Source, Split, Study, Trial, refuse
 from tltools.store import Store
 from tltools.study_files import dump as dump
@@ -42,10 +42,11 @@ def settle(home: Home, study: Study, folder: Path | None = None) -> Study:
             raise refuse("test", what, "Give the path as dataset, or leave test out.")
         return study
     base = folder or Path.cwd()
-    path = base / Path(study.dataset).expanduser()
-    test = base / Path(study.test).expanduser() if study.test else None
-    if not path.exists():
+    path, test = existing(study.dataset, base), existing(study.test, base) if study.test else None
+    if path is None:
         raise refuse("dataset", f"{study.dataset!r} is neither a dataset id nor a path.", "Check the path.")
+    if study.test and test is None:
+        raise refuse("test", f"{study.test!r} is no path: nothing lies there.", "Check the path.")
     made = datasets.add(
         home,
         path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tltools.home import existing
 from tltools.records import Number, Problem, Refusal, Source, Study, refuse
 from tltools.strategies import Strategy, strategies
 
@@ -49,7 +51,7 @@ def parse(text_or_path: str | Path) -> Study:
         raise refuse(where, "must be at most 1 MB.", "A study file has some twenty lines.")
     try:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:  # of dates, long numbers
         said = " ".join(str(error).split())[:300]
         raise refuse(where, f"is not a readable YAML file: {said}.", "Mend this place.") from error
     if not isinstance(found, dict):
@@ -60,9 +62,9 @@ def parse(text_or_path: str | Path) -> Study:
 def _text(text_or_path: str | Path) -> tuple[str, str]:
     if isinstance(text_or_path, str) and ("\n" in text_or_path or ": " in text_or_path):
         return "study", text_or_path
-    path = Path(text_or_path)
-    if not path.is_file():
-        raise refuse(str(path), "is not a file.", "Give the path of a study file.")
+    path = existing(text_or_path)
+    if path is None or not path.is_file():
+        raise refuse(str(text_or_path), "is not a file.", "Give the path of a study file.")
     if path.stat().st_size > LIMIT:
         raise refuse(path.name, "must be at most 1 MB.", "A study file has some twenty lines.")
     try:
@@ -149,6 +151,8 @@ def filled(
         if isinstance(knob, Number):
             if isinstance(value, str) and _NUMBER.match(value.strip()):
                 value = float(value)  # YAML 1.1 reads 1e-4 as a text
+            elif isinstance(value, int) and abs(value) > 2**63:
+                value = math.inf if value > 0 else -math.inf  # such a number may be too long to be written out
             if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
                 wrong(key, f"must be a number; got {value!r}.", f"Set {knob.default:g}.")
             elif not knob.low <= value <= knob.high:

@@ -83,7 +83,7 @@ def choose(
     """Chooses target, task, modality and inputs; `hint` is the target that the format itself names."""
     by_name = {column.name: column for column in columns}
     problems = [
-        *_unknown(shown, "target", [target] if target else [], by_name),
+        *_unknown(shown, "target", [] if target is None else [target], by_name),
         *_unknown(shown, "input", inputs or [], by_name),
     ]
     if task is not None and task not in tasks():
@@ -109,6 +109,12 @@ def choose(
             )
             return Choice(target=target, inference=tuple(said), problems=(trouble,))
         said.append(f"Task {task}: {why}")
+    elif tasks()[task].dense and not tasks()[task].recognise(wanted):
+        # the formats write such cells, and only they are read
+        what = f"{task} needs a file of annotations, and this column is read from plain cells."
+        remedy = "Choose another task, or add such a file: masks, COCO, YOLO, CoNLL, SQuAD and others are read."
+        problems.append(Problem(severity="error", where=f'{shown}, column "{target}"', what=what, remedy=remedy))
+        return Choice(target=target, inference=tuple(said), problems=tuple(problems))
     others = [column for column in columns if column.name != target]
     chosen = [by_name[name] for name in inputs if name != target] if inputs else others
     if inputs and target in inputs:

@@ -235,7 +235,7 @@ def _names(files: _paired.Files, name: str) -> list[str]:
         return listed
     try:
         read = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError):  # a date such as 2023-02-30
         read = None
     names = read.get("names") if isinstance(read, dict) else None
     if isinstance(names, dict) and names and all(isinstance(key, int) and 0 <= key < 10_000 for key in names):

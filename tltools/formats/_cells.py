@@ -31,6 +31,7 @@ SPELLINGS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     (_PERCENT, (("%", ""), (" ", "")), "numbers with a percent sign, kept as per cent"),
 )
 _CODE = r"^(0\d+|[+-]?\d{16,})$"  # 00123 and long digit strings are names of things, not amounts
+_BEYOND = 1e150  # the squares and sums of larger numbers are infinite
 
 
 @dataclass
@@ -134,13 +135,13 @@ def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[An
         matches = pc.match_substring_regex(weak, pattern)
         tried.append((pc.sum(matches).as_py() or 0, matches, changes, how))
         if tried[-1][0] == present:  # one spelling for all cells comes before one that leaves some out
-            return _numbers(weak, changes), how
+            return _numbers(name, weak, changes, raw, shown), how
     fitting, matches, changes, how = max(tried, key=lambda one: one[0])
     if present < 50 or fitting < 0.98 * present:
         return text, ""
     _tell_odd_cells(name, weak, matches, raw, shown)
     kept = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, text.type))
-    return _numbers(kept, changes), how
+    return _numbers(name, kept, changes, raw, shown), how
 
 
 def spellings(comma_is_decimal: bool) -> tuple[tuple[str, tuple[tuple[str, str], ...], str], ...]:
@@ -149,17 +150,23 @@ def spellings(comma_is_decimal: bool) -> tuple[tuple[str, tuple[tuple[str, str],
     return (plain, comma, thousands, percent) if comma_is_decimal else (plain, thousands, comma, percent)
 
 
-def _numbers(text: Any, changes: tuple[tuple[str, str], ...]) -> Any:
+def _numbers(name: str, text: Any, changes: tuple[tuple[str, str], ...], raw: RawTable, shown: str) -> Any:
+    plain = text
     for old, new in changes:
-        text = pc.replace_substring(text, old, new)
-    return pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
+        plain = pc.replace_substring(plain, old, new)
+    numbers = pc.cast(pc.replace_substring_regex(plain, r"^\+", ""), pa.float64())
+    usable = pc.less(pc.abs(numbers), _BEYOND)
+    if pc.all(usable).as_py() is False:
+        _tell_odd_cells(name, text, usable, raw, shown, f"are beyond {_BEYOND:g}")
+        numbers = pc.if_else(usable, numbers, pa.scalar(None, pa.float64()))
+    return numbers
 
 
-def _tell_odd_cells(name: str, text: Any, matches: Any, raw: RawTable, shown: str) -> None:
+def _tell_odd_cells(name: str, text: Any, matches: Any, raw: RawTable, shown: str, why: str = "do not") -> None:
     odd = np.flatnonzero(pc.fill_null(pc.invert(matches), False).to_numpy(zero_copy_only=False))
     first = int(odd[0])
     value = str(text[first].as_py())[:40]
-    what = f'"{name}" holds numbers, but {len(odd)} of its cells do not, the first "{value}"; they are read as missing.'
+    what = f'"{name}" holds numbers, but {len(odd)} of its cells {why}, the first "{value}"; they are read as missing.'
     place = f"{shown}, {raw.place_word} {raw.places[first]}"
     raw.problems.append(
         Problem(

@@ -6,6 +6,7 @@ What is in the files (pictures, sounds) a `Kind` says: its words, its endings, a
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 import zipfile
 from collections import Counter
@@ -160,12 +161,8 @@ def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
             name = (Path(folder) / file).relative_to(root).as_posix()
             if file.startswith(".") or archives.is_system_file(name):
                 continue
-            if not (Path(folder) / file).resolve().is_relative_to(inside):
-                refused.append(Skipped(where=name, reason="it is a link that leads out of the folder"))
-                continue
-            if (size := (Path(folder) / file).stat().st_size) > limits.entry_bytes:
-                most = f"at most {limits.entry_bytes / 1e6:.0f} MB are read"
-                refused.append(Skipped(where=name, reason=f"it takes {size / 1e6:,.0f} MB; {most}, make it smaller"))
+            if why := _barred(Path(folder) / file, inside, limits.entry_bytes):
+                refused.append(Skipped(where=name, reason=why))
                 continue
             names.append(name)
             if len(names) > limits.entries:
@@ -173,6 +170,21 @@ def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
                     root.name, f"at most {limits.entries:,} files are read; the folder has more.", "Add a part of it."
                 )
     return names, tuple(refused)
+
+
+def _barred(file: Path, inside: Path, most: int) -> str:
+    """Why a file of a folder is not read; "" where it is."""
+    try:
+        target, status = file.resolve(), file.stat()
+    except (OSError, RuntimeError):
+        return "it is a link that leads nowhere" if file.is_symlink() else "it cannot be opened"
+    if not target.is_relative_to(inside):
+        return "it is a link that leads out of the folder"
+    if not stat.S_ISREG(status.st_mode):  # a pipe is waited for without end
+        return "it is a pipe or a device, not a file"
+    if status.st_size > most:
+        return f"it takes {status.st_size / 1e6:,.0f} MB; at most {most / 1e6:.0f} MB are read, make it smaller"
+    return ""
 
 
 def decode_all(

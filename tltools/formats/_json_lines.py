@@ -13,6 +13,7 @@ import pyarrow as pa
 from tltools.formats import asking
 from tltools.formats._cells import RawTable, headers, listed
 from tltools.formats._encoding import decide
+from tltools.formats._json import loads
 from tltools.records import Problem, Skipped, refuse
 
 
@@ -103,7 +104,7 @@ def _objects(path: Path, file: Any, shown: str, limit: int) -> Iterator[tuple[in
 def _parsed(text: str) -> Any:
     """The value, or a string that says why there is none."""
     try:
-        found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
+        found = loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twice)
     except RecursionError:
         return "is nested too deeply"
     except ValueError as error:

@@ -62,6 +62,8 @@ def _as_text(column: Any) -> Any:
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
+    if pa.types.is_float16(kind):  # pyarrow reckons with no halves
+        column, kind = column.cast(pa.float32()), pa.float32()
     if pa.types.is_floating(kind):
         finite = pc.is_finite(column)
         column = pc.if_else(pc.fill_null(finite, False), column, pa.scalar(None, kind))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from tltools.formats import _paired
 from tltools.formats._archive import readable
 from tltools.formats._collection import NotTaken
+from tltools.formats._json import loads
 from tltools.formats._picture import LONGEST
 from tltools.records import Problem, refuse
 
@@ -184,7 +184,7 @@ def loaded(text: str) -> Any:
         NotTaken: it is not JSON.
     """
     try:
-        return json.loads(text)
+        return loads(text)
     except RecursionError:
         raise NotTaken("it is nested too deeply for JSON; export it again") from None
     except ValueError as error:

@@ -57,7 +57,10 @@ def task(one: Marked) -> Sentence:
     for _, kind, value in one.results:
         if kind != "labels":
             continue
-        first, end, label = _span({**value, "label": (value.get("labels") or [None])[0]})
+        labels = value.get("labels") or [None]
+        if not isinstance(labels, list):
+            raise NotTaken(f'a span must have a list under "labels"; this has {str(labels)[:40]}, export it again')
+        first, end, label = _span({**value, "label": labels[0]})
         said = value.get("text")
         if isinstance(said, str) and said.strip() != text[max(first, 0) : end].strip():
             raise NotTaken(

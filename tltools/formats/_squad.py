@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tltools.formats._json import loads
 from tltools.formats._layout import PART_COLUMNS, PARTS
 from tltools.records import Refusal, refuse
 
@@ -37,7 +37,7 @@ def parsed(content: bytes, shown: str) -> Any:
         Refusal: it is not UTF-8, or not JSON.
     """
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise refuse(shown, f"must be UTF-8, and byte {error.start} is not.", "Save it as UTF-8.") from error
     except RecursionError as error:
@@ -77,7 +77,7 @@ def record(row: Mapping[str, Any], where: str) -> Asked:
     """
     given = row.get("answers", row.get("answer"))
     if isinstance(given, dict):  # as Hugging Face has it: {"text": [...], "answer_start": [...]}
-        texts, starts = given.get("text") or [], given.get("answer_start") or []
+        texts, starts = (_as_list(given.get(name)) for name in ("text", "answer_start"))
         pairs = list(zip(texts, starts, strict=True)) if len(texts) == len(starts) else [(text, None) for text in texts]
     elif isinstance(given, list):
         pairs = [(one.get("text"), one.get("answer_start")) if isinstance(one, dict) else (one, None) for one in given]
@@ -89,6 +89,11 @@ def record(row: Mapping[str, Any], where: str) -> Asked:
     part = next((PARTS.get(str(row[name]).lower(), "") for name in PART_COLUMNS if name in row), "")
     return Asked(where, context, question, answers, impossible, str(row.get("id") or ""), str(row.get("title") or ""),
                  part)  # fmt: skip
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list as it is; a single value as a list of one, and nothing as none."""
+    return value if isinstance(value, list) else [] if value is None or value == "" else [value]
 
 
 def _listed(found: Any, key: str, where: str, refused: list[Refusal]) -> Iterator[tuple[str, Any]]:
@@ -117,7 +122,7 @@ def _text(value: Any, name: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         got = "nothing" if value is None else "an empty text" if isinstance(value, str) else f"{value!r:.40}"
         raise refuse(where, f"the {name} must be a text of at least one word; got {got}.", f"Write the {name}.")
-    return value.encode("utf-8", "replace").decode()  # half of a pair of surrogates is no text
+    return value
 
 
 def _start(value: Any, where: str) -> int | None:

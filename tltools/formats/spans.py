@@ -9,6 +9,7 @@ from typing import Any
 
 from tltools.formats import Format, Read, _label_studio, _spans, _squad, asking
 from tltools.formats._collection import NotTaken, skip_problems
+from tltools.formats._json import loads
 from tltools.formats._tagged import Sentence, table
 from tltools.records import Problem, Skipped, refuse
 
@@ -78,7 +79,7 @@ def _records(content: bytes, shown: str, skipped: list[Skipped]) -> Iterator[tup
             continue
         where = f"{shown}, line {number}"
         try:
-            yield where, json.loads(line)
+            yield where, loads(line)
         except (ValueError, RecursionError) as error:
             skipped.append(Skipped(where=where, reason=f"it is not valid JSON ({str(error)[:60]}); write it again"))
 
