@@ -35,6 +35,7 @@ CUT: dict[str, Callable[[Path], Path]] = {
     "questions": file("a.json", json.dumps(squad(3, 0)).replace('"title": "', '"title": "\\ud83d')),
     "boxes": archive("a.zip", boxed("a.json", coco(categories=[{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}])
                                     .replace('"cat"', '"\\uD83D"').replace('"dog"', '"\\uD83Ddog"'))),
+    "boxes with a YAML": archive("a.zip", boxed("1.txt", "1 .5 .5 .5 .5", data__yaml=b'names: [cat, "\\uD83Ddog"]')),
 }  # fmt: skip
 
 

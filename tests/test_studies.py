@@ -121,6 +121,10 @@ def test_a_dangerous_or_broken_file_is_refused_in_a_sentence(text: str, said: st
     assert any(said in line for line in problems(text))
 
 
+def test_half_of_a_sign_in_a_study_file_is_a_question_mark() -> None:
+    assert studies.dump(studies.parse('dataset: a\nname: "x\\ud83d"\n')).encode().endswith(b"name: x?\n")
+
+
 def test_no_file_and_no_text_are_refused(tmp_path: Path) -> None:
     assert "is not a file" in problems(str(tmp_path / "absent.yaml"))[0]
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00d")

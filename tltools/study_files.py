@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tltools.formats._json import whole
 from tltools.home import existing
 from tltools.records import Number, Problem, Refusal, Source, Study, refuse
 from tltools.strategies import Strategy, strategies
@@ -50,7 +51,7 @@ def parse(text_or_path: str | Path) -> Study:
     if len(text.encode()) > LIMIT:
         raise refuse(where, "must be at most 1 MB.", "A study file has some twenty lines.")
     try:
-        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        found = whole(yaml.load(text, Loader=_Loader))  # noqa: S506 - a subclass of the safe loader
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:  # of dates, long numbers
         said = " ".join(str(error).split())[:300]
         raise refuse(where, f"is not a readable YAML file: {said}.", "Mend this place.") from error

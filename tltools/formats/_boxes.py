@@ -10,6 +10,7 @@ import yaml
 
 from tltools.formats import _paired
 from tltools.formats._collection import NotTaken
+from tltools.formats._json import whole
 from tltools.formats._layout import PARTS
 from tltools.formats._shapes import Box, Boxes, Points, corners, in_pairs, loaded, rooted
 from tltools.records import refuse
@@ -243,6 +244,6 @@ def _names(files: _paired.Files, name: str) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(one, str | int | float) for one in names):
         what = "must be YAML with the class names as a list or by number under names; it is not."
         raise refuse(f"{files.shown}, {name}", what, "Write names: [cat, dog].")
-    listed = [str(one).strip() for one in names]
+    listed = [whole(str(one)).strip() for one in names]
     files.judge_names(name, listed)
     return listed

@@ -16,12 +16,13 @@ def loads(text: str, **how: Any) -> Any:
         ValueError, RecursionError: it is not JSON, or nested too deeply.
     """
     found = json.loads(text, **how)
-    return _whole(found) if _PERHAPS_HALF.search(text) else found  # large documents are gone through once, not twice
+    return whole(found) if _PERHAPS_HALF.search(text) else found  # large documents are gone through once, not twice
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """A parsed document with such signs for all halves of pairs, in keys, too."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return {_whole(key): _whole(one) for key, one in value.items()} if isinstance(value, dict) else value
+        return [whole(one) for one in value]
+    return {whole(key): whole(one) for key, one in value.items()} if isinstance(value, dict) else value
