@@ -44,8 +44,10 @@ def test_a_model_found_on_the_hub_is_downloaded_by_the_run_that_needs_it(
         button(page, "Take it")
         page.wait_for_url(lambda address: "hf/lab/tiny-bert" in address.replace("%2F", "/"), wait_until="commit")
         says(page, "to download")
-        short = Study(dataset=notes.id, strategies=("linear_probe",), controls=("random_frozen",), draws=2)
-        study_draft.keep(server.store(), short)  # as if put together on an earlier visit: it trains for seconds
+        arms = {"sources": ("hf/lab/tiny-bert",), "strategies": ("linear_probe",), "controls": ("random_frozen",)}
+        short = Study(dataset=notes.id, draws=2, **arms)
+        # as if put together on an earlier visit: it trains for seconds
+        study_draft.keep(server.store(), short, short.model_copy(update={"draws": 5}), None)
         page.goto(f"{server.url}/strategy?dataset={notes.id}&source=hf/lab/tiny-bert")
         settled(page)
         button(page, "Run the study")

@@ -14,6 +14,7 @@ from tltools.strategies._knobs import (
     MIN_STEPS,
     PATIENCE,
     RATES_TRIED,
+    ROWS_AT_ONCE,
     SMOOTHING,
     WEIGHT_DECAY,
     head_rate,
@@ -23,8 +24,8 @@ from tltools.strategies._knobs import (
 
 KNOBS = (
     rate(1e-3, help="Learning rate of the input layer, norms and positions."), head_rate(1e-3),
-    EPOCHS.model_copy(update={"default": 12}), MIN_STEPS, BATCH_SIZE, PATIENCE, HOLD_OUT, WEIGHT_DECAY, SMOOTHING,
-    RATES_TRIED.model_copy(update={"default": 3}),
+    EPOCHS.model_copy(update={"default": 12}), MIN_STEPS, BATCH_SIZE, ROWS_AT_ONCE, PATIENCE, HOLD_OUT, WEIGHT_DECAY,
+    SMOOTHING, RATES_TRIED.model_copy(update={"default": 3}),
 )  # fmt: skip
 
 
