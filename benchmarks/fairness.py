@@ -19,7 +19,7 @@ from tltools import datasets, reports, studies
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
 from tltools.judging import fairness
-from tltools.judging.verdict import Gain, measure
+from tltools.judging.gain import Gain, measure
 from tltools.records import Study
 from tltools.reports.readings import read
 from tltools.store import open_store

@@ -13,10 +13,11 @@ import numpy as np
 from benchmarks.judge_worlds import METRICS, World, hits, whole
 from tltools.judging.bootstrap import means
 from tltools.judging.curves import control_curve, labels_saved
+from tltools.judging.gain import estimate, squares
 from tltools.judging.moderation import priors
 from tltools.judging.multiplicity import against_best, family, holm
 from tltools.judging.sequential import LEAST, decided
-from tltools.judging.verdict import claims, compare, estimate, squares
+from tltools.judging.verdict import claims, compare
 
 DRAWS, ROWS, ACCURACIES, CORRELATED = (3, 5, 10), (50, 200, 1000, 5000), (0.55, 0.75, 0.9, 0.97), ("low", "high")
 GAIN, MARGIN = 0.01, 0.01
@@ -85,8 +86,8 @@ def together(
             transfer, control = whole(rng, world, gain, arms, shares, uneven)
             seen = [squares(arm, control[k], scale=1.0) for k, share in enumerate(transfer) for arm in share]
             gains[gain].append([one.gain for one in seen])
-            labels = np.repeat(2.0 ** np.arange(shares), arms)
-            for way, shared in (("alone", [None] * len(seen)), ("together", priors(seen, labels))):
+            labels, of_arm = np.repeat(2.0 ** np.arange(shares), arms), [*range(arms)] * shares
+            for way, shared in (("alone", [None] * len(seen)), ("together", priors(seen, labels, of_arm))):
                 found, count = list(map(estimate, seen, shared)), counts[way]
                 p = [claims(one.above(MARGIN), one.below(-MARGIN), 0.0) for one in found]
                 held = [one.bound(0.025) <= gain <= one.bound(0.975) for one in found]

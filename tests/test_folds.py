@@ -21,7 +21,7 @@ from tltools.engine.trial_model import load
 from tltools.home import Home, write_json
 from tltools.judging.folds import Design, correlated, detectable, replicates, weigh
 from tltools.judging.multiplicity import against_best, family, without_luck
-from tltools.judging.verdict import needed_draws, needed_rows, open_ways
+from tltools.judging.needed import needed_draws, needed_rows, open_ways
 from tltools.records import Dataset, Folds, Refusal, Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket

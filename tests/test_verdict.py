@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.judge_worlds import World, hits
+from tltools.judging.gain import measure
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, holm, without_luck
-from tltools.judging.verdict import claims, compare, conclude, detectable, measure, needed_draws, needed_rows
+from tltools.judging.needed import detectable, needed_draws, needed_rows
+from tltools.judging.verdict import claims, compare, conclude
 from tltools.records import Refusal
 
 STUDIES = 250

@@ -9,7 +9,7 @@ from typing import Any
 from tltools import plans, rates, trials
 from tltools.home import Home
 from tltools.judging import folds
-from tltools.judging.verdict import detectable
+from tltools.judging.needed import detectable
 from tltools.plans import Counts
 from tltools.records import Dataset, Problem, Record, Source, Split, Study, Trial
 from tltools.store import Store

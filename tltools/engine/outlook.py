@@ -14,7 +14,8 @@ from tltools.engine import classical
 from tltools.engine.backbone import load_backbone
 from tltools.engine.features import FeatureStore
 from tltools.judging import domains, ranking
-from tltools.judging.verdict import SURE, compare
+from tltools.judging.gain import SURE
+from tltools.judging.verdict import compare
 from tltools.records import Dataset, Refusal, Source
 from tltools.tasks import tasks
 from tltools.tickets import Ticket

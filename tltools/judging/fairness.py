@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tltools.judging.bootstrap import draw_weights, interval, row_weights
-from tltools.judging.verdict import measure, spoken
+from tltools.judging.gain import measure
+from tltools.judging.verdict import spoken
 from tltools.records import VerdictWord
 
 Array = NDArray[Any]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from tltools.judging.verdict import POWER, PSEUDO_ROWS, Gain, Prior, checked, measure
+from tltools.judging.gain import POWER, PSEUDO_ROWS, Gain, Prior, checked, measure
 
 Array = NDArray[Any]
 
@@ -44,10 +44,10 @@ def weigh(
     prior: Prior | None = None,
     design: Design | None = None,
 ) -> Gain:
-    """Mean gain and its standard error: of (draws, rows) scores as `verdict.measure`; with a design, of (folds, 1)
+    """Mean gain and its standard error: of (draws, rows) scores as `gain.measure`; with a design, of (folds, 1)
     scores by the correlated t.
 
-    Raises: Refusal as `verdict.measure`.
+    Raises: Refusal as `gain.measure`.
     """
     if design is None:
         return measure(transfer, control, scale=scale, prior=prior)
@@ -58,7 +58,7 @@ def correlated(transfer: Array, control: Array, design: Design, *, scale: float 
     """The gain over folds: transfer, control: (folds, 1) scores of the same folds, higher is better.
 
     scale: how far one unseen row could move a score; None: as far as rows differ, judged by how folds differ. As in
-    `verdict.measure`, `PSEUDO_ROWS` imaginary rows on which the arms differ stand for what was not seen.
+    `gain.measure`, `PSEUDO_ROWS` imaginary rows on which the arms differ stand for what was not seen.
 
     Raises: Refusal when shapes differ or a score is no finite number.
     """
@@ -75,7 +75,7 @@ def correlated(transfer: Array, control: Array, design: Design, *, scale: float 
 
 
 def detectable(rows: int, k: int, folds: int, *, discordance: float = 0.10, draw_deviation: float = 0.01) -> float:
-    """The gain that a cross-validation of so many rows can detect before it runs; as `verdict.detectable`."""
+    """The gain that a cross-validation of so many rows can detect before it runs; as `needed.detectable`."""
     one = discordance * k / rows + draw_deviation**2
     error = math.sqrt(Design(k, rows).inflation(folds) * one + PSEUDO_ROWS / rows**2)
     return error * float(stdtrit(folds - 1, 0.975) + stdtrit(folds - 1, POWER))

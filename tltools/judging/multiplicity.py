@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from tltools.judging import folds
 from tltools.judging.bootstrap import draw_weights, row_weights
 from tltools.judging.folds import Design, weigh
-from tltools.judging.verdict import SURE, Gain, Prior, claims, open_ways, spoken
+from tltools.judging.gain import SURE, Gain, Prior
+from tltools.judging.needed import open_ways
+from tltools.judging.verdict import claims, spoken
 from tltools.records import Verdict, VerdictWord
 
 Array = NDArray[Any]

@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tltools.judging.gain import measure
 from tltools.judging.multiplicity import AgainstBest
-from tltools.judging.verdict import measure
 
 Array = NDArray[Any]
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltools.judging.folds import weigh
+from tltools.judging.gain import Prior, squares
 from tltools.judging.moderation import priors
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, without_luck
 from tltools.judging.sequential import beaten
-from tltools.judging.verdict import Prior, conclude, squares
+from tltools.judging.verdict import conclude
 from tltools.records import Verdict
 from tltools.reports import words
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
@@ -45,8 +46,7 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     How much draws differ is learnt from all of them together, where there are enough (`judging.moderation`).
     """
     pairs = _pairs(found)
-    shared = priors_of(found, [(scores, _best(controls)) for _, scores, controls, _ in pairs],
-                       [cell.share for cell, *_ in pairs])  # fmt: skip
+    shared = priors_of(found, [cell for cell, *_ in pairs], [(ours, _best(rivals)) for _, ours, rivals, _ in pairs])
     judged = [
         (cell, against_best(scores, controls, margin, scale=found.scale, prior=one, design=found.design), names)
         for (cell, scores, controls, names), one in zip(pairs, shared, strict=True)
@@ -58,13 +58,13 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     ]
 
 
-def priors_of(found: Readings, pairs: Sequence[tuple[Array, Array]], shares: Sequence[Share]) -> Sequence[Prior | None]:
-    """What the comparisons say together of how much draws differ, for each of them; nothing of folds, whose number is
-    large enough."""
+def priors_of(found: Readings, cells: Sequence[Cell], pairs: Sequence[tuple[Array, Array]]) -> Sequence[Prior | None]:
+    """What the comparisons say together of how much draws differ, for each of them: cells, and the scores of each with
+    those of its rival; nothing of folds, whose number is large enough."""
     if found.folds:
         return [None] * len(pairs)
     seen = [squares(ours, theirs, scale=found.scale) for ours, theirs in pairs]
-    return priors(seen, [share.size for share in shares])
+    return priors(seen, [cell.share.size for cell in cells], [cell.arm for cell in cells])
 
 
 def _pairs(found: Readings) -> list[tuple[Cell, Array, dict[str, Array], dict[str, ArmKey]]]:

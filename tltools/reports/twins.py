@@ -43,7 +43,7 @@ def twin_rows(found: Readings, titles: Mapping[ArmKey, str], labels: Mapping[Sha
                 if cell is not usual and len(draws) > 1:
                     pairs.append((cell, usual, draws))
     scores = [(cell.scores(draws), usual.scores(draws)) for cell, usual, draws in pairs]
-    shared = priors_of(found, scores, [cell.share for cell, *_ in pairs])
+    shared = priors_of(found, [cell for cell, *_ in pairs], scores)
     judged = [
         against_best(ours, {"usual": theirs}, margin, scale=found.scale, prior=one, design=found.design)
         for (ours, theirs), one in zip(scores, shared, strict=True)
