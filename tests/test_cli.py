@@ -220,6 +220,19 @@ def test_doctor_says_what_is_here(home: Home) -> None:
 
 
 @pytest.mark.own_process
+def test_a_reader_that_has_read_enough_is_no_error(home: Home) -> None:
+    environment = {**os.environ, "TLTOOLS_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "tltools", "sources", "--json"], stdout=writer, stderr=subprocess.PIPE, text=True,
+        timeout=SECONDS, env=environment, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0 and "Error" not in done.stderr
+
+
+@pytest.mark.own_process
 def test_a_second_worker_says_so_and_ends(home: Home, sealed: Sealed, folder: Path) -> None:
     file = sealed_trials.texts(folder)
     run(home, "predict", sealed.id("text/classical"), str(file), "--out", str(folder / "out.csv"))  # starts the first

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tltools import commands, explanations, source_commands
@@ -24,19 +25,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 1
-    if as_json:
-        print(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str))
-    else:
+    _said([json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str)] if as_json else lines)
+    return int(code)
+
+
+def _said(lines: Iterable[str]) -> None:
+    try:
         for line in lines:
             print(line)
-    return int(code)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read, such as `head`, has read enough; the end of Python would flush once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refused(problems: Sequence[Problem], as_json: bool) -> int:
     for problem in problems:
         print(f"{problem.severity}: {problem.sentence()}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"problems": [problem.model_dump() for problem in problems]}, ensure_ascii=False))
+        _said([json.dumps({"problems": [problem.model_dump() for problem in problems]}, ensure_ascii=False)])
     return 2
 
 
