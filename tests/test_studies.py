@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 
 from tltools import datasets, samples, sources, studies, trials
 from tltools.home import Home
-from tltools.records import Dataset, Refusal, Study
+from tltools.records import Budget, Dataset, Refusal, Study
 from tltools.store import open_store
 from tltools.strategies import strategies
 from tltools.trials import RECIPE_VERSION
@@ -375,3 +375,12 @@ def test_an_estimate_counts_what_is_not_done_yet(home: Home, film_notes: Dataset
     assert small.seconds_low <= small.seconds <= small.seconds_high < large.seconds_high
     assert small.peak_mb > 0 and small.detectable and 0 < small.detectable < 1
     assert large.prefix_rows <= large.prefix_rows_naive
+
+
+def test_a_long_study_is_told_what_takes_the_time(home: Home, film_notes: Dataset) -> None:
+    store, wanted = open_store(home), ("linear_probe", "full_finetune")
+    long = study(film_notes, strategies=wanted, draws=200)
+    (said,) = [one for one in studies.estimate(home, store, long).sentences if "Most of the time" in one]
+    assert "Full fine-tuning (" in said and "time budget" in said
+    for other in (study(film_notes, strategies=wanted[:1]), long.model_copy(update={"budget": Budget(minutes=30)})):
+        assert not any("Most of the time" in one for one in studies.estimate(home, store, other).sentences)

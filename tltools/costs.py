@@ -13,8 +13,10 @@ from tltools.judging.needed import detectable
 from tltools.plans import Counts
 from tltools.records import Dataset, Problem, Record, Source, Split, Study, Trial
 from tltools.store import Store
+from tltools.strategies import strategies
 from tltools.tasks import row_classes, tasks
 
+LONG = 20 * 60  # seconds from which on it is said where they go
 FITS = 0.9  # of the memory of a device; the rest is for other programs
 
 
@@ -103,6 +105,8 @@ def estimate(
     measured = not unmeasured(home, store, dataset, todo)
     if not measured:
         said.append("Not all of this was measured on this machine yet, so the time is a guess.")
+    if raw * factor > LONG and study.budget.minutes is None:
+        said.append(_where_it_goes(todo, cards, known, counts))
     if draws < asked:
         said.append(
             f"The time budget of {study.budget.minutes:g} min covers about {draws} of {asked} "
@@ -126,6 +130,19 @@ def estimate(
         sentences=tuple(said),
         problems=_too_large(todo, cards, known, counts, memory) if measured else (),
     )
+
+
+def _where_it_goes(
+    todo: Sequence[Trial], cards: Mapping[str, Source], known: Mapping[str, Mapping[str, Any]], counts: Counts
+) -> str:
+    """The two strategies that take most of a long study, and what makes it shorter."""
+    each = {
+        name: rates.seconds([trial for trial in todo if trial.strategy == name], cards, known, counts)
+        for name in {trial.strategy for trial in todo if trial.source != "none"}
+    }
+    most = sorted(each, key=lambda name: -each[name])[:2]
+    said = " and ".join(f"{strategies()[name].title} ({100 * each[name] / sum(each.values()):.0f} %)" for name in most)
+    return f"Most of the time goes to {said}. A time budget keeps to the minutes you have, the best evidence first."
 
 
 def _too_large(

@@ -92,8 +92,8 @@ def balance(profile: Profile, target: str | None) -> None:
     elif "target_mean" in profile.numbers:
         st.subheader(f"The target: {esc(short(target or '', 40))}", anchor=False)
         numbers = profile.numbers
-        columns = st.columns(4)
-        for column, word in zip(columns, ("min", "mean", "max", "std"), strict=True):
+        columns = [*st.columns(2), *st.columns(2)]  # four beside each other would cut their numbers
+        for column, word in zip(columns, ("min", "max", "mean", "std"), strict=True):
             column.metric({"std": "spread"}.get(word, word), f"{numbers[f'target_{word}']:.4g}", border=True)
 
 
@@ -189,7 +189,7 @@ def split(home: Home, store: Store, dataset: Dataset) -> list[Problem]:
     st.subheader("Split", anchor=False)
     counts = {"train": len(made.train), "validation": len(made.validation), "test, locked": len(made.test)}
     for column, (word, count) in zip(st.columns(3), counts.items(), strict=True):
-        share = f"{100 * count / max(dataset.rows, 1):.0f} % of the rows"
+        share = f"{100 * count / max(dataset.rows, 1):.0f} % of rows"
         column.metric(word.capitalize(), f"{count:,}", delta=share, delta_color="off", delta_arrow="off", border=True)
     crossed = store.recall("cross_validated", dataset.id)
     used = "; a cross-validation has trained on them, too, and tested them" if crossed else ", for judging only"
