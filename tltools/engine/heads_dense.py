@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTH = 48  # channels of the decoder
+WIDTH = 32  # channels of the decoder
 RARE = 0.02  # how often a place is the centre of an object, at the start: the heatmap's bias says so
 
 
