@@ -156,6 +156,8 @@ def test_run_then_report(home: Home, folder: Path) -> None:
     assert told["arms"] == found["arms"] and len(told["arms"]) == 2
     out, _ = run(home, "report", found["study"], "--html", str(folder / "report.html"))
     assert found["study"] in out and found["headline"] in out
+    (row,) = found["verdicts"]
+    assert f"{row['n_train']:,} labels" in out and f"{abs(100 * row['gain']):.1f} points (95 % interval" in out
     assert (folder / "report.html").read_text().startswith("<!doctype html")
     assert as_json(home, "report", "0" * 16, code=2)["problems"]
     again = as_json(home, "run", str(study))

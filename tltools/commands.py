@@ -14,7 +14,9 @@ from tltools.backends import local
 from tltools.fits import Match
 from tltools.home import Home, existing, write_bytes
 from tltools.records import Job, Refusal, Report, Study, refuse
+from tltools.reports import words
 from tltools.store import Store, open_store
+from tltools.tasks import judged_by
 
 Answer = tuple[int, dict[str, Any], list[str]]
 MARKS = {
@@ -214,15 +216,14 @@ def _read(home: Home, path: str) -> Study:
 
 
 def table(found: Report) -> list[str]:
-    """The verdicts as lines, best first at each share of the labels."""
-    share = found.metric not in {"mae", "rmse", "log_loss"}
-    scale, unit = (100.0, " points") if share else (1.0, "")
-    lines = [found.headline, *found.sentences[:4], ""]
-    for row in found.verdicts:
-        labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['fraction']:g} of the labels"
+    """The verdicts as lines, best first at each number of labels."""
+    metric, lines = judged_by(found), [found.headline, *found.sentences[:4], ""]
+    for row in sorted(found.verdicts, key=lambda row: (row["n_train"], -row["gain"])):
+        labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['n_train']:,} labels"
+        sign = "−" if row["gain"] < 0 else "+"
         lines.append(
-            f"{MARKS[row['verdict']]:24} {row['strategy']:20} {row['source']:28} {labels:18} "
-            f"{scale * row['gain']:+.3g}{unit} ({scale * row['low']:+.3g} to {scale * row['high']:+.3g}) "
+            f"{MARKS[row['verdict']]:24} {row['strategy']:20} {row['source']:28} {labels:14} "
+            f"{sign}{words.amount(row['gain'], metric)} ({words.span(row['low'], row['high'], metric)}) "
             f"against {row['against']}"
         )
     lines.append(f"study {found.study}")
