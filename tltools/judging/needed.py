@@ -35,7 +35,7 @@ def _needed(found: Gain, margin: float, rows: int | None, draws: int | None) -> 
     ways = []
     if rows is not None and rows > found.rows:
         kind = "labelled" if found.folds else "test"
-        ways.append(f"about {_rounded(rows):,} {kind} rows instead of {found.rows:,}")
+        ways.append(f"about {rounded(rows):,} {kind} rows instead of {found.rows:,}")
     if draws is not None and draws > found.draws:
         ways.append(f"about {draws} draws instead of {found.draws}")
     return ("Deciding takes " + ", or ".join(ways) + ", if the gain stays as it is.") if ways else ""
@@ -76,7 +76,7 @@ def _at_margin(found: Gain, margin: float) -> bool:
     return abs(abs(found.gain) - margin) < 0.1 * max(margin, 1e-12)
 
 
-def _rounded(count: int) -> int:
+def rounded(count: int) -> int:
     """Two significant digits: it is an estimate."""
     step = int(10 ** max(len(str(count)) - 2, 0))
     return math.ceil(count / step) * step

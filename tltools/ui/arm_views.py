@@ -91,7 +91,8 @@ def _gap(gap: Sequence[float] | None) -> str:
 
 
 def _arm_columns(metric: Metric, seen: Metric) -> dict[str, Any]:
-    number, form = st.column_config.NumberColumn, "%.1f" if metric.per_cent else "%.4g"
+    number = st.column_config.NumberColumn
+    form = "%.1f" if metric.per_cent else "%.3f" if metric.unit == "share" else "%.4g"
     trained, validated, _ = _seen_by(seen)
     own = "%.1f" if seen.per_cent else "%.3f"
     return {

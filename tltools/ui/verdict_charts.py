@@ -26,8 +26,8 @@ def gains(rows: Sequence[Row], margin: float, metric: Metric, colours: Palette) 
     looks = [VERDICTS[str(row["verdict"])] for row in ordered]
     names = charts.axis_titles([str(row["title"]) for row in ordered])
     names = [f"<b>{name}</b><br>{look.mark} {look.word}" for name, look in zip(names, looks, strict=True)]
-    axis = f"{unit} over the best control; band ±{scale * margin:g}"
-    chart = figure(colours, 100 + 58 * len(rows), x=axis)
+    axis = f"{unit} over the best control<br>band: ±{scale * margin:g}"  # in one line a phone would cut it
+    chart = figure(colours, 116 + 58 * len(rows), x=axis)
     chart.add_vrect(-scale * margin, scale * margin, fillcolor=colours.band, line_width=0, layer="below")
     chart.add_vline(0, line_color=colours.soft, line_width=1)
     for name, row in zip(names, ordered, strict=True):

@@ -10,6 +10,7 @@ import streamlit as st
 
 from tltools import reports
 from tltools.home import Home
+from tltools.judging.needed import rounded
 from tltools.records import Report
 from tltools.reports import views as tables
 from tltools.reports.words import leading, rows_of
@@ -100,9 +101,11 @@ def cards(report: Report) -> None:
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
     with fourth:
         undecided = [one for one in report.verdicts if one["verdict"] in _OPEN]
-        rows = [int(one["needed_rows"]) for one in undecided if one.get("needed_rows")]
-        kind = "labelled" if report.folds else "test"
-        under = f"{min(rows):,} {kind} rows would do" if rows else "all are decided" if not undecided else "see below"
+        best = [one for one in undecided if one is row and one.get("needed_rows")]
+        rows = [int(one["needed_rows"]) for one in best or undecided if one.get("needed_rows")]
+        kind, which = "labelled" if report.folds else "test", "best" if best else "next"
+        under = "all are decided" if not undecided else "see below"
+        under = f"≈ {rounded(min(rows)):,} {kind} rows for the {which}" if rows else under
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
 
