@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -208,7 +209,7 @@ def _run(folder: Path, data: Path, name: str) -> dict[str, Any]:
     print(f"{name}: {report['headline']} ({seconds:.0f} s)", flush=True)
     return {
         **kept, "seconds": round(seconds, 1), "load": round(os.getloadavg()[2], 1), "trial": trial,
-        "measured": date.today().isoformat(),
+        "cpu": torch.backends.cpu.get_cpu_capability(), "measured": date.today().isoformat(),
     }  # fmt: skip
 
 

@@ -66,7 +66,8 @@ def page(found: dict[str, Any]) -> str:
         "Written by `python -m benchmarks tasks --data DATA`; every arm and share stands in known_cases.md. One study",
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
         f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores. Minutes are wall clock; where",
-        f"more than {BUSY:g} processes shared the cores, their mean number in the last quarter of an hour is said.", "",
+        f"more than {BUSY:g} processes shared the cores, their mean number in the last quarter of an hour is said, and",
+        "the CPU's instructions where they are not AVX-512, without which networks take longer.", "",
         "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -85,12 +86,14 @@ def _row(name: str, wanted: Wanted, case: dict[str, Any]) -> str:
     same = ("source", "strategy", "n_train")
     verdict = next(v for v in case["verdicts"] if all(v[key] == arm[key] for key in same))
     others = ", ".join(f"{one['strategy']} {one['score']:.3f}" for one in last if one["kind"] == "control")
-    load = f" (load {case['load']:.1f})" if case.get("load", 0.0) > BUSY else ""
+    told = [f"load {case['load']:.1f}"] if case.get("load", 0.0) > BUSY else []
+    told += [case["cpu"]] if case.get("cpu", "AVX512") != "AVX512" else []
+    under = f" ({', '.join(told)})" if told else ""
     word, interval = verdict["verdict"].replace("_", " "), f"({verdict['low']:+.3f} to {verdict['high']:+.3f})"
     return (
         f"| {name} | {wanted.title} | {case['metric']} | {most} | {arm['title']} | {arm['score']:.3f} "
         f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {word}: {verdict['gain']:+.3f} {interval} | "
-        f"{case['seconds'] / 60:.1f}{load} | "
+        f"{case['seconds'] / 60:.1f}{under} | "
         f"{'; '.join(_bars(wanted, arm, verdict, case))} | {case['measured']} |"
     )
 
