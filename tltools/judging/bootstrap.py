@@ -1,7 +1,7 @@
 """Joint bootstrap of draws and test rows: intervals for any score, paired over arms, rows resampled within classes.
 
 Used where no row-wise form of a score exists (calibration error, rates of a group, turns of a curve). It counts the
-draw-by-row noise about three times, so it errs towards wide; for a score that is a mean the t form of `verdict.py` is
+draw-by-row noise about three times, so it errs towards wide; for a score that is a mean the t form of `gain.py` is
 better.
 """
 

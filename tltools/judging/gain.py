@@ -23,12 +23,13 @@ Array = NDArray[Any]
 SURE = 0.95  # a claim is made from this probability on
 POWER = 0.80  # of the minimum detectable effect
 PSEUDO_ROWS = 2  # rows added to the variance, one for each arm: no disagreement seen is not no disagreement possible
+NOISE = 1e-24  # of rounding, in units of squared scores
 
 
 @dataclass(frozen=True)
 class Gain:
     """What the data say of a mean difference: Student's t around `gain`, or with `errors` the mean of several (see
-    `mixture.py`). Variances are those of one draw, one row."""
+    `mixture.py`), of which error and df are but a summary. Variances are those of one draw, one row."""
 
     gain: float
     error: float  # standard error, above 0
@@ -113,6 +114,8 @@ def squares(transfer: Array, control: Array, *, scale: float | None = None) -> S
     if draws == 1:
         return Squares(gain, math.nan, ms_row, math.nan, unseen, 1, rows)
     ms_draw = rows * float(by_draw @ by_draw) / (draws - 1)
+    if ms_draw < NOISE * float((t**2).mean() + (c**2).mean()):
+        ms_draw = 0.0  # draws that tie; as a logarithm it would outweigh all other comparisons of the study
     total = float(((difference - gain) ** 2).sum())
     ms_rest = max(total - ms_draw * (draws - 1) - ms_row * (rows - 1), 0.0) / ((draws - 1) * (rows - 1))
     return Squares(gain, ms_draw, ms_row, ms_rest, unseen, draws, rows)
@@ -134,7 +137,8 @@ def estimate(found: Squares, prior: Prior | None = None) -> Gain:
     errors = None
     if prior is not None:
         each = per_draw * mixture.possible(round(draw_df, 2))
-        errors = np.sqrt(np.maximum(each + per_row, found.rest / cells) + unseen).clip(min=1e-12)
+        squared = np.maximum(each + per_row, found.rest / cells) + unseen
+        errors = np.sqrt(np.where(squared > 0, squared, 1e-24))
     widened = per_draw * (1 + 12 / (draws - 1) ** 3)
     spread = widened**2 / draw_df + (found.row / cells) ** 2 / (rows - 1) + unseen**2 / rows
     df = (widened + per_row + unseen) ** 2 / spread if spread > 0 else rows - 1.0

@@ -20,6 +20,7 @@ from scipy.special import digamma, polygamma
 from tltools.judging.gain import Prior, Squares
 
 FEWEST = 3  # comparisons beyond those that place the line
+ALONE = 0.9  # of a comparison's weight in its own place on the line: the others say nothing of it
 MOST = 1e6  # degrees of freedom that count as lying on the line
 
 
@@ -41,14 +42,19 @@ def priors(
         return [None] * len(found)
     half = np.array([(one.draws - 1) / 2 for one in found])[known]
     logs = np.log([one.draw for one in found if one.draws > 1 and one.draw > 0]) - digamma(half) + np.log(half)
-    expected = line @ np.linalg.lstsq(line[known], logs, rcond=None)[0]
-    away = np.zeros(len(found))
-    away[known] = logs - expected[known]
+    turned = np.linalg.pinv(line[known])
+    expected, away, weight = line @ (turned @ logs), np.zeros(len(found)), np.zeros(len(found))
+    away[known], weight[known] = logs - expected[known], np.einsum("ij,ji->i", line[known], turned)
+    expected -= weight / np.maximum(1 - weight, 1e-9) * away  # by the line through all others
     own = range(len(found)) if arms is None else arms
     places = {arm: place for place, arm in enumerate(dict.fromkeys(own))}
     codes = np.array([places[arm] for arm in own])
     level, scatter = _levels(away, known, codes, line.shape[1] - 1, float(polygamma(1, half).mean()))
-    return [_prior(mean, round(beyond, 9)) for mean, beyond in zip(expected + level, scatter, strict=True)]
+    told = weight < ALONE
+    return [
+        _prior(mean, round(beyond, 9)) if some else None
+        for mean, beyond, some in zip(expected + level, scatter, told, strict=True)
+    ]
 
 
 def _levels(

@@ -98,12 +98,14 @@ def family(found: Sequence[AgainstBest], margin: float) -> list[Verdict]:
 
 
 def holm(p_values: Sequence[float], alpha: float = 1 - SURE) -> list[float]:
-    """What each p-value may be at most in Holm's step-down; 0 once a smaller one has failed."""
-    order, allowed, alive = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), True
-    for step, k in enumerate(order):
-        level = alpha / (len(p_values) - step)
-        alive = alive and p_values[k] <= level
-        allowed[k] = level if alive else min(level, float(np.nextafter(p_values[k], -1)))
+    """What each p-value may be at most in Holm's step-down: from the first that fails on all have its level, at which
+    each of them would pass."""
+    allowed, level, alive = [0.0] * len(p_values), alpha, True
+    for step, k in enumerate(np.argsort(p_values, kind="stable")):
+        if alive:
+            level = alpha / (len(p_values) - step)
+            alive = p_values[k] <= level
+        allowed[k] = level
     return allowed
 
 
@@ -128,7 +130,7 @@ def _verdict(one: AgainstBest, margin: float, alpha: float) -> Verdict:
         margin=margin,
         draws=one.found.draws,
         rows=one.found.rows,
-        df=one.found.df,
+        df=one.found.df if one.found.errors is None else None,
         method=f"{one.found.method}, best control, Holm" if one.found.draws > 1 else one.found.method,
     )
 

@@ -67,9 +67,15 @@ def _target(found: Gain, margin: float, alpha: float, draws: int) -> float:
     """The standard error at which the gain seen would be decided, one way or the other."""
     away = abs(abs(found.gain) - margin)
     inside = abs(found.gain) <= margin
+    tail = alpha / 2 if inside and found.gain == 0 else alpha
+    if not inside:  # what lies beyond the other margin counts against the claim, too
+        near, far = found.below(margin), found.below(-margin)
+        near, far = (near, far) if found.gain > 0 else (1 - far, 1 - near)
+        tail = max(tail * near / (near + far), 1e-6) if near + far > 0 else tail
+    if found.errors is not None:  # the shape that it has, whatever the number of draws
+        return away * found.error / (found.gain - found.bound(tail))
     df = max(draws - 1.0, min(found.df, 1e6)) if draws >= found.draws else max(found.df * draws / found.draws, 1.0)
-    quantile = -float(stdtrit(df, alpha / 2 if inside and found.gain == 0 else alpha))
-    return away / quantile
+    return away / -float(stdtrit(df, tail))
 
 
 def _at_margin(found: Gain, margin: float) -> bool:

@@ -81,7 +81,7 @@ def conclude(found: Gain, margin: float) -> Verdict:
         margin=margin,
         draws=found.draws,
         rows=found.rows,
-        df=found.df,
+        df=found.df if found.errors is None else None,
         method=found.method,
     )
 
