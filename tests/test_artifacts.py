@@ -118,6 +118,23 @@ def test_a_builder_killed_at_any_moment_leaves_a_whole_folder_or_none(tmp_path: 
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_a_folder_put_aside_for_one_that_never_came_is_put_back(tmp_path: Path) -> None:
+    aside, left = tmp_path / ".trial.v1.ab12cd34.part.old", tmp_path / ".other.ab12cd34.part.old"
+    for folder in (aside, left, tmp_path / "other"):
+        folder.mkdir()
+    (aside / "card.json").write_text("{}")
+    artifacts.sweep_leftovers(tmp_path)
+    assert (tmp_path / "trial.v1" / "card.json").is_file() and not aside.exists() and not left.exists()
+
+
+def test_what_is_old_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "young").mkdir()
+    os.utime(tmp_path / "old", (0, 0))
+    assert artifacts.sweep_old(tmp_path, older_than=86_400.0) == 1 and (tmp_path / "young").is_dir()
+    assert artifacts.sweep_old(tmp_path / "none", older_than=1.0) == 0
+
+
 @pytest.mark.parametrize("call", ["fsync", "rename", "replace"])
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_fault_at_the_nth_call_leaves_no_torn_folder_and_a_retry_works(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.abc
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -445,6 +446,19 @@ def test_columns_of_zeros_and_ones_become_labels_on_screen(home: Home, tmp_path:
     text = sound(app)
     assert "multi-label classification of **dark,wet,cold** (3 labels)" in text, text
     assert "Add this dataset" in [button.label for button in app.button], text
+
+
+def test_half_an_upload_on_a_full_disk_is_not_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tltools.ui import uploads
+
+    def full(content: Any, file: Any, size: int) -> None:
+        file.write(b"some")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(uploads.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space"):
+        uploads.keep(home, "a.csv", io.BytesIO(b"x" * 10))
+    assert not list(home.uploads.iterdir())
 
 
 def test_uploads_get_names_of_our_making(home: Home) -> None:

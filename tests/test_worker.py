@@ -14,11 +14,11 @@ import pytest
 import workers
 from workers import wait_end, wait_for
 
-from tltools import worker
+from tltools import commands, worker
 from tltools.backends import local
 from tltools.failures import failure, name_the_end
 from tltools.home import Home
-from tltools.records import Job, refuse
+from tltools.records import Job, Refusal, refuse
 from tltools.store import LANES, Store
 from tltools.tickets import JobTicket, LeaseLost, QuietTicket, read_events
 
@@ -189,6 +189,33 @@ def test_ten_pages_at_once_start_one_worker(home: Home, store: Store) -> None:
             psutil.Process(one.holder.pid).terminate()
             wait_for(one.holder.provably_dead, 20)
     assert not local.worker_state(home, store).alive
+
+
+def test_what_lies_in_the_home_is_no_part_of_the_worker(home: Home, store: Store) -> None:
+    (home.root / "psutil.py").write_text("raise SystemExit(3)")
+    try:
+        assert local.ensure_worker(home) == "started"
+        wait_for(lambda: local.worker_state(home, store).alive, 30)
+    finally:
+        for one in store.workers():
+            psutil.Process(one.holder.pid).terminate()
+            wait_for(one.holder.provably_dead, 20)
+
+
+def test_a_worker_that_cannot_start_is_told_and_not_waited_for(home: Home, store: Store, monkeypatch: Any) -> None:
+    words = [sys.executable, "-c", "raise SystemExit('no room here')"]
+    monkeypatch.setattr(local, "command", lambda module: (words, dict(os.environ)))
+    monkeypatch.setattr(local, "_last_start", [float("-inf")])
+
+    def again() -> str:
+        local._last_start[0] = float("-inf")  # as if five seconds had passed
+        return local.ensure_worker(home)
+
+    wait_for(lambda: again() == "failing", 30)
+    monkeypatch.setattr(local, "ensure_worker", lambda home: "failing")
+    job = store.submit("predict", {}, title="t", key="k")
+    with pytest.raises(Refusal, match="ends right after its start: no room here"):
+        commands.follow(home, store, job)
 
 
 def test_somebody_else_may_look_after_the_worker(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,14 @@ def folder_bytes(folder: Path) -> int:
 
 
 def sweep_leftovers(parent: Path, older_than: float = 86_400.0) -> int:
-    """Removes what interrupted builders left in a folder of artifacts (age in seconds); returns how many."""
+    """Removes what interrupted builders left in a folder of artifacts (age in seconds); returns how many. A folder
+    that was put aside for its successor, which never came, goes back to its place. Nobody may be building meanwhile."""
+    for aside in parent.glob(".*.part.old"):
+        final = parent / aside.name[1:].rsplit(".", 3)[0]
+        if final.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.rename(aside, final)
     removed = 0
     for folder in parent.glob(".*.part"):
         try:
@@ -129,6 +136,16 @@ def sweep_leftovers(parent: Path, older_than: float = 86_400.0) -> int:
         except FileNotFoundError:
             continue
         if old:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def sweep_old(parent: Path, older_than: float) -> int:
+    """Removes folders that nothing was written into for so many seconds; returns how many."""
+    removed = 0
+    for folder in parent.glob("*/"):
+        if time.time() - folder.stat().st_mtime > older_than:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed

@@ -172,7 +172,8 @@ def follow(home: Home, store: Store, job: Job) -> Job:
     told = ""
     try:
         while job.state in {"queued", "running"}:
-            local.ensure_worker(home)
+            if local.ensure_worker(home) == "failing":
+                raise _no_worker(home)
             now = job.progress
             text = f"{now.stage} {now.done}/{now.total}" if now.stage else job.state
             left = f", about {duration(now.eta_seconds)} left" if now.eta_seconds else ""
@@ -185,6 +186,13 @@ def follow(home: Home, store: Store, job: Job) -> Job:
         store.cancel(job.id)
         raise
     return job
+
+
+def _no_worker(home: Home) -> Refusal:
+    log = local.log_path(home)
+    last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.is_file() else []
+    what = f"ends right after its start: {(last or ['it says nothing'])[0][:300]}"
+    return refuse("worker", what, f"Read {log}; `python -m tltools doctor` says what is wrong with this machine.")
 
 
 def through_job(home: Home, kind: str, payload: dict[str, Any], title: str, lines: Any) -> Answer:

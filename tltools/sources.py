@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from tltools import datasets, matching, mismatches
 from tltools.artifacts import building, sealed
+from tltools.backends import local
 from tltools.fits import Fit, Match
 from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
@@ -276,8 +276,10 @@ def _checked(folder: Path, source: Source) -> Source:
 
 
 def _try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tltools.engine.trial_load", str(folder)]
-    return subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600, check=False)
+    words, environment = local.command("tltools.engine.trial_load")
+    return subprocess.run(
+        [*words, str(folder)], env=environment, input=asked, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 def three_numbers(where: str, text: str | None) -> tuple[float, float, float] | None:

@@ -17,6 +17,7 @@ LEASE_SECONDS = 30.0
 _HANDED_DOWN = "TLTOOLS_WORKER_LOCK"  # number of the open lock file that a starter passes to its worker
 _started: list[subprocess.Popen[bytes]] = []  # kept, so that an ended worker is reaped and not a zombie for ever
 _last_start = [float("-inf")]
+_failed_starts = [0]  # one after the other; a worker that was killed by a signal does not count
 
 
 class WorkerState(Record):
@@ -29,17 +30,22 @@ class WorkerState(Record):
     sentence: str
 
 
-def ensure_worker(home: Home) -> Literal["running", "started", "waiting", "external"]:
+def ensure_worker(home: Home) -> Literal["running", "started", "waiting", "external", "failing"]:
     """Starts a detached worker when none lives; cheap enough for every run of a page.
 
     The starter takes the lock and the worker inherits it, so however many pages call this at once, one worker starts.
     `TLTOOLS_WORKER=external` says that somebody else looks after it (a container of its own, another terminal).
+    "failing": the last three ended by themselves before they worked; the next call tries again.
     """
     if os.environ.get("TLTOOLS_WORKER") == "external":
         return "external"
     for process in list(_started):
         if process.poll() is not None:
             _started.remove(process)
+            _failed_starts[0] += (process.returncode or 0) > 0
+    if _failed_starts[0] >= 3:
+        _failed_starts[0] = 0
+        return "failing"
     if time.monotonic() - _last_start[0] < 5.0 and not _started:
         return "waiting"  # it ended right after its start: not again at once
     lock = take_lock(home, patience=0.0)
@@ -138,20 +144,32 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _start(home: Home, lock: IO[str]) -> subprocess.Popen[bytes]:
+def log_path(home: Home) -> Path:
+    """What workers and their jobs print."""
+    return home.root / "worker.log"
+
+
+def command(module: str) -> tuple[list[str], dict[str, str]]:
+    """(words, environment) that run a module of this package with this Python, from whatever folder; what lies in that
+    folder is not importable, since it may be anything."""
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = {**os.environ, "TLTOOLS_HOME": str(home.root), "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
-    environment["TLTOOLS_DATABASE_URL"] = home.database_url
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    return [sys.executable, "-P", "-m", module], environment
+
+
+def _start(home: Home, lock: IO[str]) -> subprocess.Popen[bytes]:
+    words, environment = command("tltools")
+    environment |= {"TLTOOLS_HOME": str(home.root), "TLTOOLS_DATABASE_URL": home.database_url}
     passed: tuple[int, ...] = ()
     if os.name != "nt":
         passed = (lock.fileno(),)
         environment[_HANDED_DOWN] = str(lock.fileno())
-    log = home.root / "worker.log"
+    log = log_path(home)
     mode = "wb" if log.exists() and log.stat().st_size > 5_000_000 else "ab"
     with open(log, mode) as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "tltools", "worker"],
+            [*words, "worker"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

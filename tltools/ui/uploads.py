@@ -22,8 +22,12 @@ def keep(home: Home, name: str, content: BinaryIO) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / safe_name(name)
     content.seek(0)
-    with open(path, "wb") as file:
-        shutil.copyfileobj(content, file, CHUNK)
+    try:
+        with open(path, "wb") as file:
+            shutil.copyfileobj(content, file, CHUNK)
+    except OSError:  # half a file on a full disk helps nobody
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return path
 
 
