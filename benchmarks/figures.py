@@ -78,8 +78,9 @@ def page(found: dict[str, Any]) -> str:
     """The document: a table a benchmark, its command above it."""
     lines = [
         "# Performance", "",
-        "Written by `python -m benchmarks`. Each figure is the median of several rounds in which the contenders took",
-        "turns in one process tree. The bar stands beside the figure, and a missed bar is written as missed.", "",
+        "Written by `python -m benchmarks`. Each figure is the median of the rounds that its benchmark takes, in which",
+        "the contenders took turns in one process tree. The bar stands beside the figure, and a missed bar is written",
+        "as missed.", "",
     ]  # fmt: skip
     for entry in found.values():
         note = f" {entry['note']}" if entry["note"] else ""

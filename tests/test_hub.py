@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.hub_server import COMMIT, Hub, publish, serving
+from tltools import hub as hub_names
 from tltools import reports, samples, sources, studies
 from tltools.artifacts import sealed
 from tltools.engine import study as study_engine
@@ -45,6 +46,12 @@ def hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def online(home: Home, hub: Hub) -> Home:
     return replace(home, offline=False, hub=hub.url)
+
+
+def test_what_is_asked_of_the_hub_is_in_the_ledger(online: Home) -> None:
+    assert "lab/tiny-bert" in hub_names.find(online, "tiny")
+    (row,) = open_store(online).network()
+    assert (row["sent"], row["received"]) == (len("tiny"), 0)
 
 
 def refused(home: Home, source_id: str) -> str:

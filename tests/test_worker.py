@@ -14,7 +14,7 @@ import pytest
 import workers
 from workers import wait_end, wait_for
 
-from tltools import commands, worker
+from tltools import commands, processes, worker
 from tltools.backends import local
 from tltools.failures import failure, name_the_end
 from tltools.home import Home
@@ -204,7 +204,7 @@ def test_what_lies_in_the_home_is_no_part_of_the_worker(home: Home, store: Store
 
 def test_a_worker_that_cannot_start_is_told_and_not_waited_for(home: Home, store: Store, monkeypatch: Any) -> None:
     words = [sys.executable, "-c", "raise SystemExit('no room here')"]
-    monkeypatch.setattr(local, "command", lambda module: (words, dict(os.environ)))
+    monkeypatch.setattr(processes, "command", lambda module: (words, dict(os.environ)))
     monkeypatch.setattr(local, "_last_start", [float("-inf")])
 
     def again() -> str:

@@ -32,7 +32,8 @@ def examine(home: Home) -> dict[str, Any]:
     }
     ledger = open_store(home).network()
     facts["network"] = (
-        "; ".join(f"{row['host']}: {row['received']} bytes received" for row in ledger) or "0 bytes left this machine"
+        "; ".join(f"{row['host']}: {row['sent']} bytes sent, {row['received']} received" for row in ledger)
+        or "0 bytes left this machine"
     )
     return facts
 

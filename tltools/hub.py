@@ -54,6 +54,7 @@ def look(home: Home, repository: str, revision: str | None = None) -> tuple[str,
     must_be_online(home, repository)
     from huggingface_hub import HfApi
 
+    _count(home, sent=repository)
     with _refusals(home, repository):
         info = HfApi(endpoint=home.hub).model_info(repository, revision=revision)
         names = [file.rfilename for file in info.siblings or []]
@@ -108,7 +109,7 @@ def download(home: Home, repository: str, card: Source, told: Told) -> Path:
             update={"revision": commit, "installed": True, "megabytes": round(weights.stat().st_size / 1e6, 1)}
         )
         write_json(part / "source.json", pinned.model_dump(mode="json"))
-    open_store(home).count_bytes(urlsplit(home.hub).hostname or home.hub, 0, received)
+    _count(home, received=received)
     return final
 
 
@@ -125,9 +126,15 @@ def find(home: Home, query: str, *, author: str | None = None, limit: int = 20) 
     must_be_online(home, f"The search for {query!r}")
     from huggingface_hub import HfApi
 
+    _count(home, sent=query)
     with _refusals(home, query):
         found = HfApi(endpoint=home.hub).list_models(search=query, author=author, sort="downloads", limit=limit)
         return [model.id for model in found]
+
+
+def _count(home: Home, sent: str = "", received: int = 0) -> None:
+    """Into the ledger: the words of ours that are sent, names and searches, and the bytes that come."""
+    open_store(home).count_bytes(urlsplit(home.hub).hostname or home.hub, len(sent.encode()), received)
 
 
 class _refusals:

@@ -198,7 +198,7 @@ class Folds(Record):
 
 
 class Study(Record):
-    """One comparison, as the study file (YAML) says it; DESIGN section 7 lists the fields."""
+    """One comparison, as the study file (YAML) says it; README.md lists the fields."""
 
     dataset: str  # dataset id, or a path before it is added
     test: str | None = None
@@ -309,7 +309,7 @@ class Verdict(Record):
 
 
 class Report(Record):
-    """The judged study: exactly the document of `report --json` (DESIGN section 7), plus what screens need."""
+    """The judged study: exactly the document of `report --json` (README.md), plus what screens need."""
 
     study: str
     task: str

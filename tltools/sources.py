@@ -10,9 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from tltools import datasets, matching, mismatches
+from tltools import datasets, matching, mismatches, processes
 from tltools.artifacts import building, sealed
-from tltools.backends import local
 from tltools.fits import Fit, Match
 from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
@@ -276,7 +275,7 @@ def _checked(folder: Path, source: Source) -> Source:
 
 
 def _try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
-    words, environment = local.command("tltools.engine.trial_load")
+    words, environment = processes.command("tltools.engine.trial_load")
     return subprocess.run(
         [*words, str(folder)], env=environment, input=asked, capture_output=True, text=True, timeout=600, check=False
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import IO, Literal
 
+from tltools import processes
 from tltools.home import Home
 from tltools.records import Job, Record
 from tltools.store import Store
@@ -149,17 +149,8 @@ def log_path(home: Home) -> Path:
     return home.root / "worker.log"
 
 
-def command(module: str) -> tuple[list[str], dict[str, str]]:
-    """(words, environment) that run a module of this package with this Python, from whatever folder; what lies in that
-    folder is not importable, since it may be anything."""
-    package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
-    return [sys.executable, "-P", "-m", module], environment
-
-
 def _start(home: Home, lock: IO[str]) -> subprocess.Popen[bytes]:
-    words, environment = command("tltools")
+    words, environment = processes.command("tltools")
     environment |= {"TLTOOLS_HOME": str(home.root), "TLTOOLS_DATABASE_URL": home.database_url}
     passed: tuple[int, ...] = ()
     if os.name != "nt":
