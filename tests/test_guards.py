@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tltools.ui import server
 from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard
 
 PATH = "/_stcore/upload_file/{session}/{file}"
@@ -107,3 +109,17 @@ def test_too_many_files_in_ten_minutes_are_refused() -> None:
     app = UploadGuard(inner, Budget(files=2), lambda session: True)
     paths = [PATH.format(session="s", file=name) for name in "abc"]
     assert [asked(app, path, method="PUT", chunks=(b"x",))[0] for path in paths] == [204, 204, 429]
+
+
+@pytest.mark.parametrize(
+    ("address", "private"), [("127.0.0.1", True), ("::1", True), (None, False), ("0.0.0.0", False)]
+)
+def test_only_a_loopback_address_needs_no_sign_in(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, private: bool
+) -> None:
+    """None: Streamlit then listens on every interface."""
+    monkeypatch.delenv("TLTOOLS_OPEN", raising=False)
+    monkeypatch.setattr(server, "_secret_files", list)
+    monkeypatch.setattr(server.config, "get_option", lambda _: address)
+    with contextlib.nullcontext() if private else pytest.raises(SystemExit, match="TLTOOLS_OPEN=1"):
+        server.refuse_open_doors()

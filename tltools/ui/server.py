@@ -2,6 +2,9 @@
 
 Adds what a script cannot: a host check on every request, a budget for uploads, headers, /api/healthz, a frozen garbage
 collector (Streamlit collects after every run, 83 ms each without), and the way round a trap of Streamlit's pages.
+
+Streamlit reads settings from the folder where it is started and from the one beside this file: `.streamlit` here is a
+link to the project's, so that they hold wherever the start is made.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard  # noqa: E
 QUIET_SECONDS = 30.0  # a worker that was not heard of for longer counts as gone
 LEAST_FREE = 200_000_000  # bytes of disk
 log = logging.getLogger("tltools.ui")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 # Until st.navigation has run once, Streamlit believes in its old automatic pages and tells the first visitor of a deep
 # link "Page not found" over the right page.
@@ -91,7 +94,7 @@ async def lifespan(_: Any) -> AsyncIterator[None]:
 
 def refuse_open_doors() -> None:
     """Ends the start on an address that others can reach, unless somebody said that this is meant."""
-    address = str(config.get_option("server.address") or "")
+    address = str(config.get_option("server.address") or "0.0.0.0")  # Streamlit listens everywhere unless told where
     guarded = "auth" in st.secrets if any(map(os.path.exists, _secret_files())) else False
     if address not in _LOOPBACK and not guarded and os.environ.get("TLTOOLS_OPEN") != "1":
         raise SystemExit(
