@@ -11,7 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from tltools.holders import this_process
+from tltools.home import Home
+from tltools.store import Store
 from tltools.ui import server
 from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard
 
@@ -123,3 +128,26 @@ def test_only_a_loopback_address_needs_no_sign_in(
     monkeypatch.setattr(server.config, "get_option", lambda _: address)
     with contextlib.nullcontext() if private else pytest.raises(SystemExit, match="TLTOOLS_OPEN=1"):
         server.refuse_open_doors()
+
+
+HEALTH = Starlette(routes=[Route("/api/healthz", server.healthz)])
+
+
+def test_health_is_told_too_when_the_database_cannot_be_opened(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLTOOLS_DATABASE_URL", "postgresql+pg8000://nobody@127.0.0.1:1/none")
+    assert asked(HEALTH, "/api/healthz")[0] == 503
+
+
+def test_health_is_read_beside_the_event_loop_and_while_another_writes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(home: Home) -> Store:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return store
+
+    store = Store(home)
+    store.beat(this_process())
+    monkeypatch.setattr(server, "open_store", opened)
+    with store.engine.begin():  # takes the write lock
+        assert asked(HEALTH, "/api/healthz")[0] == 200

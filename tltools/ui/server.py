@@ -34,6 +34,7 @@ from streamlit import config, runtime  # noqa: E402
 from streamlit.runtime.pages_manager import PagesManager  # noqa: E402
 
 from tltools.home import open_home  # noqa: E402
+from tltools.records import Refusal  # noqa: E402
 from tltools.store import open_store  # noqa: E402
 from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard  # noqa: E402
 
@@ -52,15 +53,17 @@ def alive(session: str) -> bool:
     return runtime.exists() and runtime.get_instance().is_active_session(session)
 
 
-async def healthz(request: Request) -> JSONResponse:
-    """200 when the store can be read, a worker lives and there is disk; else 503, with what is wrong."""
+def healthz(request: Request) -> JSONResponse:
+    """200 when the store can be read, a worker lives and there is disk; else 503, with what is wrong.
+
+    No coroutine, so that Starlette gives it a thread: a database that answers late holds up nobody else.
+    """
     home = open_home()
     facts: dict[str, Any] = {"store": True, "worker": False, "free_disk_gb": 0.0}
     try:
-        store = open_store(home)
-        store.set_setting("healthz", True)
-        facts["worker"] = any(worker.quiet_seconds < QUIET_SECONDS for worker in store.workers())
-    except sa.exc.SQLAlchemyError:
+        seen = open_store(home).workers()
+        facts["worker"] = any(worker.quiet_seconds < QUIET_SECONDS for worker in seen)
+    except (sa.exc.SQLAlchemyError, Refusal):  # Refusal: it could not even be opened
         facts["store"] = False
     free = psutil.disk_usage(str(home.root)).free
     facts["free_disk_gb"] = round(free / 1e9, 1)
