@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import yaml
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -73,6 +75,15 @@ def test_only_known_hosts_are_answered(host: str, fine: bool) -> None:
     assert asked(app, host=host)[0] == (204 if fine else 403)
     if not fine:
         assert asked(app, host=host, kind="websocket")[0] == 1008
+
+
+def test_every_loopback_address_is_a_known_host() -> None:
+    settings = tomllib.loads((server.ROOT / ".streamlit" / "config.toml").read_text())
+    compose = yaml.safe_load((server.ROOT / "compose.yaml").read_text())
+    container = compose["services"]["app"]["environment"]["STREAMLIT_SERVER_ALLOWED_HOSTS"].split()
+    for hosts in (settings["server"]["allowedHosts"], container):
+        for host in ("localhost:8501", "127.0.0.1:8501", "[::1]:8501"):
+            assert asked(HostGuard(inner, hosts), host=host)[0] == 204, (hosts, host)
 
 
 def test_every_answer_has_the_protective_headers() -> None:

@@ -116,7 +116,7 @@ app = st.App(
     routes=[Route("/api/healthz", healthz)],
     middleware=[
         Middleware(Headers),
-        Middleware(HostGuard, hosts=config.get_option("server.allowedHosts") or ["localhost", "127.0.0.1"]),
+        Middleware(HostGuard, hosts=config.get_option("server.allowedHosts") or _LOOPBACK),
         Middleware(UploadGuard, budget=Budget(), alive=alive),
     ],
     on_script_error=friendly,
