@@ -49,8 +49,13 @@ PagesManager.uses_pages_directory = False
 
 
 def alive(session: str) -> bool:
-    """Whether a browser session still exists, so that what it uploaded is still held."""
+    """Whether a browser session still exists."""
     return runtime.exists() and runtime.get_instance().is_active_session(session)
+
+
+def holds(session: str, file: str) -> bool:
+    """Whether what a session uploaded still lies in this process's memory."""
+    return runtime.exists() and bool(runtime.get_instance().uploaded_file_mgr.get_files(session, [file]))
 
 
 def healthz(request: Request) -> JSONResponse:
@@ -117,7 +122,7 @@ app = st.App(
     middleware=[
         Middleware(Headers),
         Middleware(HostGuard, hosts=config.get_option("server.allowedHosts") or _LOOPBACK),
-        Middleware(UploadGuard, budget=Budget(), alive=alive),
+        Middleware(UploadGuard, budget=Budget(), alive=alive, holds=holds),
     ],
     on_script_error=friendly,
 )
