@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from streamlit import config
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.testing.v1 import AppTest, local_script_runner
 
 from tltools import datasets, samples, studies
 from tltools.home import Home
@@ -379,6 +380,18 @@ def test_a_failed_run_says_what_to_do(home: Home, judged: str) -> None:
     text = sound(app)
     assert "The memory was full" in text and "Take a smaller source" in text
     assert "Go on with it" in [button.label for button in app.button]
+
+
+def test_an_upload_that_was_kept_on_disk_leaves_the_servers_memory(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = MemoryUploadedFileManager("")
+    monkeypatch.setattr(local_script_runner, "MemoryUploadedFileManager", lambda _: memory)
+    app = opened("prepare/dataset.py")
+    for box, name in zip(app.file_uploader, ("main.csv", "test.csv"), strict=True):
+        box.set_value((name, b"a,b\n1,2\n", "text/csv"))
+    press(app.run(), "Read it")
+    asked = open_store(home).jobs(kinds=("ingest",))[0].payload
+    assert Path(asked["path"]).read_bytes() == Path(asked["test"]).read_bytes() == b"a,b\n1,2\n"
+    assert memory.file_storage and not any(memory.file_storage.values())
 
 
 def test_a_draft_can_be_changed_before_it_is_stored(home: Home, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class Served:
     home: Path
     script: str
     environment: dict[str, str]
+    cwd: Path = ROOT
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -42,7 +43,7 @@ class Served:
         command = [sys.executable, "-m", "streamlit", "run", self.script]
         with open(self.home / "server.log", "ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.cwd, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -74,7 +75,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *, worker: bool, script: str = "tltools/ui/server.py", **more: str) -> Iterator[Served]:
+def serving(
+    home: Path, *, worker: bool, script: str = "tltools/ui/server.py", cwd: Path = ROOT, **more: str
+) -> Iterator[Served]:
     """Starts a server, and ends it and its worker."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -85,7 +88,7 @@ def serving(home: Path, *, worker: bool, script: str = "tltools/ui/server.py", *
     environment.pop("PYTHONPATH", None)
     if not worker:
         environment["TLTOOLS_WORKER"] = "external"
-    served = Served(f"http://localhost:{port}", home, script, environment)
+    served = Served(f"http://localhost:{port}", home, script, environment, cwd)
     try:
         served.start()
         yield served

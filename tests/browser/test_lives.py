@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from looking import button, says, settled
@@ -127,3 +128,10 @@ def test_a_container_listens_outside_itself_and_only_when_told_that_it_may(tmp_p
     assert given.pop("TLTOOLS_OPEN") == "1"
     with pytest.raises(AssertionError, match="set TLTOOLS_OPEN=1 if"), serving(tmp_path / "b", worker=False, **given):
         pass
+
+
+def test_a_server_started_from_another_folder_is_as_private_as_from_its_own(tmp_path: Path) -> None:
+    script = str(ROOT / "tltools" / "ui" / "server.py")
+    with serving(tmp_path / "home", worker=False, script=script, cwd=tmp_path) as server:
+        sockets = psutil.Process(server.pid).net_connections()
+        assert {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN} == {"127.0.0.1"}

@@ -33,11 +33,12 @@ class Budget:
     in_all: int = 1_000_000_000
     files: int = 200  # of a session in ten minutes
     held: dict[tuple[str, str], int] = field(default_factory=dict)
+    arriving: set[tuple[str, str]] = field(default_factory=set)  # counted, and not yet in the server's hands
     seen: dict[str, deque[float]] = field(default_factory=dict)
 
-    def keep(self, alive: Callable[[str], bool]) -> None:
-        """Forgets what sessions held that are gone."""
-        for key in [key for key in self.held if not alive(key[0])]:
+    def keep(self, alive: Callable[[str], bool], holds: Callable[[str, str], bool]) -> None:
+        """Forgets the files that the server let go of, and the sessions that are gone."""
+        for key in [key for key in self.held if key not in self.arriving and not holds(*key)]:
             del self.held[key]
         for session in [session for session in self.seen if not alive(session)]:
             del self.seen[session]
@@ -80,20 +81,18 @@ class HostGuard:
 class UploadGuard:
     """Counts what uploads put into this process's memory, and refuses what is beyond the budget."""
 
-    def __init__(self, app: App, budget: Budget, alive: Callable[[str], bool]) -> None:
-        self.app, self.budget, self.alive = app, budget, alive
+    def __init__(
+        self, app: App, budget: Budget, alive: Callable[[str], bool], holds: Callable[[str, str], bool]
+    ) -> None:
+        self.app, self.budget, self.alive, self.holds = app, budget, alive, holds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         found = _UPLOAD.search(scope.get("path", "")) if scope["type"] == "http" else None
-        if found is None or scope["method"] not in {"PUT", "DELETE"}:
+        if found is None or scope["method"] != "PUT":
             await self.app(scope, receive, send)
             return
         session, file = found.groups()
-        self.budget.keep(self.alive)
-        if scope["method"] == "DELETE":
-            self.budget.held.pop((session, file), None)
-            await self.app(scope, receive, send)
-            return
+        self.budget.keep(self.alive, self.holds)
         refused = self.budget.refuses(session, time.monotonic())
         declared = _header(scope, b"content-length")
         if refused is None and not self.budget.fits(session, int(declared) if declared.isdigit() else 0):
@@ -107,6 +106,7 @@ class UploadGuard:
     async def _counted(self, key: tuple[str, str], scope: Any, receive: Any, send: Any) -> None:
         """Lets a body through while it fits; a body that lied about its length ends as if its sender had gone."""
         self.budget.held[key] = 0
+        self.budget.arriving.add(key)
         status = [500]
 
         async def counting() -> Message:
@@ -125,6 +125,7 @@ class UploadGuard:
         try:
             await self.app(scope, counting, noting)
         finally:
+            self.budget.arriving.discard(key)
             if status[0] >= 300:  # nothing was kept
                 self.budget.held.pop(key, None)
 

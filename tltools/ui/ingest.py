@@ -51,7 +51,9 @@ def drop_zone(home: Home, store: Store) -> None:
         asked: dict[str, Any] = {"path": str(path), "name": uploads.shown_name(main.name), "look": True}
         if second is not None:
             asked["test"] = str(second)
-        st.session_state["upload_turn"] = turn + 1  # another key is an empty widget: the server's memory is freed
+        for given in filter(None, (main, test)):
+            uploads.forget(given)
+        st.session_state["upload_turn"] = turn + 1  # another key is an empty widget
         submit(store, asked)
 
 

@@ -55,6 +55,7 @@ def _file(home: Home, files: Files) -> Any | None:
     if given is None:
         return None
     path = uploads.keep(home, given.name, given)
+    uploads.forget(given)
     st.session_state["one_turn"] = turn + 1
     return str(path)
 
@@ -112,6 +113,7 @@ def ask(store: Store, trial: str, item: Any) -> None:
 def ask_file(home: Home, store: Store, trial: str, given: Any) -> None:
     """Queues the prediction of a whole file."""
     path = uploads.keep(home, given.name, given)
+    uploads.forget(given)
     out = _out(home, f"{path.stem}-predicted.csv")
     payload = {"trial": trial, "file": str(path), "items": None, "out": str(out)}
     job = store.submit("predict", payload, title=f"Predict {uploads.shown_name(given.name)}", key=str(path))

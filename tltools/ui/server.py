@@ -2,6 +2,9 @@
 
 Adds what a script cannot: a host check on every request, a budget for uploads, headers, /api/healthz, a frozen garbage
 collector (Streamlit collects after every run, 83 ms each without), and the way round a trap of Streamlit's pages.
+
+Streamlit reads settings from the folder where it is started and from the one beside this file: `.streamlit` here is a
+link to the project's, so that they hold wherever the start is made.
 """
 
 from __future__ import annotations
@@ -31,13 +34,14 @@ from streamlit import config, runtime  # noqa: E402
 from streamlit.runtime.pages_manager import PagesManager  # noqa: E402
 
 from tltools.home import open_home  # noqa: E402
+from tltools.records import Refusal  # noqa: E402
 from tltools.store import open_store  # noqa: E402
 from tltools.ui.guards import Budget, Headers, HostGuard, UploadGuard  # noqa: E402
 
 QUIET_SECONDS = 30.0  # a worker that was not heard of for longer counts as gone
 LEAST_FREE = 200_000_000  # bytes of disk
 log = logging.getLogger("tltools.ui")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 # Until st.navigation has run once, Streamlit believes in its old automatic pages and tells the first visitor of a deep
 # link "Page not found" over the right page.
@@ -45,19 +49,26 @@ PagesManager.uses_pages_directory = False
 
 
 def alive(session: str) -> bool:
-    """Whether a browser session still exists, so that what it uploaded is still held."""
+    """Whether a browser session still exists."""
     return runtime.exists() and runtime.get_instance().is_active_session(session)
 
 
-async def healthz(request: Request) -> JSONResponse:
-    """200 when the store can be read, a worker lives and there is disk; else 503, with what is wrong."""
+def holds(session: str, file: str) -> bool:
+    """Whether what a session uploaded still lies in this process's memory."""
+    return runtime.exists() and bool(runtime.get_instance().uploaded_file_mgr.get_files(session, [file]))
+
+
+def healthz(request: Request) -> JSONResponse:
+    """200 when the store can be read, a worker lives and there is disk; else 503, with what is wrong.
+
+    No coroutine, so that Starlette gives it a thread: a database that answers late holds up nobody else.
+    """
     home = open_home()
     facts: dict[str, Any] = {"store": True, "worker": False, "free_disk_gb": 0.0}
     try:
-        store = open_store(home)
-        store.set_setting("healthz", True)
-        facts["worker"] = any(worker.quiet_seconds < QUIET_SECONDS for worker in store.workers())
-    except sa.exc.SQLAlchemyError:
+        seen = open_store(home).workers()
+        facts["worker"] = any(worker.quiet_seconds < QUIET_SECONDS for worker in seen)
+    except (sa.exc.SQLAlchemyError, Refusal):  # Refusal: it could not even be opened
         facts["store"] = False
     free = psutil.disk_usage(str(home.root)).free
     facts["free_disk_gb"] = round(free / 1e9, 1)
@@ -91,17 +102,12 @@ async def lifespan(_: Any) -> AsyncIterator[None]:
 
 def refuse_open_doors() -> None:
     """Ends the start on an address that others can reach, unless somebody said that this is meant."""
-    address = str(config.get_option("server.address") or "")
-    guarded = "auth" in st.secrets if any(map(os.path.exists, _secret_files())) else False
-    if address not in _LOOPBACK and not guarded and os.environ.get("TLTOOLS_OPEN") != "1":
+    address = str(config.get_option("server.address") or "0.0.0.0")  # Streamlit listens everywhere unless told where
+    if address not in _LOOPBACK and os.environ.get("TLTOOLS_OPEN") != "1":
         raise SystemExit(
-            f"The address {address} can be reached from other machines, and there is no sign-in. Set up [auth], put a "
-            "proxy in front, or set TLTOOLS_OPEN=1 if the network is guarded (a container published on loopback)."
+            f"The address {address} can be reached from other machines, and there is no sign-in. Set TLTOOLS_OPEN=1 if "
+            "only trusted people reach it: through a proxy with a sign-in, or a container published on loopback."
         )
-
-
-def _secret_files() -> list[str]:
-    return [str(Path.home() / ".streamlit" / "secrets.toml"), str(ROOT / ".streamlit" / "secrets.toml")]
 
 
 app = st.App(
@@ -110,8 +116,8 @@ app = st.App(
     routes=[Route("/api/healthz", healthz)],
     middleware=[
         Middleware(Headers),
-        Middleware(HostGuard, hosts=config.get_option("server.allowedHosts") or ["localhost", "127.0.0.1"]),
-        Middleware(UploadGuard, budget=Budget(), alive=alive),
+        Middleware(HostGuard, hosts=config.get_option("server.allowedHosts") or _LOOPBACK),
+        Middleware(UploadGuard, budget=Budget(), alive=alive, holds=holds),
     ],
     on_script_error=friendly,
 )

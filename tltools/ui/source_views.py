@@ -216,8 +216,9 @@ def add_own(home: Home) -> None:
             "A **safetensors** file for a timm architecture. A Hugging Face model folder is added in the terminal: "
             "`python -m tltools sources add FOLDER --name NAME`. Pickle files are refused: they can run code."
         )
+        turn = st.session_state.setdefault("own_turn", 0)
         with st.form("own_source", border=False):
-            file = st.file_uploader("Weights (.safetensors)", type=["safetensors"], key="own_file")
+            file = st.file_uploader("Weights (.safetensors)", type=["safetensors"], key=f"own_file_{turn}")
             left, right = st.columns(2)
             name = left.text_input("Name", max_chars=64, key="own_name")
             architecture = right.text_input("timm architecture", key="own_architecture", placeholder="resnet18")
@@ -242,5 +243,7 @@ def add_own(home: Home) -> None:
             return
         finally:
             path.unlink(missing_ok=True)
+        uploads.forget(file)
+        st.session_state["own_turn"] = turn + 1
         state.put(source=",".join(dict.fromkeys([*state.sources(), made.id])))
         st.rerun()

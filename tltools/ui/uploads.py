@@ -8,6 +8,10 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
 from tltools.home import Home
 
 CHUNK = 1 << 20
@@ -29,6 +33,13 @@ def keep(home: Home, name: str, content: BinaryIO) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return path
+
+
+def forget(given: UploadedFile) -> None:
+    """Frees the memory of an upload that was kept; Streamlit holds it until the session ends or × is clicked."""
+    context = get_script_run_ctx()
+    if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, given.file_id)
 
 
 def safe_name(name: str) -> str:
