@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def open_home(root: str | os.PathLike[str] | None = None) -> Home:
     """Opens (and makes) the home folder: `root`, else `TLTOOLS_HOME`, else `~/.tltools`."""
     folder = Path(root or os.environ.get("TLTOOLS_HOME") or Path.home() / ".tltools").expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    url = os.environ.get("TLTOOLS_DATABASE_URL") or f"sqlite:///{folder / 'store.db'}"
+    url = os.environ.get("TLTOOLS_DATABASE_URL") or f"sqlite:///{quote(str(folder / 'store.db'))}"
     offline = os.environ.get("TLTOOLS_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")).lower() in {"1", "true", "yes"}
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     return Home(root=folder, database_url=url, offline=offline, hub=hub)
