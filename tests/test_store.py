@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from workers import wait_for
 
 from tltools import holders, schema, store
 from tltools.holders import this_process
@@ -131,6 +132,23 @@ def test_cancelling(db: Store) -> None:
     assert db.cancel(done.id).state == "done"
     with pytest.raises(Refusal, match="not known"):
         db.cancel("nobody")
+
+
+def test_a_job_that_is_just_put_back_into_the_queue_is_cancelled_all_the_same(home: Home, postgresql_url: str) -> None:
+    db = Store(Home(root=home.root, database_url=postgresql_url, offline=True, hub=home.hub))
+    job = submit(db)
+    claim(db)
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    cancelling = threading.Thread(target=db.cancel, args=(job.id,))
+    with db.engine.begin() as releasing:
+        releasing.execute(sa.update(schema.jobs).values(state="queued", holder=None))
+        cancelling.start()
+        wait_for(lambda: releasing.execute(waits).scalar())
+    cancelling.join()
+    ended = db.job(job.id)
+    assert ended is not None
+    assert (ended.state, ended.failure) == ("cancelled", store.CANCELLED)
+    assert ended.ended
 
 
 def test_three_crashes_without_getting_on_are_the_end_and_a_planned_stop_is_no_crash(db: Store) -> None:

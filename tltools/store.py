@@ -76,14 +76,12 @@ class Store(Ledgers):
 
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop; a queued one is cancelled at once. Cancelling twice or after the end changes nothing."""
-        with self.engine.begin() as connection:
-            end = {"state": "cancelled", "ended": time.time(), "failure": CANCELLED.model_dump_json()}
-            connection.execute(
-                sa.update(schema.jobs).where(_j.id == job_id, _j.state == "queued").values(cancel_asked=True, **end)
-            )
-            connection.execute(
-                sa.update(schema.jobs).where(_j.id == job_id, _j.state == "running").values(cancel_asked=True)
-            )
+        waits = _j.state == "queued"
+        end = {"state": "cancelled", "ended": time.time(), "failure": CANCELLED.model_dump_json()}
+        change = {name: sa.case((waits, value), else_=_j[name]) for name, value in end.items()}
+        asked = sa.update(schema.jobs).where(_j.id == job_id, _j.state.in_(("queued", "running")))
+        with self.engine.begin() as connection:  # one statement: a job that is just released is found in either state
+            connection.execute(asked.values(cancel_asked=True, **change))
         return self._must(job_id)
 
     def job(self, job_id: str) -> Job | None:
