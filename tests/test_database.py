@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from tltools import schema
 from tltools.home import Home, open_home
+from tltools.records import Refusal
 from tltools.store import Store
 
 
@@ -38,3 +43,53 @@ def test_a_relative_sqlite_url_means_the_same_file_in_every_folder(
 def test_a_url_without_a_relative_path_stays_as_it_is(home: Home, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("TLTOOLS_DATABASE_URL", url)
     assert open_home().database_url == url
+
+
+def test_a_newer_store_is_refused(home: Home) -> None:
+    Store(home).engine.dispose()
+    with sqlite3.connect(home.root / "store.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(Refusal, match="newer tltools"):
+        Store(home)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home: Home) -> None:
+    (home.root / "store.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(Refusal, match="cannot be opened as a database.*a new one is made"):
+        Store(home)
+    assert (home.root / "store.db").read_bytes().startswith(b"this is no database")
+
+
+@pytest.mark.parametrize("url", ["postgresql+nothing://x/y", "no url at all", "postgresql+pg8000://u:p@127.0.0.1:1/x"])
+def test_a_bad_database_url_is_refused_in_a_sentence_without_its_password(home: Home, url: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        Store(Home(root=home.root, database_url=url, offline=True, hub=""))
+    assert "TLTOOLS_DATABASE_URL" in str(refused.value)
+    assert ":p@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("full", "Make room on its disk"), ("locked", "Another program holds it"), ("readonly", "may write to it")],
+)
+def test_a_sound_file_that_cannot_be_opened_now_is_not_to_be_moved_away(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, words: str
+) -> None:
+    path = tmp_path / "x.db"
+    mode = "ro" if what == "readonly" else "rwc"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        if what == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=0)) as connection:
+            if what == "full":
+                connection.execute("PRAGMA max_page_count = 1")
+            with pytest.raises(sqlite3.OperationalError, match=what) as told:
+                connection.execute("CREATE TABLE x (y)")
+
+    def fail(_: sa.URL) -> None:
+        raise sa.exc.OperationalError("CREATE TABLE", {}, told.value)
+
+    monkeypatch.setattr(schema, "_open_sqlite", fail)
+    with pytest.raises(Refusal, match=words) as refused:
+        Store(home)
+    assert "move it away" not in str(refused.value)

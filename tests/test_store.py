@@ -291,29 +291,6 @@ def test_readers_take_no_write_lock(home: Home) -> None:
         assert len(db.jobs()) == 1, "a page can read while somebody writes"
 
 
-def test_a_newer_store_is_refused(home: Home) -> None:
-    Store(home).engine.dispose()
-    with sqlite3.connect(home.root / "store.db") as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(Refusal, match="newer tltools"):
-        Store(home)
-
-
-def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home: Home) -> None:
-    (home.root / "store.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(Refusal, match="cannot be opened as a database"):
-        Store(home)
-    assert (home.root / "store.db").read_bytes().startswith(b"this is no database")
-
-
-@pytest.mark.parametrize("url", ["postgresql+nothing://x/y", "no url at all", "postgresql+pg8000://u:p@127.0.0.1:1/x"])
-def test_a_bad_database_url_is_refused_in_a_sentence_without_its_password(home: Home, url: str) -> None:
-    with pytest.raises(Refusal) as refused:
-        Store(Home(root=home.root, database_url=url, offline=True, hub=""))
-    assert "TLTOOLS_DATABASE_URL" in str(refused.value)
-    assert ":p@" not in str(refused.value)
-
-
 @pytest.mark.parametrize(
     ("version", "mode"),
     [((3, 40, 1), "DELETE"), ((3, 44, 6), "WAL"), ((3, 45, 0), "DELETE"), ((3, 50, 6), "DELETE"), ((3, 50, 7), "WAL"),
