@@ -134,6 +134,16 @@ def test_cancelling(db: Store) -> None:
         db.cancel("nobody")
 
 
+def test_a_job_that_is_still_stopping_is_not_joined(db: Store) -> None:
+    submit(db)
+    running = claim(db)
+    db.cancel(running.id)
+    with pytest.raises(Refusal, match=r"A study: is still stopping\. Try again in a moment"):
+        submit(db)
+    assert db.fail(running, store.CANCELLED)
+    assert submit(db).state == "queued"
+
+
 def test_a_job_that_is_just_put_back_into_the_queue_is_cancelled_all_the_same(home: Home, postgresql_url: str) -> None:
     db = Store(Home(root=home.root, database_url=postgresql_url, offline=True, hub=home.hub))
     job = submit(db)

@@ -47,7 +47,11 @@ class Store(Ledgers):
     # --- asking ---------------------------------------------------------------------------------------------------
 
     def submit(self, kind: str, payload: dict[str, Any], *, title: str, key: str) -> Job:
-        """Queues a job, or returns the live one that has the same key (a double click makes no second job)."""
+        """Queues a job, or returns the live one that has the same key (a double click makes no second job).
+
+        Raises:
+            Refusal: the kind is unknown, or the live one was cancelled and has not ended yet.
+        """
         if kind not in LANES:
             raise refuse("kind", f"must be one of {', '.join(LANES)}; got {kind!r}.", "Name one of them.")
         row: dict[str, Any] = {
@@ -71,6 +75,8 @@ class Store(Ledgers):
                 return self._must(row["id"])
             except sa.exc.IntegrityError:
                 live = self._one(_j.key == row["key"], _j.state.in_(("queued", "running")))
+                if live is not None and live.cancel_asked:  # whoever joined it would be told "cancelled" at once
+                    raise refuse(live.title, "is still stopping.", "Try again in a moment.") from None
                 if live is not None:
                     return live  # when it ended in between, the next round inserts
 
