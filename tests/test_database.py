@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from tltools import schema
 from tltools.home import Home, open_home
 from tltools.records import Refusal
-from tltools.store import Store
+from tltools.store import Store, open_store
 
 
 @pytest.mark.parametrize("name", ["what?now", "b%20c", "x#y", "ü é + &"])
@@ -58,6 +59,25 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home: Home) -> 
     with pytest.raises(Refusal, match="cannot be opened as a database.*a new one is made"):
         Store(home)
     assert (home.root / "store.db").read_bytes().startswith(b"this is no database")
+
+
+def test_a_store_whose_home_was_made_again_is_opened_again(home: Home) -> None:
+    first = open_store(home)
+    first.set_setting("theme", "dark")
+    assert open_store(home) is first
+    shutil.rmtree(home.root)
+    second = open_store(open_home())
+    assert second.setting("theme") is None
+    second.set_setting("theme", "light")
+    assert open_store(home) is second
+    (home.root / "store.db").rename(home.root / "old.db")
+    Store(home).set_setting("theme", "blue")  # by another process
+    assert open_store(home).setting("theme") == "blue"
+
+
+def test_a_store_on_a_server_is_opened_once(home: Home, postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLTOOLS_DATABASE_URL", postgresql_url)
+    assert open_store(open_home()) is open_store(open_home())
 
 
 @pytest.mark.parametrize("url", ["postgresql+nothing://x/y", "no url at all", "postgresql+pg8000://u:p@127.0.0.1:1/x"])

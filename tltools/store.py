@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sqlite3
@@ -39,6 +38,7 @@ CRASHED = Failure(
 )
 CANCELLED = Failure(type="cancelled", what="The job was cancelled.", remedy="Submit it again to go on.")
 _j = schema.jobs.c
+_opened: dict[tuple[Home, int], tuple[Store, tuple[int, int] | None]] = {}
 
 
 class Store(Ledgers):
@@ -250,13 +250,31 @@ class Store(Ledgers):
 
 
 def open_store(home: Home) -> Store:
-    """The store of a home folder; one a process, because connections do not survive a fork."""
-    return _opened(home, os.getpid())
+    """The store of a home folder; one a process, because connections do not survive a fork.
+
+    It is opened anew when its file was removed or replaced: the connections would write into the old one.
+    """
+    place = home, os.getpid()
+    store, file = _opened.get(place, (None, None))
+    if store is None or _file(store) != file:
+        fresh = Store(home)
+        if store is not None:
+            store.engine.dispose()  # not before: while it is open, no new file gets the number of the old one
+        _opened[place] = fresh, _file(fresh)
+        return fresh
+    return store
 
 
-@functools.cache
-def _opened(home: Home, _: int) -> Store:
-    return Store(home)
+def _file(store: Store) -> tuple[int, int] | None:
+    """Which file a store is; None for a server's, and for a file that is gone."""
+    url = store.engine.url
+    if url.get_backend_name() != "sqlite":
+        return None
+    try:
+        found = os.stat(str(url.database))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def health(home: Home) -> dict[str, Any]:
