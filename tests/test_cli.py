@@ -23,7 +23,10 @@ import yaml
 from tests import scripts, sealed_trials
 from tests.bad_files import BAD
 from tests.sealed_trials import Sealed
+from tltools import studies
+from tltools.holders import this_process
 from tltools.home import Home, open_home
+from tltools.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240  # for one command; a job waits for the worker to come up
@@ -162,6 +165,18 @@ def test_run_then_report(home: Home, folder: Path) -> None:
     assert as_json(home, "report", "0" * 16, code=2)["problems"]
     again = as_json(home, "run", str(study))
     assert again["arms"] == found["arms"], "what is sealed is not run again"
+
+
+def test_run_again_while_the_cancelled_one_is_stopping_says_so(folder: Path, tmp_path: Path) -> None:
+    sealed_trials.cells(folder)
+    path, fresh = _study(folder, "again.yaml", strategies=["full_finetune"]), open_home(tmp_path / "home")
+    store, study = Store(fresh), studies.settle(fresh, studies.parse(path), folder)
+    studies.submit(fresh, store, study)
+    job = store.claim(this_process(), "long", 600.0)
+    assert job is not None
+    store.cancel(job.id)
+    _, said = run(fresh, "run", str(path), code=2)
+    assert "is still stopping. Try again in a moment." in said
 
 
 def test_predict_writes_a_file(home: Home, sealed: Sealed, folder: Path) -> None:

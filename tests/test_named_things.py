@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from streamlit.testing.v1 import AppTest
+
 from tests.test_pages import opened, press, server, sound
 from tltools import datasets
 from tltools.holders import this_process
@@ -58,3 +60,15 @@ def test_a_draft_that_is_gone_is_left_by_its_button(home: Home) -> None:
     assert "This draft is gone" in sound(app)
     press(app, "Choose a file")
     assert "This draft is gone" not in sound(app) and "draft" not in app.query_params
+
+
+def test_a_reading_that_is_still_stopping_is_told_in_a_sentence(home: Home) -> None:
+    def start() -> AppTest:
+        app = opened("prepare/dataset.py")
+        return next(button for button in app.button if str(button.key).startswith("sample_")).click().run()
+
+    start()
+    job = open_store(home).claim(this_process(), "quick", 30.0)
+    assert job is not None
+    open_store(home).cancel(job.id)
+    assert "is still stopping" in sound(start())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from workers import wait_for
 
 from tltools import holders, schema, store
 from tltools.holders import this_process
@@ -131,6 +132,33 @@ def test_cancelling(db: Store) -> None:
     assert db.cancel(done.id).state == "done"
     with pytest.raises(Refusal, match="not known"):
         db.cancel("nobody")
+
+
+def test_a_job_that_is_still_stopping_is_not_joined(db: Store) -> None:
+    submit(db)
+    running = claim(db)
+    db.cancel(running.id)
+    with pytest.raises(Refusal, match=r"A study: is still stopping\. Try again in a moment"):
+        submit(db)
+    assert db.fail(running, store.CANCELLED)
+    assert submit(db).state == "queued"
+
+
+def test_a_job_that_is_just_put_back_into_the_queue_is_cancelled_all_the_same(home: Home, postgresql_url: str) -> None:
+    db = Store(Home(root=home.root, database_url=postgresql_url, offline=True, hub=home.hub))
+    job = submit(db)
+    claim(db)
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    cancelling = threading.Thread(target=db.cancel, args=(job.id,))
+    with db.engine.begin() as releasing:
+        releasing.execute(sa.update(schema.jobs).values(state="queued", holder=None))
+        cancelling.start()
+        wait_for(lambda: releasing.execute(waits).scalar())
+    cancelling.join()
+    ended = db.job(job.id)
+    assert ended is not None
+    assert (ended.state, ended.failure) == ("cancelled", store.CANCELLED)
+    assert ended.ended
 
 
 def test_three_crashes_without_getting_on_are_the_end_and_a_planned_stop_is_no_crash(db: Store) -> None:
@@ -271,29 +299,6 @@ def test_readers_take_no_write_lock(home: Home) -> None:
     with db.engine.begin() as connection:
         connection.execute(sa.text("SELECT 1"))
         assert len(db.jobs()) == 1, "a page can read while somebody writes"
-
-
-def test_a_newer_store_is_refused(home: Home) -> None:
-    Store(home).engine.dispose()
-    with sqlite3.connect(home.root / "store.db") as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(Refusal, match="newer tltools"):
-        Store(home)
-
-
-def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home: Home) -> None:
-    (home.root / "store.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(Refusal, match="cannot be opened as a database"):
-        Store(home)
-    assert (home.root / "store.db").read_bytes().startswith(b"this is no database")
-
-
-@pytest.mark.parametrize("url", ["postgresql+nothing://x/y", "no url at all", "postgresql+pg8000://u:p@127.0.0.1:1/x"])
-def test_a_bad_database_url_is_refused_in_a_sentence_without_its_password(home: Home, url: str) -> None:
-    with pytest.raises(Refusal) as refused:
-        Store(Home(root=home.root, database_url=url, offline=True, hub=""))
-    assert "TLTOOLS_DATABASE_URL" in str(refused.value)
-    assert ":p@" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,20 @@ from tltools.records import refuse
 
 VERSION = 1  # of the tables; a newer file is refused, an older one is migrated
 
+_SPACE = "Make room on its disk and try again; what is stored is kept."
+_WAIT = "Another program holds it: wait until that is done, or end it; then try again. What is stored is kept."
+_RIGHTS = "See that you may write to it and to its folder, and that the folder exists; what is stored is kept."
+_DAMAGED = "Restore it from a backup or move it away: a new one is made."
+_REMEDIES = {  # by SQLite's primary error code: a sound file must not be moved away
+    sqlite3.SQLITE_FULL: _SPACE,
+    sqlite3.SQLITE_IOERR: _SPACE,  # as a full disk is told, too, while the journal is written
+    sqlite3.SQLITE_BUSY: _WAIT,
+    sqlite3.SQLITE_LOCKED: _WAIT,
+    sqlite3.SQLITE_READONLY: _RIGHTS,
+    sqlite3.SQLITE_PERM: _RIGHTS,
+    sqlite3.SQLITE_CANTOPEN: _RIGHTS,
+}
+
 tables = sa.MetaData()
 
 jobs = sa.Table(
@@ -127,8 +141,7 @@ def open_engine(home: Home) -> sa.Engine:
         raise refuse(
             place,
             f"cannot be opened as a database ({error.orig}).",
-            "If it is a file, restore it from a backup or move it away: a new one is made; "
-            "if it is a server, check that it runs and what TLTOOLS_DATABASE_URL says.",
+            _remedy(error.orig),
         ) from error
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise refuse(
@@ -136,6 +149,13 @@ def open_engine(home: Home) -> sa.Engine:
             f"must be a database URL whose driver is installed; {error}.",
             "Unset it for SQLite, or `pip install pg8000` and write postgresql+pg8000://user:password@host/name.",
         ) from error
+
+
+def _remedy(error: BaseException | None) -> str:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return "Check that the database server runs and what TLTOOLS_DATABASE_URL says."
+    return _REMEDIES.get(code & 0xFF, _DAMAGED)  # above the lowest byte it says how, not what
 
 
 def reading(engine: sa.Engine) -> sa.Engine:

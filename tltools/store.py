@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sqlite3
@@ -39,6 +38,7 @@ CRASHED = Failure(
 )
 CANCELLED = Failure(type="cancelled", what="The job was cancelled.", remedy="Submit it again to go on.")
 _j = schema.jobs.c
+_opened: dict[tuple[Home, int], tuple[Store, tuple[int, int] | None]] = {}
 
 
 class Store(Ledgers):
@@ -47,7 +47,11 @@ class Store(Ledgers):
     # --- asking ---------------------------------------------------------------------------------------------------
 
     def submit(self, kind: str, payload: dict[str, Any], *, title: str, key: str) -> Job:
-        """Queues a job, or returns the live one that has the same key (a double click makes no second job)."""
+        """Queues a job, or returns the live one that has the same key (a double click makes no second job).
+
+        Raises:
+            Refusal: the kind is unknown, or the live one was cancelled and has not ended yet.
+        """
         if kind not in LANES:
             raise refuse("kind", f"must be one of {', '.join(LANES)}; got {kind!r}.", "Name one of them.")
         row: dict[str, Any] = {
@@ -71,19 +75,19 @@ class Store(Ledgers):
                 return self._must(row["id"])
             except sa.exc.IntegrityError:
                 live = self._one(_j.key == row["key"], _j.state.in_(("queued", "running")))
+                if live is not None and live.cancel_asked:  # whoever joined it would be told "cancelled" at once
+                    raise refuse(live.title, "is still stopping.", "Try again in a moment.") from None
                 if live is not None:
                     return live  # when it ended in between, the next round inserts
 
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop; a queued one is cancelled at once. Cancelling twice or after the end changes nothing."""
-        with self.engine.begin() as connection:
-            end = {"state": "cancelled", "ended": time.time(), "failure": CANCELLED.model_dump_json()}
-            connection.execute(
-                sa.update(schema.jobs).where(_j.id == job_id, _j.state == "queued").values(cancel_asked=True, **end)
-            )
-            connection.execute(
-                sa.update(schema.jobs).where(_j.id == job_id, _j.state == "running").values(cancel_asked=True)
-            )
+        waits = _j.state == "queued"
+        end = {"state": "cancelled", "ended": time.time(), "failure": CANCELLED.model_dump_json()}
+        change = {name: sa.case((waits, value), else_=_j[name]) for name, value in end.items()}
+        asked = sa.update(schema.jobs).where(_j.id == job_id, _j.state.in_(("queued", "running")))
+        with self.engine.begin() as connection:  # one statement: a job that is just released is found in either state
+            connection.execute(asked.values(cancel_asked=True, **change))
         return self._must(job_id)
 
     def job(self, job_id: str) -> Job | None:
@@ -246,13 +250,31 @@ class Store(Ledgers):
 
 
 def open_store(home: Home) -> Store:
-    """The store of a home folder; one a process, because connections do not survive a fork."""
-    return _opened(home, os.getpid())
+    """The store of a home folder; one a process, because connections do not survive a fork.
+
+    It is opened anew when its file was removed or replaced: the connections would write into the old one.
+    """
+    place = home, os.getpid()
+    store, file = _opened.get(place, (None, None))
+    if store is None or _file(store) != file:
+        fresh = Store(home)
+        if store is not None:
+            store.engine.dispose()  # not before: while it is open, no new file gets the number of the old one
+        _opened[place] = fresh, _file(fresh)
+        return fresh
+    return store
 
 
-@functools.cache
-def _opened(home: Home, _: int) -> Store:
-    return Store(home)
+def _file(store: Store) -> tuple[int, int] | None:
+    """Which file a store is; None for a server's, and for a file that is gone."""
+    url = store.engine.url
+    if url.get_backend_name() != "sqlite":
+        return None
+    try:
+        found = os.stat(str(url.database))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def health(home: Home) -> dict[str, Any]:
