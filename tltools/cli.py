@@ -11,7 +11,7 @@ from typing import Any
 
 from tltools import commands, explanations, source_commands
 from tltools.home import open_home
-from tltools.records import Problem, Refusal
+from tltools.records import Problem, Refusal, plain_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _said(lines: Iterable[str]) -> None:
     try:
         for line in lines:
-            print(line)
+            print(plain_name(line))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read, such as `head`, has read enough; the end of Python would flush once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,7 +20,7 @@ from tltools import artifacts, readings, splits
 from tltools.drafts import Draft, as_dataset, as_json, inspect
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
-from tltools.records import Dataset, Problem, Profile, Refusal, Split, refuse
+from tltools.records import Dataset, Problem, Profile, Refusal, Split, plain_name, refuse
 from tltools.splits import draw
 from tltools.tasks import tasks
 
@@ -162,7 +162,7 @@ def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tup
         Refusal: the file cannot be read, or an input column is missing.
     """
     read = readings.take(home, readings.named(path), labelled=False).read
-    table, shown = read.table, Path(path).name
+    table, shown = read.table, plain_name(Path(path).name)
     absent = [name for name in dataset.inputs if name not in table]
     if absent:
         what = f"the column(s) {', '.join(absent[:8])} are missing, which {dataset.name} has as inputs."
