@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tltools.records import refuse
+
+_OTHER_HOME = "Set TLTOOLS_HOME to a folder that you may write."
+
 
 @dataclass(frozen=True)
 class Home:
@@ -57,9 +61,19 @@ class Home:
 
 
 def open_home(root: str | os.PathLike[str] | None = None) -> Home:
-    """Opens (and makes) the home folder: `root`, else `TLTOOLS_HOME`, else `~/.tltools`."""
-    folder = Path(root or os.environ.get("TLTOOLS_HOME") or Path.home() / ".tltools").expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Opens (and makes) the home folder: `root`, else `TLTOOLS_HOME`, else `~/.tltools`.
+
+    Raises:
+        Refusal: the folder cannot be made, or not be written.
+    """
+    folder = Path(root or os.environ.get("TLTOOLS_HOME") or "~/.tltools")
+    try:
+        folder = folder.expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # the latter: the home of nobody
+        raise refuse(str(folder), f"cannot be the home folder ({error}).", _OTHER_HOME) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise refuse(str(folder), "cannot be the home folder (it may not be written).", _OTHER_HOME)
     url = os.environ.get("TLTOOLS_DATABASE_URL") or f"sqlite:///{folder / 'store.db'}"
     offline = os.environ.get("TLTOOLS_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")).lower() in {"1", "true", "yes"}
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
