@@ -17,7 +17,6 @@ from workers import wait_end, wait_for
 from tltools import worker
 from tltools.backends import local
 from tltools.failures import failure, name_the_end
-from tltools.holders import this_process
 from tltools.home import Home
 from tltools.records import Job, refuse
 from tltools.store import LANES, Store
@@ -215,6 +214,8 @@ def test_the_state_of_a_worker_is_told_in_a_sentence(home: Home, store: Store) -
 
 def claimed(store: Store) -> Job:
     submit(store, "study")
+    from tltools.holders import this_process
+
     job = store.claim(this_process(), "long", 30.0)
     assert job is not None
     return job
@@ -296,17 +297,6 @@ class _HubError(OSError):
 )
 def test_exceptions_have_names(error: Exception, kind: str) -> None:
     assert failure(error).type == kind
-
-
-def test_a_failure_and_a_title_with_a_name_that_is_not_utf_8_are_stored(store: Store) -> None:
-    name = os.fsdecode(b"Geb\xfchren.csv")
-    store.submit("predict", {"file": name}, title=f"Predict {name}", key="a")
-    job = store.claim(this_process(), LANES["predict"], 30.0)
-    assert job is not None and job.title == "Predict Geb�hren.csv" and job.payload == {"file": name}
-    assert store.fail(job, failure(refuse(name, "is empty.", f"Fill {name}."), detail=f"{name}\ud800"))
-    ended = store.job(job.id)
-    assert ended is not None and ended.failure is not None
-    assert ended.failure.what == "Geb�hren.csv: is empty." and ended.failure.detail == "Geb�hren.csv�"
 
 
 def test_the_cause_of_an_exception_names_it() -> None:

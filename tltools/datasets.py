@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -82,10 +83,13 @@ def get(home: Home, id: str) -> Dataset:
 
 
 def listing(home: Home) -> list[Dataset]:
-    """Returns all stored datasets, newest first."""
+    """Returns all stored datasets, newest first, without those that are damaged or being deleted."""
     if not home.datasets.is_dir():
         return []
-    found = [get(home, f.name) for f in home.datasets.iterdir() if _ID.fullmatch(f.name) and artifacts.sealed(f)]
+    found = []
+    for folder in home.datasets.iterdir():
+        with contextlib.suppress(OSError, ValueError):  # a Refusal is a ValueError; one of them must not hide the rest
+            found.append(get(home, folder.name))
     return sorted(found, key=lambda dataset: dataset.created, reverse=True)
 
 
