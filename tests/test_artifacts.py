@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tltools import artifacts
+from tltools.home import open_home, write_bytes
 
 WRITER = """
 import sys
@@ -189,3 +190,35 @@ def test_folders_that_are_built_together_are_all_sealed_or_none_is(tmp_path: Pat
     with pytest.raises(ZeroDivisionError), artifacts.building_all([tmp_path / "three", tmp_path / "four"]) as folders:
         raise ZeroDivisionError
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes, and other pipes")
+def test_a_file_has_the_mode_of_the_one_before_or_of_any_new_one(tmp_path: Path) -> None:
+    path, before = tmp_path / "report.html", os.umask(0o027)
+    try:
+        write_bytes(path, b"new")
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o604)
+        write_bytes(path, b"newer")
+        assert path.stat().st_mode & 0o777 == 0o604 and path.read_bytes() == b"newer"
+        assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes, and other pipes")
+def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_bytes(tmp_path / "pipe", b"report")
+        assert (tmp_path / "pipe").is_fifo() and os.read(reader, 9) == b"report"
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes, and other pipes")
+def test_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
+    assert open_home(tmp_path / "home").root.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "home").chmod(0o750)
+    assert open_home(tmp_path / "home").root.stat().st_mode & 0o777 == 0o750, "what somebody set is kept"

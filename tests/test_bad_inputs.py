@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.bad_files import BAD, GOOD, file
 from tltools import artifacts, cli, datasets
@@ -91,6 +92,38 @@ def test_the_terminal_refuses_it_with_exit_code_2_in_words_and_in_json(
     assert problems and all(problem["where"] and problem["what"] and problem["remedy"] for problem in problems)
     assert len(told.err.splitlines()) == len(problems) and "Traceback" not in told.err
     assert {path: tag for path, tag in _tree(stored.root).items() if "store.db" not in path} == before
+
+
+def test_a_name_that_is_not_utf_8_is_shown_as_far_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TLTOOLS_HOME", str(tmp_path / "home"))
+    name, home = os.fsdecode(b"Geb\xfchren.csv"), open_home(tmp_path / "home")
+    given = file(name, GOOD)(tmp_path)
+    assert cli.main(["add", str(given)]) == 0 and "Geb�hren" in capfd.readouterr().out
+    (stored,) = datasets.listing(home)
+    assert (stored.name, stored.origin) == ("Geb�hren", "Geb�hren.csv")
+    assert datasets.rows(home, stored.id, "_where")["_where"].str.startswith("Geb�hren.csv, ").all()
+    table, _, _ = datasets.read_like(home, stored, given)
+    assert len(table) == 30
+    assert cli.main(["add", str(file(name, "")(tmp_path)), "--json"]) == 2
+    assert json.loads(capfd.readouterr().out)["problems"][0]["where"] == "Geb�hren.csv"
+    assert cli.main(["add", os.fsdecode(b"/none/\xfc.csv"), "--json"]) == 2
+
+
+def test_pictures_in_folders_whose_names_are_not_utf_8_are_read(tmp_path: Path) -> None:
+    for label, grey in ((os.fsdecode(b"gr\xfcn"), 60), ("rot", 200)):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (9, 9), grey + number).save(tmp_path / "set" / label / f"{number}.png")
+    twin = Path(os.fsdecode(bytes(tmp_path / "set") + b"/gr\xfen"))
+    twin.mkdir()
+    Image.new("L", (9, 9), 9).save(twin / "3.png")
+    home = open_home(tmp_path / "home")
+    stored = datasets.add(home, tmp_path / "set")
+    assert stored.classes == ("gr�n", "rot") and stored.rows == 24
+    (left,) = datasets.profile(home, stored.id).skipped
+    assert left.where == "gr�n/3.png" and "UTF-8" in left.reason
 
 
 def test_after_all_of_them_the_stored_dataset_is_whole(stored: Home, tmp_path: Path) -> None:

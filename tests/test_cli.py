@@ -6,6 +6,7 @@ Commands run in forks of a process that has the libraries, those of tests marked
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -18,14 +19,16 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+import sqlalchemy.exc
 import yaml
 
 from tests import scripts, sealed_trials
 from tests.bad_files import BAD
 from tests.sealed_trials import Sealed
-from tltools import studies
+from tltools import cli, commands, studies
 from tltools.holders import this_process
 from tltools.home import Home, open_home
+from tltools.records import Refusal
 from tltools.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +116,47 @@ def test_wrong_arguments_are_exit_code_2(home: Home) -> None:
     out, _ = run(home, "--help")
     for verb in ("doctor", "demo", "add", "sources", "plan", "run", "report", "predict", "explain", "export", "worker"):
         assert verb in out
+
+
+@pytest.mark.parametrize("named", ["file", "file/below", "~nobody-here/home"])
+def test_a_home_that_cannot_be_made_is_refused(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TLTOOLS_HOME", named if named.startswith("~") else str(tmp_path / named))
+    assert cli.main(["sources"]) == 2
+    assert "Set TLTOOLS_HOME to a folder that you may write." in capsys.readouterr().err
+
+
+def test_a_home_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write anywhere, so it is only said
+    with pytest.raises(Refusal, match="a folder that you may write"):
+        open_home(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full. Free some space"),
+        (sqlalchemy.exc.OperationalError("INSERT", {}, Exception("database or disk is full")), "The disk is full."),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b.html"), "/a/b.html cannot be used: Permission"),
+        (sqlalchemy.exc.OperationalError("SELECT", {}, Exception("unable to open database file")), "unable to open"),
+    ],
+)
+def test_a_full_disk_and_a_broken_store_are_told_in_a_sentence(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("TLTOOLS_HOME", str(tmp_path))
+    monkeypatch.setattr(commands, "doctor", fails)
+    assert cli.main(["doctor", "--json"]) == 1
+    told = capsys.readouterr()
+    assert words in told.err and "Traceback" not in told.err
+    failure = json.loads(told.out)["failure"]
+    assert words in f"{failure['what']} {failure['remedy']}"
+    assert cli.main(["doctor"]) == 1 and capsys.readouterr().out == ""
 
 
 def test_sources_are_listed_and_judged_for_a_dataset(home: Home, sealed: Sealed) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from tests.bad_files import GOOD, file
 from tests.test_pages import PAGES, judged, notes, opened, press, server, sound
-from tltools import datasets, studies
+from tltools import artifacts, datasets, sources, studies
 from tltools.home import Home
+from tltools.providers import own_models
 from tltools.records import Dataset
 
 __all__ = ["judged", "notes", "server"]  # fixtures; every test here runs as in the web server
@@ -46,3 +51,22 @@ def test_a_study_without_a_dataset_can_be_left(home: Home, notes: Dataset, judge
     datasets.delete(home, notes.id)
     app = press(opened("prepare/dataset.py", study=judged), "Go on without it")
     assert app.title[0].value == "Which data?" and studies.listing(home) == [judged]
+
+
+def test_damaged_and_vanishing_folders_hide_nobody_elses(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = datasets.add(home, file("good.csv", GOOD)(tmp_path))
+    card = {
+        "source": sources.get(home, "bundled/minilm-l6").model_dump(mode="json"), "weights": "kept", "task": made.task,
+        "backbone_trained": True, "trial": {"strategy": "full_finetune"}, "dataset": {"id": made.id, "name": made.name},
+    }  # fmt: skip
+    for number, content in enumerate((json.dumps(card), "", "{}", '{"source": 7}', None)):
+        for parent, name in ((home.datasets, "dataset.json"), (home.trials, "card.json")):
+            with artifacts.building(parent / f"{number:016x}") as folder:
+                if content is not None:
+                    (folder / name).write_text(content)
+    assert datasets.listing(home) == [made]
+    assert [source.id for source in own_models.listing(home)] == [f"own/{0:016x}"]
+    monkeypatch.setattr(artifacts, "sealed", lambda folder: False)  # as one that is deleted while the list is made
+    assert datasets.listing(home) == []

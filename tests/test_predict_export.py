@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -264,6 +265,28 @@ def test_an_export_is_whole_and_does_not_overwrite_what_is_not_its_own(sealed: S
     with pytest.raises(Refusal, match="must be a new or an empty folder"):
         _job(sealed, export, trial=trial, to=str(to))
     assert (to / "mine.txt").exists()
+
+
+def test_an_export_that_fails_keeps_the_earlier_one(
+    sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, trial = tmp_path / "taken", sealed.id("number/classical")
+    _job(sealed, export, trial=trial, to=str(to))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place in (trial_model, "load"), (export, "write_papers"):
+        with monkeypatch.context() as patched:
+            patched.setattr(*place, full)
+            with pytest.raises(OSError, match="No space"):
+                _job(sealed, export, trial=trial, to=str(to))
+        assert artifacts.sealed(to) and not artifacts.verify(to)
+        assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    before = (to / "sealed.json").stat().st_ino
+    _job(sealed, export, trial=trial, to=str(to))
+    assert (to / "sealed.json").stat().st_ino != before, "a new export takes the place of the earlier one"
+    assert not artifacts.verify(to) and [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_replay_notices_a_model_that_is_not_the_sealed_one(sealed: Sealed, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import sqlalchemy as sa
 from workers import wait_for
 
 from tltools import holders, schema, store
+from tltools.failures import failure
 from tltools.holders import this_process
 from tltools.home import Home, open_home
-from tltools.records import Failure, Job, Progress, Refusal, Trial
+from tltools.records import Failure, Job, Progress, Refusal, Trial, refuse
 from tltools.store import Store
 
 BUG = Failure(type="bug", what="It broke.", remedy="Mend it.")
@@ -332,3 +334,15 @@ def test_every_job_survives_the_disk_full_error_of_a_small_file_system(small_dis
     filler.unlink()
     assert store.health(db.home)["integrity"] == "ok"
     assert db.submit("study", {}, title="", key="after").state == "queued"
+
+
+def test_a_failure_and_a_title_with_a_name_that_is_not_utf_8_are_stored(home: Home) -> None:
+    kept = Store(home)
+    name = os.fsdecode(b"Geb\xfchren.csv")
+    kept.submit("predict", {"file": name}, title=f"Predict {name}", key="a")
+    job = kept.claim(this_process(), store.LANES["predict"], 30.0)
+    assert job is not None and job.title == "Predict Geb�hren.csv" and job.payload == {"file": name}
+    assert kept.fail(job, failure(refuse(name, "is empty.", f"Fill {name}."), detail=f"{name}\ud800"))
+    ended = kept.job(job.id)
+    assert ended is not None and ended.failure is not None
+    assert ended.failure.what == "Geb�hren.csv: is empty." and ended.failure.detail == "Geb�hren.csv�"

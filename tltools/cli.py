@@ -6,12 +6,16 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from tltools import commands, explanations, source_commands
+from tltools.failures import failure
 from tltools.home import open_home
-from tltools.records import Problem, Refusal
+from tltools.records import Failure, Problem, Refusal, plain_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 1
+    except (OSError, SQLAlchemyError) as error:
+        return _failed(failure(error, detail=traceback.format_exc()), as_json)
     _said([json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str)] if as_json else lines)
     return int(code)
 
@@ -32,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _said(lines: Iterable[str]) -> None:
     try:
         for line in lines:
-            print(line)
+            print(plain_name(line))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read, such as `head`, has read enough; the end of Python would flush once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,6 +50,13 @@ def _refused(problems: Sequence[Problem], as_json: bool) -> int:
     if as_json:
         _said([json.dumps({"problems": [problem.model_dump() for problem in problems]}, ensure_ascii=False)])
     return 2
+
+
+def _failed(found: Failure, as_json: bool) -> int:
+    print(f"{found.what} {found.remedy}", file=sys.stderr)
+    if as_json:
+        _said([json.dumps({"failure": found.model_dump()}, ensure_ascii=False)])
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

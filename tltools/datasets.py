@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -20,7 +21,7 @@ from tltools import artifacts, readings, splits
 from tltools.drafts import Draft, as_dataset, as_json, inspect
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
-from tltools.records import Dataset, Problem, Profile, Refusal, Split, refuse
+from tltools.records import Dataset, Problem, Profile, Refusal, Split, plain_name, refuse
 from tltools.splits import draw
 from tltools.tasks import tasks
 
@@ -82,10 +83,13 @@ def get(home: Home, id: str) -> Dataset:
 
 
 def listing(home: Home) -> list[Dataset]:
-    """Returns all stored datasets, newest first."""
+    """Returns all stored datasets, newest first, without those that are damaged or being deleted."""
     if not home.datasets.is_dir():
         return []
-    found = [get(home, f.name) for f in home.datasets.iterdir() if _ID.fullmatch(f.name) and artifacts.sealed(f)]
+    found = []
+    for folder in home.datasets.iterdir():
+        with contextlib.suppress(OSError, ValueError):  # a Refusal is a ValueError; one of them must not hide the rest
+            found.append(get(home, folder.name))
     return sorted(found, key=lambda dataset: dataset.created, reverse=True)
 
 
@@ -162,7 +166,7 @@ def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tup
         Refusal: the file cannot be read, or an input column is missing.
     """
     read = readings.take(home, readings.named(path), labelled=False).read
-    table, shown = read.table, Path(path).name
+    table, shown = read.table, plain_name(Path(path).name)
     absent = [name for name in dataset.inputs if name not in table]
     if absent:
         what = f"the column(s) {', '.join(absent[:8])} are missing, which {dataset.name} has as inputs."

@@ -17,7 +17,7 @@ import pandas as pd
 from tltools import label_sets, profiles, readings, targets
 from tltools.home import Home
 from tltools.modalities import kinds_of_files, modalities
-from tltools.records import Column, Dataset, Problem, Profile, Refusal, Skipped, refuse
+from tltools.records import Column, Dataset, Problem, Profile, Refusal, Skipped, plain_name, refuse
 from tltools.tasks import tasks
 
 _LEAST_ROWS = 10
@@ -78,7 +78,7 @@ def inspect(
         read = replace(read, table=label_sets.joined(read.table, target))
     columns = targets.describe(read.table, [read.column], target if of_several else None)
     choice = targets.choose(columns, reading.shown, hint=read.target, target=target, inputs=inputs, task=task)
-    shown_name = _plain(name or (first.stem if first.is_file() else first.resolve().name))
+    shown_name = _plain(plain_name(name or (first.stem if first.is_file() else first.resolve().name)))
     told = told or (lambda stage, done, total: None)
     before = Profile(
         rows=len(read.table),

@@ -12,6 +12,7 @@ from tltools.records import Failure, Refusal
 from tltools.store import CANCELLED, CRASHED
 from tltools.tickets import Cancelled
 
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
 _MEMORY_REMEDY = (
     "Set the knob “Rows at once” to a few rows, use a smaller source model, or close other programs; then submit again."
 )
@@ -68,6 +69,9 @@ def failure(error: BaseException, detail: str = "") -> Failure:
             remedy=" ".join(dict.fromkeys(problem.remedy for problem in error.problems)),
             detail=detail,
         )
+    if isinstance(error, OSError) and error.errno in _BARRED and error.filename is not None:
+        what, remedy = f"{error.filename} cannot be used: {error.strerror}.", "Check its permissions, or name another."
+        return Failure(type="bad_data", what=what, remedy=remedy, detail=detail)
     text = " ".join(str(error).split())[:400]
     if any(map(_is_hub, chain)):
         remedy = "Check the connection and the name of the source model, then submit the job again."

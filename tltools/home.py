@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
+import stat
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+
+from tltools.records import refuse
+
+_OTHER_HOME = "Set TLTOOLS_HOME to a folder that you may write."
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,19 @@ class Home:
 
 
 def open_home(root: str | os.PathLike[str] | None = None) -> Home:
-    """Opens (and makes) the home folder: `root`, else `TLTOOLS_HOME`, else `~/.tltools`."""
-    folder = Path(root or os.environ.get("TLTOOLS_HOME") or Path.home() / ".tltools").expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Opens (and makes) the home folder: `root`, else `TLTOOLS_HOME`, else `~/.tltools`.
+
+    Raises:
+        Refusal: the folder cannot be made, or not be written.
+    """
+    folder = Path(root or os.environ.get("TLTOOLS_HOME") or "~/.tltools")
+    try:
+        folder = folder.expanduser().resolve()
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # data of its owner: nobody else on the machine reads them
+    except (OSError, RuntimeError) as error:  # the latter: the home of nobody
+        raise refuse(str(folder), f"cannot be the home folder ({error}).", _OTHER_HOME) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise refuse(str(folder), "cannot be the home folder (it may not be written).", _OTHER_HOME)
     url = _absolute(os.environ.get("TLTOOLS_DATABASE_URL") or f"sqlite:///{quote(str(folder / 'store.db'))}")
     offline = os.environ.get("TLTOOLS_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")).lower() in {"1", "true", "yes"}
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -87,17 +103,25 @@ def existing(named: str | os.PathLike[str], base: Path | None = None) -> Path | 
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old or the new one, never half: temporary file, fsync, rename."""
+    """Writes a file so that a reader sees the old or the new one, never half: temporary file, fsync, rename.
+
+    What is there keeps its mode; a device or a pipe is written into, because a rename would put a file in its place.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from tltools.formats import BY_PATH, UPLOADED, Asking, Format, Read, asking, formats
 from tltools.formats._magic import head_of, looks_like
 from tltools.home import Home, existing, write_json
-from tltools.records import Problem, Refusal, Skipped, refuse
+from tltools.records import Problem, Refusal, Skipped, plain_name, refuse
 
 _VERSION = 4  # raise when the readers change what they return
 _KEPT_SECONDS = 24 * 3600
@@ -42,9 +42,9 @@ def take(home: Home, path: Path, test: Path | None = None, told: Told | None = N
     _forget_old(home)
     first = _one(home, named(path), told, labelled)
     if test is None:
-        return Reading(first, path.name)
+        return Reading(first, plain_name(path.name))
     second = _one(home, named(test), told, labelled)
-    return Reading(_together(first, second, path, test), f"{path.name} + {test.name}")
+    return Reading(_together(first, second, path, test), plain_name(f"{path.name} + {test.name}"))
 
 
 def named(path: str | os.PathLike[str]) -> Path:
@@ -174,9 +174,10 @@ def _together(first: Read, second: Read, path: Path, test: Path) -> Read:
             "Give images with images, sounds with sounds, tables with tables.",
         )
     if one["_where"].iloc[0].split(",")[0] == two["_where"].iloc[0].split(",")[0] and path.name != test.name:
-        one["_where"], two["_where"] = path.name + "/" + one["_where"], test.name + "/" + two["_where"]
+        one["_where"] = plain_name(path.name) + "/" + one["_where"]
+        two["_where"] = plain_name(test.name) + "/" + two["_where"]
     two["_part"] = "test"
-    said = [f"{test.name} is the test part."]
+    said = [f"{plain_name(test.name)} is the test part."]
     media = _joined_media(first.media, second.media)
     return replace(
         first,

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Severity = Literal["error", "warning", "note"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 VerdictWord = Literal["positive", "negative", "neutral", "leaning_positive", "leaning_negative", "not_enough_evidence"]
 FailureType = Literal["out_of_memory", "disk_full", "bad_data", "download", "cancelled", "crashed", "bug"]
 LISTS = ("fractions", "per_class", "sources", "strategies", "controls", "sensitive", "inputs")  # one is a list of one
+
+
+def plain_name(name: str | os.PathLike[str]) -> str:
+    """A name as people see it: where its bytes are no UTF-8, "�", because neither stores nor screens take them."""
+    return re.sub("[\ud800-\udfff]", "�", os.fspath(name))
+
+
+Words = Annotated[str, BeforeValidator(plain_name)]
 
 
 class Record(BaseModel):
@@ -24,9 +34,9 @@ class Problem(Record):
     """One thing that is wrong or worth knowing: where it is, what it is, and what to do."""
 
     severity: Severity
-    where: str  # file, row, column, field: "reviews.csv, line 14"
-    what: str  # one sentence: what must be, what was got
-    remedy: str  # one sentence: what to do
+    where: Words  # file, row, column, field: "reviews.csv, line 14"
+    what: Words  # one sentence: what must be, what was got
+    remedy: Words  # one sentence: what to do
 
     def sentence(self) -> str:
         return f"{self.where}: {self.what} {self.remedy}".strip()
@@ -64,8 +74,8 @@ class Column(Record):
 class Skipped(Record):
     """A file or row that was not taken, and why."""
 
-    where: str
-    reason: str
+    where: Words
+    reason: Words
 
 
 class Profile(Record):
@@ -247,9 +257,9 @@ class Trial(Record):
 
 class Failure(Record):
     type: FailureType
-    what: str  # one sentence
-    remedy: str  # one sentence
-    detail: str = ""  # traceback, for the copyable diagnostics
+    what: Words  # one sentence
+    remedy: Words  # one sentence
+    detail: Words = ""  # traceback, for the copyable diagnostics
 
 
 class Progress(Record):

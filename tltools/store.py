@@ -18,7 +18,7 @@ from tltools import schema
 from tltools.holders import Holder
 from tltools.home import Home
 from tltools.ledgers import Ledgers, count_test_read
-from tltools.records import Failure, Job, JobState, Progress, Trial, refuse
+from tltools.records import Failure, Job, JobState, Progress, Trial, plain_name, refuse
 
 Lane = Literal["quick", "long"]
 LANES: dict[str, Lane] = {
@@ -59,7 +59,7 @@ class Store(Ledgers):
             "kind": kind,
             "lane": LANES[kind],
             "key": f"{kind}:{key}",
-            "title": title,
+            "title": plain_name(title),
             "payload": json.dumps(payload),
             "state": "queued",
             "attempt": 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tltools import datasets, places, reports, sources
-from tltools.artifacts import building, sealed, verify
+from tltools.artifacts import building_all, sealed, verify
 from tltools.engine import (
     export_detectors,
     export_frames,
@@ -67,18 +66,17 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         Refusal: no such trial, no weights, a folder that is not empty, or a control that a file cannot hold.
     """
     final = Path(payload["to"])
-    if _earlier(final, payload["trial"]):
-        shutil.rmtree(final)
-    if final.exists() and (not final.is_dir() or any(final.iterdir())):
+    earlier = [final] if _earlier(final, payload["trial"]) else []
+    if not earlier and final.exists() and (not final.is_dir() or any(final.iterdir())):
         raise refuse(str(final), "must be a new or an empty folder.", "Choose another name.")
     ticket.progress("loading the model", 0, 3)
     model = trial_model.load(ticket.home, payload["trial"])
     if thresholds.columns(model.card):
         what = "has thresholds per group, which a folder cannot hold yet."
         raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`, or export another arm of the study.")
-    if final.is_dir():
+    if final.is_dir() and not earlier:
         final.rmdir()
-    with building(final) as folder:
+    with building_all([final], instead=earlier) as (folder,):  # an earlier export stays until this one is whole
         ticket.progress("writing", 1, 3)
         facts = written(model, folder)
         write_json(folder / "preprocessing.json", facts)

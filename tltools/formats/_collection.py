@@ -22,7 +22,7 @@ from tltools.formats import Asking, Limits, Read, _label_tables, asking
 from tltools.formats import _archive as archives
 from tltools.formats._cells import listed
 from tltools.formats._layout import PART_COLUMNS, PARTS, understand
-from tltools.records import Problem, Skipped, refuse
+from tltools.records import Problem, Skipped, plain_name, refuse
 
 _LABEL_FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".json")
 
@@ -139,37 +139,43 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
 @contextmanager
 def opened(path: Path, kind: Kind) -> Iterator[Collection]:
     """Opens a folder, a zip or a single file of a kind."""
-    if path.is_file() and kind.has(path.name):
-        yield Collection(path.name, [path.name], lambda name: path.read_bytes())
+    shown = plain_name(path.name)
+    if path.is_file() and kind.has(shown):
+        yield Collection(shown, [shown], lambda name: path.read_bytes())
         return
     if path.is_dir():
-        names, refused = _walk(path)
-        yield Collection(path.name, names, lambda name: (path / name).read_bytes(), refused)
+        files, refused = _walk(path)
+        yield Collection(shown, list(files), lambda name: files[name].read_bytes(), refused)
         return
     with archives.opened(path) as (archive, infos):
         by_name = {i.filename: i for i in infos if not archives.is_system_file(i.filename)}
-        yield Collection(path.name, list(by_name), lambda name: archives.content(archive, by_name[name], path.name))
+        yield Collection(shown, list(by_name), lambda name: archives.content(archive, by_name[name], path.name))
 
 
-def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
-    """File names below a folder, sorted, without hidden ones; links that lead out of it are refused."""
-    limits, names, refused = asking.get().limits, [], []
+def _walk(root: Path) -> tuple[dict[str, Path], tuple[Skipped, ...]]:
+    """Files below a folder by their shown names, sorted, without hidden ones; links that lead out of it are refused."""
+    limits, refused = asking.get().limits, []
+    found: dict[str, Path] = {}
     inside = root.resolve()
     for folder, below, files in os.walk(root):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for file in sorted(files):
-            name = (Path(folder) / file).relative_to(root).as_posix()
+            path = Path(folder) / file
+            name = plain_name(path.relative_to(root).as_posix())
             if file.startswith(".") or archives.is_system_file(name):
                 continue
-            if why := _barred(Path(folder) / file, inside, limits.entry_bytes):
+            if why := _barred(path, inside, limits.entry_bytes):
                 refused.append(Skipped(where=name, reason=why))
                 continue
-            names.append(name)
-            if len(names) > limits.entries:
+            if name in found:
+                refused.append(Skipped(where=name, reason="another file's name differs only where neither is UTF-8"))
+                continue
+            found[name] = path
+            if len(found) > limits.entries:
                 raise refuse(
                     root.name, f"at most {limits.entries:,} files are read; the folder has more.", "Add a part of it."
                 )
-    return names, tuple(refused)
+    return found, tuple(refused)
 
 
 def _barred(file: Path, inside: Path, most: int) -> str:

@@ -9,7 +9,7 @@ from tltools.formats._cells import typed
 from tltools.formats._collection import skip_problems
 from tltools.formats._picture import ALL_IMAGES
 from tltools.formats._sound import ALL_SOUNDS
-from tltools.records import refuse
+from tltools.records import plain_name, refuse
 
 START = 65_536  # bytes that tell what a file is
 
@@ -28,7 +28,7 @@ def read(path: Path, scratch: Path) -> Read:
     Raises:
         Refusal: not UTF-8 or not JSON, too large, nothing annotated, or tasks that show files, which are not there.
     """
-    shown, limits = path.name, asking.get().limits
+    shown, limits = plain_name(path.name), asking.get().limits
     if path.stat().st_size > limits.json_bytes:
         got = f"a JSON file may have {limits.json_bytes / 1e6:.0f} MB; got {path.stat().st_size / 1e6:.0f} MB."
         raise refuse(shown, got, "Add a part of it.")

@@ -10,7 +10,7 @@ from tltools.formats import Format, Read, _conll, _paired
 from tltools.formats import _archive as archives
 from tltools.formats._layout import PARTS
 from tltools.formats._tagged import Sentence, table
-from tltools.records import Problem, Refusal, Skipped
+from tltools.records import Problem, Refusal, Skipped, plain_name
 
 ENDINGS = (".conll", ".conll2003", ".iob", ".iob2", ".bio")
 START = 65_536  # bytes that tell whether a text is CoNLL
@@ -33,7 +33,7 @@ def read(path: Path, scratch: Path) -> Read:
         Refusal: a line that is no word and tag, tags of no known scheme, or no sentence at all.
     """
     if path.is_file() and path.suffix.lower() != ".zip":
-        return _rows([(path.name, path.read_bytes())], {}, ())
+        return _rows([(plain_name(path.name), path.read_bytes())], {}, ())
     with _paired.files_of(path) as files:
         wanted = sorted(name for name in files.names if name.lower().endswith(ENDINGS))
         for name in files.names:

@@ -11,7 +11,7 @@ from tltools.formats import Format, Read, _label_studio, _spans, _squad, asking
 from tltools.formats._collection import NotTaken, skip_problems
 from tltools.formats._json import loads
 from tltools.formats._tagged import Sentence, table
-from tltools.records import Problem, Skipped, refuse
+from tltools.records import Problem, Skipped, plain_name, refuse
 
 START = 65_536  # bytes that tell what a file is
 ENDINGS = (".json", ".jsonl", ".ndjson")
@@ -37,7 +37,7 @@ def read(path: Path, scratch: Path) -> Read:
     Raises:
         Refusal: not UTF-8 or not JSON, too large, or no text with a span that can be used.
     """
-    shown, limits = path.name, asking.get().limits
+    shown, limits = plain_name(path.name), asking.get().limits
     if path.stat().st_size > limits.json_bytes:
         got = f"a JSON file may have {limits.json_bytes / 1e6:.0f} MB; got {path.stat().st_size / 1e6:.0f} MB."
         raise refuse(shown, got, "Add a part of it.")

@@ -16,7 +16,7 @@ from tltools import answers
 from tltools.formats import Format, Read, _csv_text, _squad, asking
 from tltools.formats._layout import PART_COLUMNS
 from tltools.formats._squad import Asked
-from tltools.records import Problem, Refusal, refuse
+from tltools.records import Problem, Refusal, plain_name, refuse
 
 START = 65_536  # bytes that tell what a file is
 TOLD = 20  # refusals that are told at once
@@ -49,7 +49,7 @@ def read(path: Path, scratch: Path) -> Read:
     Raises:
         Refusal: everything that is not as it must be, each with its place, up to a number of them.
     """
-    limits, shown = asking.get().limits, path.name
+    limits, shown = asking.get().limits, plain_name(path.name)
     if path.suffix.lower() in TABLES:
         found, refused = _of_rows(_table(path, shown))
     else:

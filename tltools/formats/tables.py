@@ -13,7 +13,7 @@ from tltools.formats import _archive as archives
 from tltools.formats import _cells as cells
 from tltools.formats._layout import PART_COLUMNS, PARTS
 from tltools.formats._magic import head_of, looks_like
-from tltools.records import Problem, refuse
+from tltools.records import Problem, plain_name, refuse
 
 TEXT = (".csv", ".tsv", ".tab", ".psv", ".txt", ".data", ".dat")
 JSON = (".jsonl", ".ndjson", ".json")
@@ -41,7 +41,7 @@ def read(path: Path, scratch: Path) -> Read:
     """
     if path.suffix.lower() == ".zip":
         return _read_zipped(path, scratch)
-    return _read(path, path.name)
+    return _read(path, plain_name(path.name))
 
 
 def _read(path: Path, shown: str) -> Read:
@@ -102,7 +102,7 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
         unpacked.write_bytes(archives.content(archive, info, path.name))
         others = [other for other in infos if other is not info and not archives.is_system_file(other.filename)]
     asking.get().told("reading", 0, 1)
-    shown = f"{path.name}/{archives.readable(info.filename)}"
+    shown = f"{plain_name(path.name)}/{archives.readable(info.filename)}"
     try:
         found = _read(unpacked, shown)
     finally:

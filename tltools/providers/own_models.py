@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -14,8 +15,12 @@ from tltools.records import Source, refuse
 
 
 def listing(home: Home) -> Sequence[Source]:
-    folders = sorted(home.trials.glob("*/sealed.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return tuple(source for path in folders if (source := _card(path.parent)) is not None)
+    found: list[tuple[float, Source]] = []
+    for path in home.trials.glob("*/sealed.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # one damaged or vanished trial must not hide the rest
+            if (source := _card(path.parent)) is not None:
+                found.append((path.stat().st_mtime, source))
+    return tuple(source for _, source in sorted(found, key=lambda pair: pair[0], reverse=True))
 
 
 def card(home: Home, source_id: str) -> Source:
