@@ -46,7 +46,7 @@ def table_of_arms(home: Home, study: Study) -> tuple[pd.DataFrame, dict[str, Any
 def test_r2_is_neither_multiplied_nor_rounded_as_per_cent(home: Home) -> None:
     study = numbers(home, "r2")
     table, columns = table_of_arms(home, study)
-    assert table["score"].max() == 0.84 and columns["score"]["type_config"]["format"] == "%.4g"
+    assert table["score"].max() == 0.84 and columns["score"]["type_config"]["format"] == "%.3f"
     assert "(%)" not in columns["score"]["label"]
     metric = tasks()["regression"].metrics[0]
     frame = pd.DataFrame([{"title": "a", "kind": "control", "n_train": n, "score": 0.5, "low": 0.4, "high": 0.6,

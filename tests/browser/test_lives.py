@@ -126,7 +126,7 @@ def test_a_container_listens_outside_itself_and_only_when_told_that_it_may(tmp_p
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(outside)
     assert given.pop("TLTOOLS_OPEN") == "1"
-    with pytest.raises(AssertionError, match="set TLTOOLS_OPEN=1 if"), serving(tmp_path / "b", worker=False, **given):
+    with pytest.raises(AssertionError, match="Set TLTOOLS_OPEN=1 if"), serving(tmp_path / "b", worker=False, **given):
         pass
 
 
