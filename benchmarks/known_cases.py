@@ -99,7 +99,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bccd": {
         "dataset": "bccd/bccd_voc.zip", "sources": [IMAGENET],
         "strategies": [{"full_finetune": BOXES}], "controls": [{"scratch": BOXES}, "classical"],
-        "fractions": [0.2, 1.0], "draws": 4,
+        "fractions": [0.2, 1.0], "draws": 3,
     },
     "wikiann": {
         "dataset": "wikiann/wikiann_en_train.conll", "test": "wikiann/wikiann_en_test.conll", "sources": [MINILM],
