@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,23 +129,22 @@ def sweep_leftovers(parent: Path, older_than: float = 86_400.0) -> int:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             os.rename(aside, final)
+    return _sweep(parent.glob(".*.part"), older_than)
+
+
+def sweep_old(parent: Path, older_than: float) -> int:
+    """Removes folders that nothing was written into for so many seconds; returns how many."""
+    return _sweep(parent.glob("*/"), older_than)
+
+
+def _sweep(folders: Iterable[Path], older_than: float) -> int:
     removed = 0
-    for folder in parent.glob(".*.part"):
+    for folder in folders:
         try:
             old = time.time() - folder.stat().st_mtime > older_than
         except FileNotFoundError:
             continue
         if old:
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
-
-
-def sweep_old(parent: Path, older_than: float) -> int:
-    """Removes folders that nothing was written into for so many seconds; returns how many."""
-    removed = 0
-    for folder in parent.glob("*/"):
-        if time.time() - folder.stat().st_mtime > older_than:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed

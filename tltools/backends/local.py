@@ -17,7 +17,7 @@ LEASE_SECONDS = 30.0
 _HANDED_DOWN = "TLTOOLS_WORKER_LOCK"  # number of the open lock file that a starter passes to its worker
 _started: list[subprocess.Popen[bytes]] = []  # kept, so that an ended worker is reaped and not a zombie for ever
 _last_start = [float("-inf")]
-_failed_starts = [0]  # one after the other; a worker that was killed by a signal does not count
+_failed_starts = [0]  # by this process, since it last told of them; one killed by a signal does not count
 
 
 class WorkerState(Record):

@@ -35,13 +35,14 @@ def priors(
     Comparisons share draws and controls, so they look more alike than as many independent ones would: `estimate`
     counts half of a prior's degrees of freedom, and twice the comparison's own at most.
     """
-    known = np.array([one.draws > 1 and one.draw > 0 for one in found], bool)
+    draws, squared = np.array([one.draws for one in found]), np.array([one.draw for one in found], np.float64)
+    known = (draws > 1) & (squared > 0)
     x = np.log(np.asarray(labels, np.float64))
     line = np.stack([np.ones(len(x)), x - x.mean()], axis=1) if len(set(labels)) > 1 else np.ones((len(x), 1))
     if known.sum() - line.shape[1] < FEWEST:
         return [None] * len(found)
-    half = np.array([(one.draws - 1) / 2 for one in found])[known]
-    logs = np.log([one.draw for one in found if one.draws > 1 and one.draw > 0]) - digamma(half) + np.log(half)
+    half = (draws[known] - 1) / 2
+    logs = np.log(squared[known]) - digamma(half) + np.log(half)
     turned = np.linalg.pinv(line[known])
     expected, away, weight = line @ (turned @ logs), np.zeros(len(found)), np.zeros(len(found))
     away[known], weight[known] = logs - expected[known], np.einsum("ij,ji->i", line[known], turned)
