@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tltools.records import Choice, Number, Source, Switch, Trial
+from tltools.records import Choice, Dataset, Number, Source, Switch, Trial
 from tltools.strategies import Outcome, Recipe, Strategy, strategies
 from tltools.study_files import filled
 
@@ -231,6 +231,17 @@ def test_networks_with_batch_norms_start_at_a_larger_rate_unless_one_is_given() 
     assert filled(full, {}, convolutional)[0]["learning_rate"] == 1e-3
     assert filled(full, {}, transformer)[0] == filled(full, {})[0]
     assert filled(full, {"learning_rate": 2e-5}, convolutional)[0]["learning_rate"] == 2e-5
+
+
+def test_a_head_from_its_closed_form_trains_shorter_than_one_that_starts_anew() -> None:
+    last = strategies()["last_block"]
+    solved, anew = (
+        filled(last, {}, dataset=Dataset.model_construct(task=task))[0] for task in ("classification", "detection")
+    )
+    assert (solved["min_steps"], solved["patience"]) == (60, 2) and (anew["min_steps"], anew["patience"]) == (200, 4)
+    assert {key for key in solved if solved[key] != anew[key]} == {"min_steps", "patience"}
+    given = filled(last, {"min_steps": 10}, dataset=Dataset.model_construct(task="detection"))[0]
+    assert given == {**anew, "min_steps": 10}
 
 
 # --- what single strategies promise -----------------------------------------------------------------------------------

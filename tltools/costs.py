@@ -92,9 +92,10 @@ def estimate(
     classical = store.recall("classical", dataset.id) or rates.CLASSICAL[dataset.modality]
     raw = rates.seconds(todo, cards, known, counts, classical)
     past = store.memories("estimate")
-    hungriest = rates.peak_mb(todo, cards, known, counts)
     factor, low, high = rates.correction(past)
     memory, *_ = rates.correction(past, "peak_mb")
+    alone, beside = (rates.peak_mb(todo, cards, known, counts, alone=one) for one in (True, False))
+    hungriest = max(alone, min(beside, _room(known) / memory))  # no training begins beside another without room
     stages = {name: int(known[name].get("stages", plans.STAGES)) for name in cards}
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts))
     widths = {name: int(known[name].get("width", 512)) for name in cards}
@@ -145,6 +146,11 @@ def _where_it_goes(
     return f"Most of the time goes to {said}. A time budget keeps to the minutes you have, the best evidence first."
 
 
+def _room(known: Mapping[str, Mapping[str, Any]]) -> float:
+    """MB of the device that a job may take; without end where no source was measured."""
+    return FITS * min((float(rate.get("memory_mb", inf)) for rate in known.values()), default=inf)
+
+
 def _too_large(
     todo: Sequence[Trial],
     cards: Mapping[str, Source],
@@ -153,7 +159,7 @@ def _too_large(
     factor: float,
 ) -> tuple[Problem, ...]:
     """Names trainings that the device has no memory for, and the largest part of their batches for which it has."""
-    room = FITS * min((float(rate.get("memory_mb", inf)) for rate in known.values()), default=inf)
+    room = _room(known)
 
     def needs(some: Sequence[Trial]) -> float:
         return factor * rates.peak_mb(some, cards, known, counts, alone=True)

@@ -166,6 +166,7 @@ class Number(Record):
     title: str
     default: float
     convolutional: float | None = None  # the default for image networks with batch norms, where that is another
+    anew: float | None = None  # the default where the head starts anew, for want of a closed form
     low: float
     high: float
     integer: bool = False

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from tltools.formats._json import whole
 from tltools.home import existing
-from tltools.records import Number, Problem, Refusal, Source, Study, refuse
+from tltools.records import Dataset, Number, Problem, Refusal, Source, Study, refuse
 from tltools.strategies import Strategy, strategies
+from tltools.tasks import tasks
 
 LIMIT = 1_000_000  # bytes
 Arm = tuple[str, dict[str, Any]]  # (strategy key, the knobs that the file sets)
@@ -122,21 +123,26 @@ def arm(entry: str | dict[str, dict[str, Any]]) -> Arm:
     return key, dict(knobs or {})
 
 
-def defaults(strategy: Strategy, source: Source | None = None) -> dict[str, Any]:
-    """The knobs of a strategy as they stand where nobody turns them; some rates depend on the kind of the source."""
+def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset | None = None) -> dict[str, Any]:
+    """The knobs of a strategy as they stand where nobody turns them; some rates depend on the kind of the source, some
+    lengths of training on whether the dataset's task has a closed form for its head to start from."""
     quick = source is not None and source.reads == "image" and any(name in source.architecture for name in BATCH_NORMS)
-    return {
-        knob.key: knob.convolutional if quick and isinstance(knob, Number) and knob.convolutional else knob.default
-        for knob in strategy.knobs
-    }
+    anew = dataset is not None and tasks()[dataset.task].closed_form is None
+    values: dict[str, Any] = {}
+    for knob in strategy.knobs:
+        values[knob.key] = knob.default
+        if isinstance(knob, Number):
+            other = (knob.convolutional if quick else None) or (knob.anew if anew else None)
+            values[knob.key] = other or knob.default
+    return values
 
 
 def filled(
-    strategy: Strategy, given: dict[str, Any], source: Source | None = None
+    strategy: Strategy, given: dict[str, Any], source: Source | None = None, dataset: Dataset | None = None
 ) -> tuple[dict[str, Any], list[Problem]]:
     """All knobs of a strategy: those given, checked, and the defaults of the others; with every problem found."""
     knobs = {knob.key: knob for knob in strategy.knobs}
-    values = defaults(strategy, source)
+    values = defaults(strategy, source, dataset)
     problems = []
 
     def wrong(key: str, what: str, remedy: str) -> None:

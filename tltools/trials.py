@@ -18,8 +18,10 @@ NOT_KEPT = "not kept: only draw 0 at the largest share of the labels keeps a mod
 RECIPE_VERSION = 13  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
-def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dict[str, Any]]]:
-    """All arms of a study with complete knobs, as they are for a source, transfer arms first.
+def arms(
+    study: Study, source: Source | None = None, dataset: Dataset | None = None
+) -> list[tuple[Strategy, dict[str, Any]]]:
+    """All arms of a study with complete knobs, as they are for a source and a dataset, transfer arms first.
 
     Raises:
         Refusal: an unknown strategy or a wrong knob; all of them.
@@ -32,7 +34,7 @@ def arms(study: Study, source: Source | None = None) -> list[tuple[Strategy, dic
             if strategy is None:
                 problems += [problem] if problem else []
                 continue
-            knobs, wrong = study_files.filled(strategy, given, source)
+            knobs, wrong = study_files.filled(strategy, given, source, dataset)
             problems += wrong
             found.append((strategy, knobs))
     if problems:
@@ -72,7 +74,7 @@ def expand(home: Home, study: Study, study_id: str, dataset: Dataset, made: Sequ
         shares = [(fraction, None) for fraction in sorted(set(study.fractions))]
     draws = list(enumerate(made)) if study.folds else [(draw, made[0]) for draw in range(study.draws)]
     found: dict[str, Trial] = {}
-    settled = {source and source.id: arms(study, source) for source in [None, *chosen]}
+    settled = {source and source.id: arms(study, source, dataset) for source in [None, *chosen]}
     for place, (strategy, _) in enumerate(settled[None]):
         for source in chosen if strategy.needs_source else [None]:
             if source is not None and not usable(strategy, sources.serving(source, dataset, strategy)):

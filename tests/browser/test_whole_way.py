@@ -62,6 +62,8 @@ def judged(server: Served, table: Path, chromium: Any) -> dict[str, str]:
     button(page, "Choose a source model", 90)
     says(page, "Which source model?")
     flip(page, "MiniLM-L6", False)
+    assert page.get_by_role("button", name="Choose a strategy").is_disabled()
+    assert not weak_texts(page), "what is disabled can still be read"
     flip(page, "Table network", True)
     button(page, "Choose a strategy")
     says(page, "What should be trained?")

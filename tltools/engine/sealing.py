@@ -84,7 +84,7 @@ def seal(kit: EngineKit, outcomes: Sequence[Outcome]) -> None:
         trial = outcome.trial
         for k in range(3):
             kit.checkpoint(trial, k).clear()
-        numbers = {"seconds": outcome.seconds, "at_once": places}
+        numbers = {"seconds": outcome.seconds, "at_once": places, "labels": outcome.card["n_train"]}
         if shown in scores:
             numbers["score"] = scores[shown]
         kit.ticket.event("trial_sealed", trial=trial.id, note=trial.strategy, **numbers)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tltools.records import Number, Trial
 from tltools.strategies import Kit, Knobs, Layout, Outcome, Recipe, Strategy
-from tltools.strategies._knobs import TRAINING, head_rate, rate, training
+from tltools.strategies._knobs import BRIEF, head_rate, rate, training
 
 
 def layout(stages: int, knobs: Knobs) -> Layout:
@@ -41,7 +41,7 @@ last_block = Strategy(
         ),
         rate(2e-4, convolutional=1e-3),
         head_rate(1e-3),
-        *TRAINING,
+        *BRIEF,
     ),
     targets=("classes", "number", "labels", "places"),
     order=2,

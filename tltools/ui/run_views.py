@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import pandas as pd
@@ -26,6 +27,7 @@ _KINDS = {
     "export": "export",
 }
 _POINTS = 400  # of a live curve
+_TICKS = 8  # of its epochs, at most
 
 
 def running(job: Job) -> None:
@@ -96,6 +98,7 @@ def curve(events: list[Event]) -> None:
             line = {"color": colours.accent, "dash": dash, "width": 2}
             lines.append({"type": "scatter", "mode": "lines", "x": x, "y": y, "name": word, "line": line})
     look = charts.figure(colours, 230, x="epoch", y="loss").to_plotly_json()["layout"]
+    look["xaxis"]["dtick"] = max(1, math.ceil((x[-1] - x[0]) / _TICKS))  # no halves of an epoch
     title = strategies()[own[-1].note].title if own[-1].note in strategies() else own[-1].note
     st.caption(f"Training now: {esc(title)}")
     st.plotly_chart(
@@ -107,6 +110,8 @@ def _sealed(event: Event) -> str:
     card = strategies().get(event.note)
     score = event.numbers.get("score")
     said = f"{card.title if card else event.note}"
+    if "labels" in event.numbers:
+        said += f", {event.numbers['labels']:,.0f} labels"
     if score is not None:
         said += f": {score:.3f}"
     return esc(f"{said}, {duration(event.numbers.get('seconds'))}")

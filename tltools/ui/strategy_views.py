@@ -77,7 +77,7 @@ def cards(
     for at in range(0, len(transfer), 3):
         for column, strategy in zip(st.columns(3), transfer[at : at + 3], strict=False):
             with column:
-                usual = defaults(strategy, chosen_sources[0] if chosen_sources else None)
+                usual = defaults(strategy, chosen_sources[0] if chosen_sources else None, dataset)
                 knobs = _card(strategy, usual, start, count, dataset, hindrances[strategy.key])
                 if knobs is not None:
                     found[strategy.key] = knobs
