@@ -49,7 +49,7 @@ class Rows:
 
 def run(data: Path | None, *, rows: int, draws: int, sampled: int, rounds: int, last: dict[str, Any]) -> list[Figure]:
     """Texts against the Trainer: with as many epochs of the last block, and as everybody gets it, which is until the
-    validation rows gain no more, 200 steps at least to the end of the schedule.
+    validation rows gain no more.
 
     sampled: draws that the Trainer really trains; the rest of its time is extrapolated, and said so.
     last: knobs of the last block, where they are not those that everybody gets.
