@@ -45,7 +45,8 @@ def test_pseudo_values_of_masks_have_the_score_as_mean_and_its_error_as_spread(n
     said = rows(*(np.where(noise[i], 0, truth[i]).astype(np.uint8) for i in range(200)))
     score, values = getattr(masks, name), getattr(masks, f"{name}_influence")(truth, said)
     assert values.mean() == pytest.approx(score(truth, said))
-    again = [score(truth[take], said[take]) for take in random.integers(0, 200, (100, 200))]
+    times = 40 if name == "boundary_f1" else 100  # a boundary takes a millisecond
+    again = [score(truth[take], said[take]) for take in random.integers(0, 200, (times, 200))]
     assert values.std() / np.sqrt(200) == pytest.approx(np.std(again), rel=0.2)
 
 

@@ -132,7 +132,7 @@ def test_thresholds_per_group_are_about_the_best_of_all_and_narrow_the_gap_of_ne
     assert balanced_accuracy(new_truth, said[1]) > balanced_accuracy(new_truth, said[0]) - 0.03
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_thresholds_are_moved_until_no_single_move_helps(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "ROUNDS", 50)
     rng = np.random.default_rng(seed)

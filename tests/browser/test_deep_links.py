@@ -18,8 +18,12 @@ pytestmark = pytest.mark.browser
 
 PATHS = {Path(file).stem if file != "prepare/home.py" else "": t for e in frame.MENU.values() for file, t, _ in e}
 
+USUAL = ("", "compare", "runs")  # of which each pull request asks; the others are as much alike as these
 
-@pytest.mark.parametrize("path", PATHS)
+
+@pytest.mark.parametrize(
+    "path", [path if path in USUAL else pytest.param(path, marks=pytest.mark.slow) for path in PATHS]
+)
 def test_a_deep_link_as_the_first_request_shows_the_frame(tmp_path: Path, chromium: Any, path: str) -> None:
     with serving(tmp_path / "home", worker=False) as server:
         page = chromium.new_page()
