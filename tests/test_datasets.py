@@ -6,6 +6,7 @@ Run alone: python -m pytest tests/test_datasets.py
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,9 @@ def test_unknown_ids_are_refused_before_any_path_is_touched(home: Home) -> None:
 
 def test_deleting_moves_to_the_trash(home: Home, tmp_path: Path) -> None:
     made = add(home, tmp_path, FEELINGS)
+    os.utime(home.datasets / made.id, (0, 0))
     gone = datasets.delete(home, made.id)
+    assert artifacts.sweep_old(home.trash, artifacts.KEPT) == 0, "it lies there from today on"
     assert gone.is_dir() and gone.is_relative_to(home.trash) and datasets.listing(home) == []
     assert add(home, tmp_path, FEELINGS).id == made.id
 

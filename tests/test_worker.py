@@ -14,7 +14,7 @@ import pytest
 import workers
 from workers import wait_end, wait_for
 
-from tltools import commands, processes, worker
+from tltools import artifacts, commands, processes, worker
 from tltools.backends import local
 from tltools.failures import failure, name_the_end
 from tltools.home import Home
@@ -67,6 +67,19 @@ def test_jobs_end_as_what_they_are(home: Home, store: Store) -> None:
         wait_for(output.exists)
         assert output.stat().st_size <= 32_768
         assert "the last words" in output.read_text()
+
+
+def test_a_worker_that_starts_removes_what_was_kept_long_enough(home: Home, store: Store) -> None:
+    kept = [home.trash / "dataset-1-1", home.uploads / "2", home.jobs / "checkpoints" / "3-0"]
+    old = [folder.with_name(f"{folder.name}-old") for folder in kept]
+    for folder in (*kept, *old):
+        folder.mkdir(parents=True)
+        (folder / "some.csv").write_text("a\n1\n")
+    for folder in old:
+        os.utime(folder, (time.time() - artifacts.KEPT - 60,) * 2)
+    with workers.running(home):
+        wait_for(lambda: not any(folder.exists() for folder in old))
+    assert all((folder / "some.csv").is_file() for folder in kept)
 
 
 def test_a_quick_job_does_not_wait_for_a_long_one(home: Home, store: Store) -> None:

@@ -23,6 +23,7 @@ from tltools.home import json_bytes, sync_folder
 from tltools.records import Problem
 
 MANIFEST = "sealed.json"
+KEPT = 30 * 86_400.0  # seconds that uploads, the trash and checkpoints nobody went on from are kept
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES)  # what a rename says of a place that is taken; Windows: the last
 _MANY = 500  # files; above it they are flushed together
 

@@ -193,11 +193,13 @@ def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tup
 
 
 def delete(home: Home, id: str) -> Path:
-    """Moves a dataset to the trash; returns where it lies now."""
+    """Moves a dataset to the trash, which a worker that starts empties of what lay there for `artifacts.KEPT` seconds;
+    returns where it lies now."""
     folder = _folder(home, id)
     home.trash.mkdir(parents=True, exist_ok=True)
     gone = home.trash / f"dataset-{id}-{time.time_ns()}"
     os.rename(folder, gone)
+    os.utime(gone)  # from now on, not from when it was made
     return gone
 
 

@@ -74,7 +74,8 @@ def main(
             return 1
         for folder in (home.datasets, home.trials, home.studies, home.sources, home.sources / "local"):
             artifacts.sweep_leftovers(folder)
-        artifacts.sweep_old(home.uploads, older_than=30 * 86_400.0)  # datasets hold their own copies
+        for folder in (home.uploads, home.trash, home.jobs / "checkpoints"):  # datasets hold copies of their uploads
+            artifacts.sweep_old(folder, artifacts.KEPT)
         rules = Rules(lease_seconds, grace_seconds, crash_limit)
         supervisor = Supervisor(home, store, work, handlers, rules, still_ours=lambda: local.lock_is_ours(lock, home))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -27,7 +27,7 @@ def stored(dataset: Dataset) -> None:
             state.open_dataset(None)
             st.rerun()
         with st.popover("Delete", icon=":material/delete:", type="tertiary"):
-            st.markdown("It goes to the trash of the home folder. Studies that used it keep their reports.")
+            st.markdown("It goes to the trash of the home folder for 30 days. Studies that used it keep their reports.")
             if st.button("Delete this dataset", key="delete_dataset"):
                 datasets.delete(home, dataset.id)
                 state.open_dataset(None)
