@@ -236,6 +236,15 @@ def test_a_study_that_the_memory_cannot_hold_is_refused_with_what_it_can(home: H
     (problem,) = studies.estimate(home, store, study).problems
     assert problem.severity == "error" and "9.3 GB; this machine has 8.0" in problem.sentence()
     assert "rows_at_once) to 8: the same batches in about 4.8 GB" in problem.sentence()
+    half = {
+        name: {**way, "mb": 4500.0, "places": 2, "speedup": 1.0} for name, way in {**known["ways"], **scratch}.items()
+    }
+    store.remember("ways", f"{key}|{dataset.id}", half)
+    two = studies.estimate(home, store, study)
+    assert not two.problems and two.peak_mb == costs.FITS * 8000.0, (
+        "the second waits until there is room beside the first"
+    )
+    store.remember("ways", f"{key}|{dataset.id}", {**known["ways"], **scratch})
     with pytest.raises(Refusal, match="rows_at_once"):
         studies.submit(home, store, study)
     path = home.root / "study.yaml"

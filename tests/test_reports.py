@@ -310,6 +310,8 @@ def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tup
     assert wrong["confidence"].iloc[0] >= wrong["confidence"].iloc[-1]
     labels = datasets.rows(home, dataset.id)["y"]
     assert (labels.loc[wrong["row"]].to_numpy() == wrong["truth"].to_numpy()).all()
+    ordered = [(row["n_train"], row["score"]) for row in views.best_first(report)]
+    assert len(ordered) == 16 and ordered == sorted(ordered, reverse=True)
     assert len(views.score_by_labels(report)) == 16 and len(views.score_by_cost(report)) == 16
     assert set(views.learning_curves(report)["epoch"]) == {1.0}
     assert len(views.verdict_table(report)) == 8

@@ -149,10 +149,6 @@ def _worth(row: Row) -> list[str]:
 
 
 def _arms(report: Report, metric: Metric) -> str:
-    rows = sorted(
-        report.arms,
-        key=lambda row: (-row["n_train"], -float(row["score"] if metric.higher_is_better else -row["score"])),
-    )
     return "<h2>All arms</h2>" + _table(
         [
             "Arm",
@@ -177,7 +173,7 @@ def _arms(report: Report, metric: Metric) -> str:
                 f"{row['trainable_parameters']:,}",
                 "✓" if row["best_set"] else "",
             ]
-            for row in rows
+            for row in views.best_first(report)
         ],
         numbers=(2, 3, 4, 5, 6, 7),
     )

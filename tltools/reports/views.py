@@ -15,7 +15,7 @@ from tltools.judging import calibration
 from tltools.records import Dataset, Report, refuse
 from tltools.reports.cards import trial_card
 from tltools.reports.readings import predictions
-from tltools.tasks import Several, tasks
+from tltools.tasks import Several, judged_by, tasks
 
 Array = NDArray[Any]
 
@@ -146,6 +146,12 @@ def least_probability(home: Home, trial_id: str, level: float = 0.9) -> float | 
         return None
     found = calibration.conformal(held, truth, held, truth, level)
     return found.threshold if found else None
+
+
+def best_first(report: Report) -> list[dict[str, Any]]:
+    """The report's arms, most labels first and of these the best score."""
+    better = -1 if judged_by(report).higher_is_better else 1
+    return sorted(report.arms, key=lambda row: (-row["n_train"], better * row["score"]))
 
 
 def score_by_labels(report: Report) -> pd.DataFrame:

@@ -48,9 +48,9 @@ def cost(report: Report) -> None:
 
 
 def arms(report: Report) -> None:
-    """Every arm at every share, to sort and download."""
+    """Every arm at every share, most labels and best score first, to sort and download."""
     metric, seen = judged_by(report), tasks()[report.task].metrics[0]
-    frame = pd.DataFrame([_arm_row(row, metric, seen) for row in report.arms]).dropna(axis=1, how="all")
+    frame = pd.DataFrame([_arm_row(row, metric, seen) for row in tables.best_first(report)]).dropna(axis=1, how="all")
     frame = frame.rename(columns={"draws": "folds"} if report.folds else {})
     widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric, seen))
     st.caption("Intervals here are of one score each; whether two arms differ, the verdicts say.")
