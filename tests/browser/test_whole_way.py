@@ -70,6 +70,7 @@ def judged(server: Served, table: Path, chromium: Any) -> dict[str, str]:
     pick_shares(page)
     button(page, "Run the study")
     says(page, "You may close this page")
+    page.get_by_test_id("stMain").get_by_text(re.compile(r"\brunning$")).first.wait_for(timeout=60_000)
     running = page.url
     assert re.search(r"study=[0-9a-f]{16}", running) and re.search(r"dataset=[0-9a-f]{16}", running)
     page.reload()  # mid-run: the same run, because the ids are in the URL

@@ -120,6 +120,8 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
     where they stand; time to judge is kept back.
     """
     before = total - sum(map(len, work.order))
+    of_source = {trial.source: trial for group in work.order for trial in group}
+    names = {key: kit.source(trial).name if key != "none" else "" for key, trial in of_source.items()}
     early, looked = set[Any](), 0
     done, took = before, defaultdict[tuple[Any, ...], float](float)
     end, next_judged = timed.until, time.monotonic() + JUDGE_EVERY
@@ -132,7 +134,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
                 sealer.put(outcome)
                 done += 1
                 took[_like(outcome.trial)] = outcome.seconds
-                timed.progress(title, done, total, note=outcome.trial.source)
+                timed.progress(title, done, total, note=names[outcome.trial.source])
                 timed.check()
 
         def judge() -> None:
@@ -159,7 +161,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
                 if took[_like(first)] > timed.left:
                     timed.event("note", trial=first.id, note=f"left out: the time budget has {timed.left:.0f} s left")
                     continue
-                timed.progress(card.title, done, total, note=first.source)
+                timed.progress(card.title, done, total, note=names[first.source])
                 for calls in [[trial] for trial in group] if kit.own else [group]:
                     take(side_by_side.run(calls), card.title)
                 judge()

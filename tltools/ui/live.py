@@ -16,18 +16,19 @@ EVERY = 2.0  # seconds
 
 
 def follow(job: Job, more: Callable[[Job], None] | None = None) -> None:
-    """Shows a job until it ends; then the page runs once more. `more` draws below the bar and must hold no widgets."""
-    st.fragment(_watch, run_every=EVERY if job.state in LIVE else None)(job.id, more)
+    """Shows a job until it ends; the page runs once more when it begins and when it ends. `more` draws below the bar
+    and must hold no widgets."""
+    st.fragment(_watch, run_every=EVERY if job.state in LIVE else None)(job, more)
 
 
-def _watch(job_id: str, more: Callable[[Job], None] | None) -> None:
-    job = state.store().job(job_id)
+def _watch(shown: Job, more: Callable[[Job], None] | None) -> None:
+    job = state.store().job(shown.id)
     if job is None:
         return
     bar(job)
     if more is not None:
         more(job)
-    if job.state not in LIVE:
+    if job.state != shown.state:  # what stands around it says so, too
         st.rerun()
 
 

@@ -55,7 +55,7 @@ def _name(home: Home, source: str) -> str:
     try:
         return sources.get(home, source).name
     except Refusal:
-        return source.split("/")[-1]
+        return "own source" if source.startswith("own/") else source.split("/")[-1]
 
 
 def _study(home: Home) -> Study | None:
