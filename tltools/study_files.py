@@ -128,12 +128,12 @@ def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset 
     lengths of training on whether the dataset's task has a closed form for its head to start from."""
     quick = source is not None and source.reads == "image" and any(name in source.architecture for name in BATCH_NORMS)
     anew = dataset is not None and tasks()[dataset.task].closed_form is None
-    values: dict[str, Any] = {}
-    for knob in strategy.knobs:
-        values[knob.key] = knob.default
-        if isinstance(knob, Number):
-            other = (knob.convolutional if quick else None) or (knob.anew if anew else None)
-            values[knob.key] = other or knob.default
+    values: dict[str, Any] = {knob.key: knob.default for knob in strategy.knobs}
+    for knob in (one for one in strategy.knobs if isinstance(one, Number)):
+        if quick and knob.convolutional is not None:
+            values[knob.key] = knob.convolutional
+        elif anew and knob.anew is not None:
+            values[knob.key] = knob.anew
     return values
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 PATHS = {Path(file).stem if file != "prepare/home.py" else "": t for e in frame.MENU.values() for file, t, _ in e}
 
-USUAL = ("", "compare", "runs")  # of which each pull request asks; the others are as much alike as these
+USUAL = ("", "compare", "runs")  # the others take the same way, and each a server of its own: slow tier
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,7 @@ def curve(events: list[Event]) -> None:
 def _sealed(event: Event) -> str:
     card = strategies().get(event.note)
     score = event.numbers.get("score")
-    said = f"{card.title if card else event.note}"
-    if "labels" in event.numbers:
-        said += f", {event.numbers['labels']:,.0f} labels"
+    said = f"{card.title if card else event.note}, {event.numbers['labels']:,.0f} labels"
     if score is not None:
         said += f": {score:.3f}"
     return esc(f"{said}, {duration(event.numbers.get('seconds'))}")
