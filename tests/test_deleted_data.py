@@ -22,7 +22,14 @@ def test_the_report_is_read_without_the_rows(home: Home, notes: Dataset, judged:
     app = opened("judge/compare.py", study=judged)
     text = sound(app)
     assert app.title[0].value.startswith("Transfer helps") and "dataset of this study was deleted" in text
-    assert [tab.label for tab in app.tabs] == ["All arms", "Cost", "Learning curves", "Groups", "Problems"]
+    assert [tab.label for tab in app.tabs] == [
+        "All arms",
+        "Other metrics",
+        "Cost",
+        "Learning curves",
+        "Groups",
+        "Problems",
+    ]
 
 
 @pytest.mark.parametrize("page", ["judge/explain.py", "judge/predict.py"])

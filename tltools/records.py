@@ -332,6 +332,7 @@ class Report(Record):
     verdicts: tuple[dict[str, Any], ...]
     labels_saved: tuple[dict[str, Any], ...] = ()
     twins: tuple[dict[str, Any], ...] = ()  # arms that differ in their settings alone, against the usual ones
+    other_metrics: tuple[dict[str, Any], ...] = ()  # the verdicts again, by the other metrics of the task
     ranking: tuple[dict[str, Any], ...] = ()
     groups: tuple[dict[str, Any], ...] = ()
     cost: dict[str, Any] = {}

@@ -65,11 +65,14 @@ task = tasks()[dataset.task] if dataset is not None else None
 places, classes = task is not None and task.objects is not None, task is not None and task.by_class is not None
 rows_tab = f"Worst {place_views.things(dataset.task)}" if dataset is not None and places else "Confusion"
 rows_tabs = [*(["By class"] if classes else []), *([rows_tab] if dataset and (places or not classes) else [])]
-names = ["All arms", "Cost", "Learning curves", "Groups", *rows_tabs, "Problems"]
+names = ["All arms", "Other metrics", "Cost", "Learning curves", "Groups", *rows_tabs, "Problems"]
 opened = dict(zip(names, st.tabs(names, key="compare_tab", on_change="rerun"), strict=True))
 with opened["All arms"]:
     if opened["All arms"].open:
         arm_views.arms(shown)
+with opened["Other metrics"]:
+    if opened["Other metrics"].open:
+        arm_views.by_metric(shown)
 with opened["Cost"]:
     if opened["Cost"].open:
         arm_views.cost(shown)

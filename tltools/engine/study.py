@@ -141,7 +141,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
             nonlocal next_judged
             if (begun := time.monotonic()) > next_judged and done > before:  # a first verdict within seconds
                 sealer.settle()
-                reports.judge(timed.home, timed.store, work.order[0][0].study)
+                reports.judge(timed.home, timed.store, work.order[0][0].study, whole=False)
                 cost = (judged := time.monotonic()) - begun
                 next_judged = judged + max(JUDGE_EVERY, JUDGE_SHARE * cost)
                 timed.until = end - max(JUDGING, 2 * cost)

@@ -12,7 +12,7 @@ import numpy as np
 from tltools import datasets, evidence, splits, studies
 from tltools.home import Home, write_bytes, write_json
 from tltools.records import Dataset, Problem, Report, Split, Study, refuse
-from tltools.reports import copies, figures, groups, labels, twins, words
+from tltools.reports import copies, figures, groups, labels, other_metrics, twins, words
 from tltools.reports.cards import export_card as export_card
 from tltools.reports.cards import trial_card as trial_card
 from tltools.reports.early import Stopped, stopped
@@ -23,8 +23,10 @@ from tltools.store import Store
 from tltools.tasks import Metric, row_classes, tasks
 
 
-def judge(home: Home, store: Store, study_id: str) -> Report:
+def judge(home: Home, store: Store, study_id: str, *, whole: bool = True) -> Report:
     """Judges a study from the sealed trials alone, finished or not; writes report.json and report.html.
+
+    whole: False leaves out what can wait for the last trial, the verdicts by other metrics.
 
     Raises:
         Refusal: there is no such study, or none of its trials is sealed.
@@ -32,7 +34,8 @@ def judge(home: Home, store: Store, study_id: str) -> Report:
     study = studies.load(home, study_id)
     dataset, split = studies.split_of(home, study)
     metric = metric_of(study, dataset)
-    found = read(home, dataset, metric, studies.expand(home, study), study.folds)
+    others = other_metrics.others(metric, dataset.task) if whole else ()
+    found = read(home, dataset, metric, studies.expand(home, study), study.folds, others)
     if not found.shares():
         raise refuse(f"study {study_id}", "has no finished trial yet.", "Run it, or wait for its first trial.")
     report = _report(home, store, study_id, study, dataset, split, found)
@@ -88,20 +91,22 @@ def _report(
     again_seen = np.empty(0, np.int64) if study.folds else copies.leaked(home, dataset, split)
     arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), again_seen)
     verdicts = figures.verdict_rows(found, judged, names, sizes)
-    again = labels.curve_replicates(found)
-    saved = labels.saved_rows(found, again, names, sizes)
+    replicates = labels.curve_replicates(found)
+    saved = labels.saved_rows(found, replicates, names, sizes)
     by_group, few = groups.group_rows(
         found, datasets.rows(home, dataset.id), study.sensitive, row_classes(dataset), margin
     )
     last = found.shares()[-1]
     best = max(found.of_kind("transfer", last).values(), key=lambda c: float(c.scores().mean()), default=None)
-    more = labels.more_labels(found, again, best.arm, sizes) if best else None
+    more = labels.more_labels(found, replicates, best.arm, sizes) if best else None
     winner = figures.luck(found, judged, last)
     told = words.sentences(
         verdicts, arms, saved, metric, margin, (names[best.arm], more) if best and more else None, winner
     )
     settings = twins.twin_rows(found, names, sizes, margin)
     told += twins.sentences(settings, metric)
+    again = other_metrics.rows(found, names, sizes, margin, len(row_classes(dataset)))
+    told += other_metrics.sentences(verdicts, again, metric, dataset.task)
     cards = [card for cell in found.cells.values() for card in cell.cards.values()]
     return Report(
         study=study_id,
@@ -114,6 +119,7 @@ def _report(
         verdicts=tuple(map(_clean, verdicts)),
         labels_saved=tuple(map(_clean, saved)),
         twins=tuple(map(_clean, settings)),
+        other_metrics=tuple(map(_clean, again)),
         ranking=tuple(map(_clean, _ranking(store, study, dataset))),
         groups=tuple(map(_clean, by_group)),
         cost=_clean(_cost(store, study_id, cards)),

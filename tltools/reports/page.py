@@ -8,7 +8,7 @@ from typing import Any
 
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Report
-from tltools.reports import charts, groups, views, words, worst
+from tltools.reports import charts, groups, other_metrics, views, words, worst
 from tltools.reports.style import STYLE
 from tltools.tasks import Metric, judged_by, tasks
 
@@ -23,6 +23,7 @@ def html(report: Report, home: Home | None = None) -> str:
         _top(report, metric),
         _verdicts(report, metric),
         _labels(report, metric),
+        _other_metrics(report),
         _arms(report, metric),
         _classes(report, home) if home else "",
         worst.section(home, report) if home else "",
@@ -146,6 +147,31 @@ def _worth(row: Row) -> list[str]:
         f"{row['low'] * n:,.0f} to {high}",
         f"{sign}{row['labels_saved']:,.0f}",
     ]
+
+
+def _other_metrics(report: Report) -> str:
+    """What every other metric of the task says of the same comparisons."""
+    metrics, lines = other_metrics.side_by_side(report)
+    if not report.other_metrics:
+        return ""
+    cells = [
+        [
+            escape(row["title"]),
+            f"{row['n_train']:,}",
+            *(_by(one, metric) if one else "–" for one, metric in zip(told, metrics, strict=True)),
+        ]
+        for row, told in lines
+    ]
+    return f"<h2>By other metrics</h2><p>{escape(other_metrics.HOW)}</p>" + _table(
+        ["Arm", "Labels", *(metric.title for metric in metrics)], cells, numbers=(1,)
+    )
+
+
+def _by(row: Row, metric: Metric) -> str:
+    factor, _ = _factor(metric)
+    gain = f"{factor * row['gain']:+.1f}" if factor > 1 else f"{row['gain']:+.3g}"
+    interval = words.span(row["low"], row["high"], metric).removeprefix("95 % interval ")
+    return f'{_chip(row["verdict"])}<br><span class="soft">{gain} ({interval})</span>'.replace("-0.0 ", "0.0 ")
 
 
 def _arms(report: Report, metric: Metric) -> str:

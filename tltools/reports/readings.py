@@ -63,6 +63,7 @@ class Cell:
     trials: dict[int, Trial] = field(default_factory=dict)  # draw -> trial
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
     values: dict[int, Array] = field(default_factory=dict)  # (M,) pseudo-values, higher is better
+    others: dict[str, dict[int, Array]] = field(default_factory=dict)  # the same by other metrics
     said: dict[int, Array] = field(default_factory=dict)  # (M,) predicted codes, or numbers
     sure: dict[int, Array] = field(default_factory=dict)  # (M,) probability of the predicted class
     ece: dict[int, float] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Readings:
 
     metric: Metric
     folds: Folds | None = None  # set where draws are folds
+    others: Sequence[Metric] = ()  # that cells are scored by, too
     rows: Array = field(default_factory=lambda: np.empty(0, np.int64))  # (M,) numbers of the test rows, of all folds
     truth: Array = field(default_factory=lambda: np.empty(0))  # (M,) codes or numbers; of several labels (M, C)
     scale: float | None = None  # how far one unseen row could move a score
@@ -101,9 +103,16 @@ class Readings:
         return sorted({share for (_, share), cell in self.cells.items() if cell.values})
 
 
-def read(home: Home, dataset: Dataset, metric: Metric, trials: Iterable[Trial], folds: Folds | None = None) -> Readings:
+def read(
+    home: Home,
+    dataset: Dataset,
+    metric: Metric,
+    trials: Iterable[Trial],
+    folds: Folds | None = None,
+    others: Sequence[Metric] = (),
+) -> Readings:
     """Reads all sealed trials; those that are not sealed are only counted, those that do not fit are named."""
-    found, parts = Readings(metric, folds), dict[str, tuple[Array, Array]]()
+    found, parts = Readings(metric, folds, others), dict[str, tuple[Array, Array]]()
     for trial in sorted(trials, key=lambda t: (t.draw, t.id)):
         key, share = key_of(trial)
         cell = found.cells.setdefault((key, share), Cell(key, share))
@@ -116,7 +125,7 @@ def read(home: Home, dataset: Dataset, metric: Metric, trials: Iterable[Trial], 
         if folds:  # each row comes once a repeat
             found.rows, first = np.unique(found.rows, return_index=True)
             found.truth = found.truth[first]
-        found.scale = _scale(metric, found.truth, len(row_classes(dataset)))
+        found.scale = scale_of(metric, found.truth, len(row_classes(dataset)))
     return found
 
 
@@ -152,25 +161,33 @@ def _add(
         remedy = "It is left out; lower its learning rate or run the study again."
         found.problems.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
         return
-    metric = found.metric
-    values = metric.influence or metric.per_row
-    assert values is not None, f"{metric.key} needs per_row or influence"
-    scores = values(truth, outputs)
+    scores = _scores(found.metric, truth, outputs, found.folds)
     if not np.isfinite(scores).all():  # `studies.check` keeps such test parts out
-        what = f"its test rows have no {metric.title}."
+        what = f"its test rows have no {found.metric.title}."
         found.problems.append(Problem(severity="warning", where=where, what=what, remedy="Choose another metric."))
         return
     cell.trials[trial.draw] = trial
     cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())
     cell.values[trial.draw] = scores
+    for other in found.others:
+        again = _scores(other, truth, outputs, found.folds)
+        if np.isfinite(again).all():
+            cell.others.setdefault(other.key, {})[trial.draw] = again
     if found.folds:
-        cell.values[trial.draw] = cell.values[trial.draw].mean(keepdims=True)
         return  # what follows is of use only where draws have their rows in common
     if not own:
         cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
     if classes:
         cell.sure[trial.draw] = outputs.max(1).astype(np.float32)
         cell.ece[trial.draw] = ece(outputs, truth)
+
+
+def _scores(metric: Metric, truth: Array, outputs: Array, folds: Folds | None) -> Array:
+    """(M,) scores of rows; of a fold (1,), their mean."""
+    values = metric.influence or metric.per_row
+    assert values is not None, f"{metric.key} needs per_row or influence"
+    scores = values(truth, outputs)
+    return scores.mean(keepdims=True) if folds else scores
 
 
 def predictions(path: Path, classes: Sequence[str]) -> tuple[Array, Array, Array]:
@@ -187,7 +204,7 @@ def predictions(path: Path, classes: Sequence[str]) -> tuple[Array, Array, Array
     return rows, codes[encoded.indices.to_numpy()], outputs
 
 
-def _scale(metric: Metric, truth: Array, classes: int) -> float | None:
+def scale_of(metric: Metric, truth: Array, classes: int) -> float | None:
     """How far one unseen test row could move a score of shares: its weight, averaged over the classes."""
     if metric.unit != "share" or not classes:
         return None

@@ -10,6 +10,7 @@ import streamlit as st
 
 from tltools.records import Report
 from tltools.reports import groups as by_group
+from tltools.reports import other_metrics
 from tltools.reports import views as tables
 from tltools.tasks import Metric, judged_by, tasks
 from tltools.ui import charts, verdict_charts, widgets, words
@@ -54,6 +55,31 @@ def arms(report: Report) -> None:
     frame = frame.rename(columns={"draws": "folds"} if report.folds else {})
     widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric, seen))
     st.caption("Intervals here are of one score each; whether two arms differ, the verdicts say.")
+
+
+def by_metric(report: Report) -> None:
+    """What every metric of the task says of the same comparisons, the study's first."""
+    metrics, lines = other_metrics.side_by_side(report)
+    if not report.other_metrics:
+        st.markdown("This task has no other metric, or the study is still running.")
+        return
+    frame = pd.DataFrame([
+        {"arm": row["title"], "labels": row["n_train"]}
+        | {metric.title: _gain(one, metric) for metric, one in zip(metrics, told, strict=True)}
+        for row, told in lines
+    ])  # fmt: skip
+    widgets.table(frame, "Verdicts by every metric of the task", "by_metric")
+    st.caption(other_metrics.HOW)
+
+
+def _gain(row: Row | None, metric: Metric) -> str:
+    """ "▲ positive: +3.1 (1.0 to 5.2)"."""
+    if row is None:
+        return ""
+    form = "{:+.1f} ({:.1f} to {:.1f})" if metric.unit == "share" else "{:+.3g} ({:.3g} to {:.3g})"
+    by = 100 if metric.unit == "share" else 1
+    look = words.VERDICTS[row["verdict"]]
+    return minus(f"{look.mark} {look.word}: " + form.format(*(by * row[key] for key in ("gain", "low", "high"))))
 
 
 def _arm_row(row: Row, metric: Metric, seen: Metric) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def short_titles(report: Report) -> Report:
     rows = {
         field: tuple({**row, **{key: known.get(row[key], row[key]) for key in ("title", "against_title") if key in row}}
                      for row in getattr(report, field))
-        for field in ("arms", "verdicts", "labels_saved")
+        for field in ("arms", "verdicts", "other_metrics", "labels_saved")
     }  # fmt: skip
     return report.model_copy(update=rows)
 
