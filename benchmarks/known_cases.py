@@ -201,7 +201,9 @@ def _run(folder: Path, data: Path, name: str) -> dict[str, Any]:
     start = time.monotonic()
     report = _tltools(str(folder), "run", str(path))
     seconds = time.monotonic() - start
-    kept = {key: report[key] for key in ("study", "metric", "headline", "rows", "arms", "verdicts", "cost")}
+    kept = {
+        key: report[key] for key in ("study", "metric", "headline", "rows", "arms", "verdicts", "other_metrics", "cost")
+    }
     plan = _tltools(str(folder), "plan", str(path))
     last = CASES[name]["strategies"][-1]
     strategy = last if isinstance(last, str) else next(iter(last))
@@ -247,6 +249,14 @@ def _page(found: dict[str, Any]) -> str:
             against, verdict = (same[0]["against"], same[0]["verdict"].replace("_", " ")) if same else ("", arm["kind"])
             lines.append(f"| {arm['n_train']} | {arm['strategy']} ({arm['source'] or 'none'}) | {arm['score']:.3f} | "
                          f"{arm['low']:.3f} to {arm['high']:.3f} | {gain} | {against} | {verdict} |")  # fmt: skip
+        again = case.get("other_metrics") or []
+        if again:
+            lines += ["", "| labels | arm | by | gain | against | verdict |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| {row['n_train']} | {row['strategy']} ({row['source']}) | {row['metric']} | {row['gain']:+.3f} "
+            f"({row['low']:+.3f} to {row['high']:+.3f}) | {row['against']} | {row['verdict'].replace('_', ' ')} |"
+            for row in again
+        ]
         lines.append("")
     return "\n".join(lines)
 

@@ -67,7 +67,8 @@ def page(found: dict[str, Any]) -> str:
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
         f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores. Minutes are wall clock; where",
         f"more than {BUSY:g} processes shared the cores, their mean number in the last quarter of an hour is said, and",
-        "the CPU's instructions where they are not AVX-512, without which networks take longer.", "",
+        "the CPU's instructions where they are not AVX-512, without which networks take longer. Bars are of the study's own",
+        "metric; what the other metrics of its task say stands beside it where the study was run since they are judged.", "",
         "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -89,13 +90,19 @@ def _row(name: str, wanted: Wanted, case: dict[str, Any]) -> str:
     told = [f"load {case['load']:.1f}"] if case.get("load", 0.0) > BUSY else []
     told += [case["cpu"]] if case.get("cpu", "AVX512") != "AVX512" else []
     under = f" ({', '.join(told)})" if told else ""
-    word, interval = verdict["verdict"].replace("_", " "), f"({verdict['low']:+.3f} to {verdict['high']:+.3f})"
+    interval = f"({verdict['low']:+.3f} to {verdict['high']:+.3f})"
+    again = [one for one in case.get("other_metrics") or () if all(one[key] == arm[key] for key in same)]
+    by = "".join(f"; by {one['metric']} {_word(one)}: {one['gain']:+.3f}" for one in again)
     return (
         f"| {name} | {wanted.title} | {case['metric']} | {most} | {arm['title']} | {arm['score']:.3f} "
-        f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {word}: {verdict['gain']:+.3f} {interval} | "
+        f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {_word(verdict)}: {verdict['gain']:+.3f} {interval}{by} | "
         f"{case['seconds'] / 60:.1f}{under} | "
         f"{'; '.join(_bars(wanted, arm, verdict, case))} | {case['measured']} |"
     )
+
+
+def _word(verdict: dict[str, Any]) -> str:
+    return str(verdict["verdict"]).replace("_", " ")
 
 
 def _good(case: dict[str, Any], arm: dict[str, Any]) -> float:
