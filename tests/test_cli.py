@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_add_stores_once_and_lists_what_it_found(home: Home, folder: Path) -> None:
     file = sealed_trials.texts(folder)
     first = as_json(home, "add", str(file), "--target", "sentiment", "--inputs", "text", "--name", "Notes")
-    again = as_json(home, "add", str(file), "--target", "sentiment", "--inputs", "text", "--name", "Notes")
+    again = as_json(home, "add", str(file), "--target", "sentiment", "--inputs", " text", "--name", "Notes")
     assert first["id"] == again["id"] and first["rows"] == 60 and first["task"] == "classification"
     assert first["profile"]["problems"] is not None
     out, _ = run(home, "add", str(file), "--target", "sentiment", "--inputs", "text")

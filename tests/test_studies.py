@@ -131,6 +131,11 @@ def test_no_file_and_no_text_are_refused(tmp_path: Path) -> None:
     assert "is not UTF-8" in problems(str(tmp_path / "bytes.yaml"))[0]
 
 
+def test_a_wrong_line_of_a_list_is_named_with_its_field() -> None:
+    said = problems("dataset: d\nstrategies: [linear_probe, 3]\n")
+    assert all("study, strategies.1" in line for line in said[:2]), said
+
+
 def test_a_number_written_as_1e_4_is_a_number() -> None:
     arms = {s.key: knobs for s, knobs in trials.arms(studies.parse(TEXT))}
     assert arms["lp_ft"]["learning_rate"] == 1e-4
@@ -168,10 +173,12 @@ def test_unknown_strategies_and_knobs_are_named_together_with_the_nearest(home: 
         ("fractions", (0.0, 1.5), "fractions: must be above 0 and at most 1; got 0"),
         ("fractions", (), "fractions: must name at least one"),
         ("per_class", (0,), "per_class: must be at least 1; got 0"),
+        ("per_class", (), "per_class: must name at least one"),
         ("margin", -0.1, "margin: must be 0 or more"),
         ("metric", "r2", "'r2' is not a metric of classification"),
         ("sensitive", ("no such",), "there is no column 'no such'"),
         ("group", "no such", "no such"),
+        ("group", "_where", 'no column "_where" to group by'),
         ("sources", (), "sources: must name at least one"),
         ("sources", ("bundled/minilm",), "bundled/minilm"),
         ("strategies", (), "strategies: must name at least one"),
@@ -292,6 +299,17 @@ def test_whatever_decides_an_outcome_is_in_the_id(home: Home, film_notes: Datase
     asked = study(film_notes, strategies=("lp_ft",), controls=())
     other = asked.model_copy(update=change)
     assert not {t.id for t in studies.expand(home, asked)} & {t.id for t in studies.expand(home, other)}
+
+
+def test_groups_that_the_split_tears_apart_are_a_warning(home: Home, tmp_path: Path) -> None:
+    rows = "".join(f"{k * 7 % 90},{k * 3 % 11},{'mf'[k % 2]},p{k // 4},{'xy'[k % 3 > 0]}\n" for k in range(100))
+    (tmp_path / "people.csv").write_text("a,b,sex,person,kind\n" + rows)
+    dataset = datasets.add(home, tmp_path / "people.csv", target="kind")
+    asked = study(dataset, sources=("bundled/table-net",), strategies=("full_finetune",))
+    torn = [p for p in studies.check(home, asked.model_copy(update={"group": "sex"})) if p.where == "group"]
+    assert len(torn) == 1 and torn[0].severity == "warning" and "2 value(s)" in torn[0].what
+    whole = studies.check(home, asked.model_copy(update={"group": "person"}))
+    assert not any(p.where == "group" for p in whole)
 
 
 def test_another_grouping_of_the_rows_makes_other_trials(home: Home, wine: Dataset) -> None:

@@ -35,7 +35,7 @@ def add(home: Home, options: Namespace) -> Answer:
         options.path,
         test=options.test,
         target=options.target,
-        inputs=options.inputs.split(",") if options.inputs else None,
+        inputs=[name.strip() for name in options.inputs.split(",")] if options.inputs else None,
         task=options.task,
         name=options.name,
     )

@@ -252,11 +252,12 @@ def groups(home: Home, dataset: Dataset, column: str | None = None) -> np.ndarra
     """
     if column is None:
         return clusters(home, dataset.id)
-    table = rows(home, dataset.id)
-    if column not in table:
+    names = columns(home, dataset.id)
+    if column not in names:
         what = f'there is no column "{column}" to group by.'
-        raise refuse(dataset.name, what, f"The columns are: {', '.join(map(str, table))}.")
-    return pd.factorize(table[column].astype("str").fillna("\0missing"))[0].astype(np.int64)
+        raise refuse(dataset.name, what, f"The columns are: {', '.join(names)}.")
+    values = rows(home, dataset.id, column)[column]
+    return pd.factorize(values.astype("str").fillna("\0missing"))[0].astype(np.int64)
 
 
 def keep_split(home: Home, made: Split) -> Split:

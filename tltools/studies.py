@@ -215,6 +215,8 @@ def _check_numbers(study: Study, say: Any) -> None:
         say("error", "draws", f"must be from 2 to 50; got {study.draws}.", "Set 5.")
     if study.per_class is None and not study.fractions:
         say("error", "fractions", "must name at least one share of the labels.", "Set [0.1, 0.25, 0.5, 1.0].")
+    if study.per_class == ():
+        say("error", "per_class", "must name at least one number of labels.", "Set [8, 64], or leave it out.")
     for fraction in study.fractions if study.per_class is None else ():
         if not 0 < fraction <= 1:
             say("error", "fractions", f"must be above 0 and at most 1; got {fraction:g}.", "Set [0.1, 1.0].")
@@ -245,6 +247,10 @@ def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None
         if asked is not None and asked != stored:
             what = f"is {asked!r}, but the dataset was stored with {stored!r}."
             say("error", field, what, "Add the dataset again with this choice, or leave the field out.")
+    groups = datasets.groups(home, dataset, study.group)
+    if study.group and not study.folds and (torn := splits.without_giants(groups)[1]):  # folds tell it themselves
+        what = f"{study.group!r} has {torn} value(s) with too many rows to lie in one part: these are torn apart."
+        say("warning", "group", what, "Group by a column of smaller groups; read scores as too good.")
     columns = datasets.columns(home, dataset.id)
     for name in study.sensitive:
         if name not in columns:

@@ -88,7 +88,8 @@ def _record(where: str, fields: dict[str, Any]) -> Study:
         study = Study.model_validate(given)
     except ValidationError as error:
         for item in error.errors():
-            place = ".".join(str(part) for part in item["loc"] if not str(part).startswith(("tuple", "str", "dict")))
+            field, *below = map(str, item["loc"])
+            place = ".".join([field, *(part for part in below if not part.startswith(("tuple", "str", "dict")))])
             what = f"{item['msg'][0].lower()}{item['msg'][1:]}; got {str(item.get('input'))[:60]!r}."
             problems.append(Problem(severity="error", where=f"{where}, {place}", what=what, remedy="Mend this field."))
     if problems:  # a file that cannot be settled never reaches `studies.check`, so its strategies are looked at here
