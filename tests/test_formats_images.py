@@ -107,6 +107,55 @@ def test_a_table_of_labels(tmp_path: Path, shape: str) -> None:
     }
 
 
+def labels_of(numbers: range, name: str = "p{}.png") -> bytes:
+    return ("file,feeling\n" + "".join(f"{name.format(i)},{'warm' if i % 2 else 'cold'}\n" for i in numbers)).encode()
+
+
+def test_a_table_of_labels_for_each_part(tmp_path: Path) -> None:
+    tables = {
+        "train.csv": labels_of(range(8)),
+        "val.csv": labels_of(range(8, 10)),
+        "test.csv": labels_of(range(10, 13)),
+    }
+    found = read(tmp_path, {f"pictures/p{i}.png": picture(seed=i) for i in range(13)} | tables)
+    assert found.table["_part"].value_counts().to_dict() == {"train": 8, "test": 3, "validation": 2}
+    assert not found.skipped and found.target == "feeling"
+    assert found.table.set_index("_where").loc["pictures/p11.png", "feeling"] == "warm"
+
+
+def test_a_table_of_labels_names_the_files_beside_it(tmp_path: Path) -> None:
+    entries = {
+        f"{part}/{i}.png": picture(seed=i + 50 * (part == "test")) for part in ("train", "test") for i in range(6)
+    }
+    first, second = labels_of(range(6), "{}.png"), labels_of(range(1, 7), "{}.png").replace(b"\n6.png", b"\n0.png")
+    second = second.replace(b"warm", b"hot").replace(b"cold", b"mild")
+    found = read(tmp_path, entries | {"train/metadata.csv": first, "test/metadata.csv": second})
+    feeling = found.table.set_index("_where")["feeling"].to_dict()
+    assert feeling["train/1.png"] == "warm" and feeling["test/1.png"] == "hot" and len(feeling) == 12
+    assert set(found.table["_part"]) == {"train", "test"}
+
+
+def test_the_table_that_names_most_files_is_taken_and_guesses_are_not(tmp_path: Path) -> None:
+    entries = {f"train/p{i}.png": picture(seed=i) for i in range(9)} | {
+        f"test/q{i}.png": picture(seed=i) for i in range(4)
+    }
+    tables = {"sample_submission.csv": labels_of(range(4), "q{}.png"), "train.csv": labels_of(range(9))}
+    found = read(tmp_path, entries | tables)
+    assert len(found.table) == 9 and found.table["_where"].str.startswith("train/").all()
+
+
+def test_a_list_of_files_is_no_table_of_labels(tmp_path: Path) -> None:
+    entries = class_folders({})
+    found = read(tmp_path, entries | {"files.txt": "\n".join(["path", *entries]).encode()})
+    assert set(found.table["label"]) == {"ants", "bees"} and found.target == "label"
+
+
+def test_a_table_of_boxes_is_refused(tmp_path: Path) -> None:
+    table = "filename,class,xmin,ymin,xmax,ymax\n" + "".join(f"{i}.png,cat,1,2,9,8\n" * 2 for i in range(8))
+    with pytest.raises(Refusal, match="COCO"):
+        read(tmp_path, {f"{i}.png": picture(seed=i) for i in range(8)} | {"_annotations.csv": table.encode()})
+
+
 def test_what_is_not_taken_is_named_with_the_reason(tmp_path: Path) -> None:
     gif = io.BytesIO()
     Image.new("P", (20, 20)).save(gif, "GIF")

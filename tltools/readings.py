@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 
 from tltools.formats import BY_PATH, UPLOADED, Asking, Format, Read, asking, formats
+from tltools.formats._cells import as_names
 from tltools.formats._magic import head_of, looks_like
 from tltools.home import Home, existing, write_json
 from tltools.records import Problem, Refusal, Skipped, plain_name, refuse
 
-_VERSION = 4  # raise when the readers change what they return
+_VERSION = 5  # raise when the readers change what they return
 _KEPT_SECONDS = 24 * 3600
 Told = Callable[[str, int, int], None]
 
@@ -195,13 +196,7 @@ def _alike(one: pd.Series, two: pd.Series) -> tuple[pd.Series, pd.Series]:
         return one.astype(two.dtype), two
     if two.isna().all():
         return one, two.astype(one.dtype)
-    return _as_names(one), _as_names(two)
-
-
-def _as_names(values: pd.Series) -> pd.Series:
-    if values.dtype != float:
-        return values
-    return values.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
+    return as_names(one), as_names(two)
 
 
 def _joined_media(first: Path | None, second: Path | None) -> Path | None:

@@ -82,6 +82,13 @@ def listed(names: list[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
+def as_names(values: pd.Series) -> pd.Series:
+    """A column of numbers as names, whole ones without a point; any other as it is."""
+    if values.dtype != float:
+        return values
+    return values.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
+
+
 def headers(fields: list[str], shown: str) -> tuple[list[str], list[Problem]]:
     """Makes column names unique, filled and short; says what was renamed."""
     names: list[str] = []

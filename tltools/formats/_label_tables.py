@@ -1,18 +1,21 @@
-"""Tables of labels beside files: which one it is, and which of its columns names the files."""
+"""Tables of labels beside files: which ones they are, and which of their columns names the files."""
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from tltools.formats import _archive as archives
-from tltools.formats import _roboflow
-from tltools.formats._cells import typed
-from tltools.records import Problem, Refusal, Skipped
+from tltools.formats import _roboflow, asking
+from tltools.formats._cells import as_names, typed
+from tltools.formats._layout import PART_COLUMNS, PARTS
+from tltools.records import Problem, Refusal, Skipped, refuse
 
 if TYPE_CHECKING:
     from tltools.formats._collection import Collection
@@ -27,28 +30,70 @@ def find(
         if made is not None:
             skipped += left_out
             return made, set(ours), []
+    found: list[_Labels] = []
     for label_file in labels:
         table, problems = _read_labels(collection, label_file)
-        named = None if table is None else _naming_column(table, files)
-        if table is not None and named is not None:
+        named = None if table is None else _naming_column(table, files, label_file)
+        if table is not None and named is not None and len(table.columns) > 2:  # beside the names and `_where`
             column, texts, matched = named
-            note = f'"{label_file}" holds the labels: its column "{column}" names the files.'
             rest = table.drop(columns=column).assign(
                 _file=matched.reindex(table.index), _named=texts.reindex(table.index)
             )
-            where = f"{collection.shown}/{label_file}"
-            notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
-            return rest, {label_file}, [*problems, *notes]
-    return None, set(), []
+            found.append(_Labels(label_file, column, rest, problems))
+    if not found:
+        return None, set(), []
+    first = max(found, key=lambda one: one.table["_file"].nunique())
+    taken = [one for one in found if one.joins(first)] if first.part else [first]
+    where = f"{collection.shown}/{first.file}"
+    if asking.get().labelled and {"xmin", "ymin", "xmax", "ymax"} <= {str(name).lower() for name in first.table}:
+        what = "it holds a box a row, and boxes are not read from tables."
+        raise refuse(where, what, "Export them as COCO JSON, Pascal VOC or YOLO.")
+    shown = ", ".join(f'"{one.file}"' for one in taken)
+    note = f'{shown} {"holds" if len(taken) == 1 else "hold"} the labels: the column "{first.column}" names the files.'
+    notes = [Problem(severity="note", where=where, what=note, remedy="Nothing needs to be done.")]
+    return _joined(taken), {one.file for one in taken}, [*(p for one in taken for p in one.problems), *notes]
 
 
-def _naming_column(table: pd.DataFrame, files: list[str]) -> tuple[str, pd.Series, pd.Series] | None:
-    """(the column that names the files, its cells as texts, the file that each names) of a table of labels: half of its
-    cells must. Names with their endings come before bare stems, which numbers of rows and of classes may look like;
-    then comes the column that names most different files."""
+@dataclass(frozen=True)
+class _Labels:
+    """A table whose `column` named the files; what else it has stands beside `_file`."""
+
+    file: str
+    column: str
+    table: pd.DataFrame
+    problems: list[Problem]
+
+    @property
+    def part(self) -> str:
+        """Which part its name or its folders say that it is of: train.csv, test/metadata.csv; "" for none."""
+        words = re.split(r"[^a-z]+", self.file.rpartition(".")[0].lower())
+        return next((PARTS[word] for word in reversed(words) if word in PARTS), "")
+
+    def joins(self, other: _Labels) -> bool:
+        """Whether it is the same table of another part. A table of no part may be of guesses, for a submission."""
+        return bool(self.part) and self.column == other.column and set(self.table) == set(other.table)
+
+
+def _joined(tables: Sequence[_Labels]) -> pd.DataFrame:
+    """One table of several, which says the part of each row where no column of theirs does."""
+    if len(tables) == 1:
+        return tables[0].table
+    mixed = [name for name in tables[0].table if len({one.table[name].dtype == float for one in tables}) > 1]
+    alike = [one.table.assign(**{name: as_names(one.table[name]) for name in mixed}) for one in tables]
+    if not any(str(name).lower() in PART_COLUMNS for name in tables[0].table):
+        alike = [table.assign(split=one.part) for one, table in zip(tables, alike, strict=True)]
+    return pd.concat(alike, ignore_index=True)
+
+
+def _naming_column(table: pd.DataFrame, files: list[str], own: str) -> tuple[str, pd.Series, pd.Series] | None:
+    """(the column that names the files, its cells as texts, the file that each names) of the table of labels `own`:
+    half of its cells must, from its folder or from the outermost one. Names with their endings come before bare stems,
+    which numbers of rows and of classes may look like; then comes the column that names most different files."""
     from tltools.formats._label_studio import names_in
 
-    whole, stems = _keys(files, lambda path: (str(path), path.name)), _keys(files, lambda path: (path.stem,))
+    folder = PurePosixPath(own).parent
+    whole = _keys(files, lambda path: (str(path), path.name))
+    stems = _keys(files, lambda path: (str(path.with_suffix("")), path.stem))
     best: tuple[tuple[bool, int], tuple[str, pd.Series, pd.Series]] | None = None
     for column in table.columns:
         values = table[column].dropna()
@@ -58,7 +103,9 @@ def _naming_column(table: pd.DataFrame, files: list[str]) -> tuple[str, pd.Serie
         plain = texts.str.replace("\\", "/").str.removeprefix("./")
         for by_name, known in ((True, whole), (False, {**stems, **whole})):
             matched = plain.map(
-                lambda text, known=known: next((known[one] for one in (text, *names_in(text)) if one in known), None)
+                lambda text, known=known: next(
+                    (known[one] for one in (str(folder / text), text, *names_in(text)) if one in known), None
+                )
             )
             if matched.notna().mean() >= 0.5:
                 rank = (by_name, int(matched.nunique()))
