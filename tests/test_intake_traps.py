@@ -65,6 +65,13 @@ def test_a_quoted_text_over_several_lines_stays_one(tmp_path: Path) -> None:
     assert len(table) == 40 and table["text"][3] == "first, line 3\nsecond, line"
 
 
+def test_quoted_texts_whose_lines_look_like_rows_stay_whole(tmp_path: Path) -> None:
+    rows = [f'"Main Street {k},\n{k} ""Old"" Town",{"ab"[k % 2]}' for k in range(40)]
+    (tmp_path / "places.csv").write_text("\n".join(["address,label", *rows]) + "\n")
+    table = read(tmp_path / "places.csv")
+    assert len(table) == 40 and table["address"][3] == 'Main Street 3,\n3 "Old" Town' and table["label"][3] == "b"
+
+
 @pytest.mark.parametrize(
     "text",
     [

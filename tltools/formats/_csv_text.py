@@ -151,7 +151,8 @@ def _chunks(reader: Any, file: TextIO, path: Path, shown: str, encoding: Encodin
             for record in islice(reader, _CHUNK):
                 line = ends[-1] if ends else before
                 if not trusted and reader.line_num > line + 1 and _swallowed(record, dialect):
-                    if _even(path, encoding, Dialect(dialect.delimiter, None, quoted=False)):
+                    plain = Dialect(dialect.delimiter, None, quoted=False)
+                    if _even(path, encoding, plain) and not _sound(path, encoding, dialect):
                         raise _OpenQuote(line + 1)
                     trusted = True
                 records.append(record)
@@ -174,6 +175,16 @@ def _chunks(reader: Any, file: TextIO, path: Path, shown: str, encoding: Encodin
 
 def _swallowed(record: list[str], dialect: Dialect) -> bool:
     return dialect.delimiter is not None and any("\n" in f and dialect.delimiter in f for f in record)
+
+
+def _sound(path: Path, encoding: Encoding, dialect: Dialect) -> bool:
+    """Whether every quote opens or closes a whole field, and three such fields or more go over lines: no chance."""
+    with path.open(encoding=encoding.name, errors=encoding.errors, newline="") as file:
+        try:
+            records = islice(dialect.records(file, strict=True), 100_000)
+            return sum(_swallowed(record, dialect) for record in records) >= 3
+        except csv.Error:
+            return False
 
 
 def _is_open(path: Path, encoding: Encoding, start: int) -> bool:

@@ -24,13 +24,16 @@ class Dialect:
     escape: str | None = None
     quoted: bool = True
 
-    def records(self, lines: Iterable[str]) -> Any:
-        """Returns a csv reader (an iterator of field lists with `line_num`) over lines that keep their ends."""
+    def records(self, lines: Iterable[str], strict: bool = False) -> Any:
+        """Returns a csv reader (an iterator of field lists with `line_num`) over lines that keep their ends; a `strict`
+        one raises csv.Error where a quote does not close a whole field."""
         quoting: Any = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         if self.delimiter == " ":
             lines = (line.replace("\t", " ") for line in lines)
         delimiter = self.delimiter or "\x1f"
-        return csv.reader(lines, delimiter=delimiter, escapechar=self.escape, quoting=quoting, skipinitialspace=True)
+        return csv.reader(
+            lines, delimiter=delimiter, escapechar=self.escape, quoting=quoting, skipinitialspace=True, strict=strict
+        )
 
 
 def sniff(sample: list[str], tabs_expected: bool) -> tuple[Dialect, str]:
