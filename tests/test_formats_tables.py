@@ -95,6 +95,38 @@ def test_thousands_in_a_comma_file_and_percent(tmp_path: Path) -> None:
     assert found.table["share"].tolist() == [5.0, 7.5, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("cells", "values", "how"),
+    [
+        (["1 234,5", "999", "12\u00a0345\u202f678", "-5,25"], [1234.5, 999, 12_345_678, -5.25], "blanks part"),
+        (["1'234.50", "999", "12\u2019345"], [1234.5, 999, 12_345], "blanks part"),
+        (["$1,234.50", "$9", "-$1200"], [1234.5, 9, -1200], "amounts in $"),
+        (["1.234,50 €", "9 €", "1 200\u00a0€"], [1234.5, 9, 1200], "amounts in €"),
+        (["12,5 %", "7\u00a0%", "0.5%"], [12.5, 7, 0.5], "per cent"),
+    ],
+)
+def test_amounts_as_spreadsheets_show_them(tmp_path: Path, cells: list[str], values: list[float], how: str) -> None:
+    found = read(tmp_path, "price;label\n" + "".join(f"{cell};{'ab'[k % 2]}\n" for k, cell in enumerate(cells)))
+    assert found.table["price"].tolist() == values and how in said(found)
+
+
+def test_two_currencies_in_a_column_are_no_amounts(tmp_path: Path) -> None:
+    found = read(tmp_path, "price,label\n$5,a\n£7,b\n$9,a\n")
+    assert found.table["price"].tolist() == ["$5", "£7", "$9"]
+
+
+def test_what_is_infinite_is_missing(tmp_path: Path) -> None:
+    found = read(tmp_path, "n,label\n1.5,a\ninf,b\n-Infinity,a\n2,b\n")
+    assert found.table["n"].fillna(0).tolist() == [1.5, 0, 0, 2]
+
+
+def test_hours_of_parquet_are_kept(tmp_path: Path) -> None:
+    when = pd.to_datetime(["2024-01-02 10:30", "2024-01-03 00:00"])
+    pd.DataFrame({"when": when, "label": ["a", "b"]}).to_parquet(tmp_path / "t.parquet")
+    found = tables.read(tmp_path / "t.parquet", tmp_path / "scratch").table
+    assert found["when"].tolist() == ["2024-01-02 10:30:00", "2024-01-03 00:00:00"]
+
+
 def test_missing_marks(tmp_path: Path) -> None:
     found = read(tmp_path, "n,word\n1,?\nNA,fine\n3,\n-,None\nnan,null\n6,N/A\n")
     assert found.table["n"].isna().tolist() == [False, True, False, True, True, False]
@@ -234,9 +266,9 @@ def test_parquet_excel_json_and_zip_say_the_same(tmp_path: Path) -> None:
     table["flag"] = [True, False, True]
     table.to_parquet(tmp_path / "t.parquet")
     table.to_excel(tmp_path / "t.xlsx", index=False)
-    lines = [{"n": 1.5, "when": "2024-01-02", "word": "a", "flag": "True"}, {"n": None, "word": None}, {"n": 3}]
-    lines[1] |= {"when": "2024-01-02", "flag": "False"}
-    lines[2] |= {"when": "2024-01-02", "word": "c", "flag": "True"}
+    lines = [{"n": 1.5, "when": "2024-01-02", "word": "a", "flag": True}, {"n": None, "word": None}, {"n": 3}]
+    lines[1] |= {"when": "2024-01-02", "flag": False}
+    lines[2] |= {"when": "2024-01-02", "word": "c", "flag": True}
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     table.to_csv(tmp_path / "t.csv", index=False)
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as out:
@@ -247,7 +279,7 @@ def test_parquet_excel_json_and_zip_say_the_same(tmp_path: Path) -> None:
         assert found["n"].tolist()[::2] == [1.5, 3.0] and np.isnan(found["n"][1]), name
         assert found["word"].tolist()[::2] == ["a", "c"] and pd.isna(found["word"][1]), name
         assert found["when"].tolist() == ["2024-01-02"] * 3, name
-        assert [str(flag).lower() for flag in found["flag"]] == ["true", "false", "true"], name
+        assert found["flag"].tolist() == ["True", "False", "True"], name
 
 
 def test_nested_and_broken_json_lines_are_named(tmp_path: Path) -> None:

@@ -17,19 +17,31 @@ MISSING = (
     "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NULL!", "NaT",
 )  # fmt: skip
 # these may be honest category names, so they count as missing only where everything else is a number
-PERHAPS_MISSING = ("None", "none", "-", "--", ".", "..", "unknown", "Unknown", "missing", "Missing")
+PERHAPS_MISSING = (
+    "None", "none", "-", "--", ".", "..", "unknown", "Unknown", "missing", "Missing",
+    "inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity",
+)  # fmt: skip
 
 _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"
-_PERCENT = r"^[+-]?(\d+\.?\d*|\.\d+) ?%$"
+_BLANKS = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}'\N{RIGHT SINGLE QUOTATION MARK}"  # in Paris, Warsaw and Zurich
+_PERCENT = rf"^[+-]?(\d+[.,]?\d*|[.,]\d+)[{_BLANKS}]?%$"
+_BLANK = rf"^[+-]?([1-9]\d{{0,2}}([{_BLANKS}]\d{{3}})+|\d+)([.,]\d+)?$"
+_MONEY = r"^[+-]?{0} ?(\d{{1,3}}(,\d{{3}})+|\d+)(\.\d+)?$"
+_EURO = rf"^[+-]?(\d{{1,3}}([.{_BLANKS}]\d{{3}})+|\d+)(,\d+)?[{_BLANKS}]?€$"
+_UNPARTED = tuple((sign, "") for sign in _BLANKS)
 # (pattern, what is exchanged to come to the plain spelling, how to say it); tried in this order
 SPELLINGS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     (_PLAIN, (), ""),
     (_COMMA, ((".", ""), (",", ".")), "numbers with a decimal comma"),
     (_THOUSANDS, ((",", ""),), "commas part thousands"),
-    (_PERCENT, (("%", ""), (" ", "")), "numbers with a percent sign, kept as per cent"),
+    (_PERCENT, (("%", ""), *_UNPARTED, (",", ".")), "numbers with a percent sign, kept as per cent"),
+    (_BLANK, (*_UNPARTED, (",", ".")), "blanks part thousands"),
+    (_EURO, (("€", ""), *_UNPARTED, (".", ""), (",", ".")), "amounts in €"),
+    *((_MONEY.format(f"[{sign}]"), ((sign, ""), (" ", ""), (",", "")), f"amounts in {sign}") for sign in "$£€"),
 )
+_BEGINS = "0123456789+-.,$£€"
 _CODE = r"^(0\d+|[+-]?\d{16,})$"  # 00123 and long digit strings are names of things, not amounts
 _BEYOND = 1e150  # the squares and sums of larger numbers are infinite
 
@@ -131,7 +143,7 @@ def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[An
     sample = text.slice(0, 2000).drop_null().to_pylist() or text.drop_null().slice(0, 2000).to_pylist()
     if not sample:
         return pc.cast(text, pa.float64()), ""
-    if sum(value[:1] in "0123456789+-.," and any(c.isdigit() for c in value) for value in sample) < 0.5 * len(sample):
+    if sum(value[:1] in _BEGINS and any(c.isdigit() for c in value) for value in sample) < 0.5 * len(sample):
         return text, ""
     if pc.any(pc.match_substring_regex(text, _CODE)).as_py():
         return text, ""
@@ -153,8 +165,8 @@ def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[An
 
 def spellings(comma_is_decimal: bool) -> tuple[tuple[str, tuple[tuple[str, str], ...], str], ...]:
     """`SPELLINGS` in the order in which they are tried: between commas, "1,234" is a thousand first."""
-    plain, comma, thousands, percent = SPELLINGS
-    return (plain, comma, thousands, percent) if comma_is_decimal else (plain, thousands, comma, percent)
+    plain, comma, thousands, *others = SPELLINGS
+    return (plain, *((comma, thousands) if comma_is_decimal else (thousands, comma)), *others)
 
 
 def _numbers(name: str, text: Any, changes: tuple[tuple[str, str], ...], raw: RawTable, shown: str) -> Any:

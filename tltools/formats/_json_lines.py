@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,5 +135,5 @@ def _flat(found: dict[str, Any], nested: dict[str, int]) -> dict[str, str | None
             elif isinstance(plain, float) and plain.is_integer() and abs(plain) < 1e15:
                 flat[name] = str(int(plain))
             else:
-                flat[name] = plain if isinstance(plain, str) else json.dumps(plain)
+                flat[name] = str(plain)  # True and 2.5 as other writers have them
     return flat

@@ -71,10 +71,12 @@ def _as_text(column: Any) -> Any:
         small = (pc.max(pc.abs(column)).as_py() or 0) < 1e15
         return column.cast(pa.int64() if whole and small else pa.float64()).cast(pa.large_string())
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return pc.strftime(column.cast(pa.timestamp("s"), safe=False), format="%Y-%m-%d")
-    plain = (
-        pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
-    )
+        seconds = column.cast(pa.timestamp("s"), safe=False)
+        days = pc.all(pc.equal(seconds, pc.floor_temporal(seconds, unit="day"))).as_py()
+        return pc.strftime(seconds, format="%Y-%m-%d" if days else "%Y-%m-%d %H:%M:%S")
+    if pa.types.is_boolean(kind):
+        return pc.if_else(column, "True", "False").cast(pa.large_string())  # as other writers have it
+    plain = pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
     if plain or pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
         return column.cast(pa.large_string())
     return None
