@@ -325,5 +325,14 @@ BAD: dict[str, Bad] = {
     "broken json lines": Bad(file("broken.jsonl", "{'a': 1}\n{'a': 2}\n"), ("no line holds", "line 1")),
     "deep json": Bad(file("deep.jsonl", "[" * 100_000 + "\n"), ("nested too deeply",)),
     "json numbers": Bad(file("numbers.json", json.dumps(list(range(20)))), ("not an object",)),
+    "OpenDocument": Bad(
+        file("sheet.ods", b"PK\x03\x04" + b"\0" * 26 + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet"),
+        ("OpenDocument", ".xlsx"),
+    ),
+    "one object for all rows": Bad(file("columns.json", '{"a": {"0": 1, "1": 2}, "b": {"0": "x"}}'), ("one object",)),
+    "lines above the table": Bad(
+        file("export.csv", "# exported by hand\n# 2021\n" + _table("a,b,label", [f"{i},2,x" for i in range(30)])),
+        ("line 1", "2 line(s) stand above the table"),
+    ),
     "unknown kind": Bad(file("model.bin", b"\x80\x04" + b"\0" * 50), ("pickle",)),
 }

@@ -123,6 +123,7 @@ def test_what_is_not_taken_is_named_with_reason_and_remedy(tmp_path: Path) -> No
         "hum/text.wav": (b"this is a text, no sound", "first bytes|text"),
         "hum/photo.wav": (b"\x89PNG\r\n\x1a\n" + bytes(50), "PNG.*save it as WAV"),
         "hum/click.wav": (clip(tone(440, 0.01)), "at least 25 ms"),
+        "hum/unscaled.wav": (clip(tone(440) * 20_000, subtype="FLOAT"), "from -1 to 1 and reach 10,.*divide"),
         "hum/slow.wav": (clip(tone(40, 1.0, 500), 500), "500 samples a second"),
         "hum/nan.wav": (clip(np.full(4000, np.nan), subtype="FLOAT"), "no numbers"),
         "hum/phone.m4a": (b"\0\0\0\x18ftypM4A " + bytes(50), "must be WAV, FLAC, OGG or MP3"),
@@ -133,7 +134,7 @@ def test_what_is_not_taken_is_named_with_reason_and_remedy(tmp_path: Path) -> No
     assert len(found.table) == 20 and set(why) == set(extra)
     for name, (_, words) in extra.items():
         assert re.search(words, why[name]), (name, why[name])
-    assert any("12 file(s)" in problem.what and problem.remedy for problem in found.problems)
+    assert any(f"{len(extra)} file(s)" in problem.what and problem.remedy for problem in found.problems)
 
 
 def test_archives_without_sounds_or_labels_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tltools.formats import Limits, asking
 from tltools.formats._cells import RawTable, headers
-from tltools.formats._delimiter import TITLE, Dialect, has_header, is_title, sniff
+from tltools.formats._delimiter import TITLE, Dialect, above, has_header, is_title, sniff
 from tltools.formats._encoding import Encoding, decide
 from tltools.records import Problem, Skipped, refuse
 
@@ -49,6 +49,9 @@ def read(path: Path, shown: str) -> RawTable:
         dialect, why = Dialect(told_by_excel), f'The first line says that "{told_by_excel}" parts the fields.'
     else:
         dialect, why = sniff(lines, tabs_expected=path.suffix.lower() in (".tsv", ".tab"))
+    if dialect.delimiter is None and (count := above(lines)):
+        what = f"{count} line(s) stand above the table, with another number of fields than the lines below."
+        raise refuse(f"{shown}, line 1", what, "Take them out, so that the file begins with the names of the columns.")
     try:
         raw = _parse(path, shown, encoding, dialect, bool(told_by_excel))
     except _OpenQuote as found:

@@ -55,6 +55,9 @@ def read(path: Path, shown: str) -> RawTable:
         raise refuse(
             shown, f"no line holds a JSON object{first}.", 'Write one object a line: {"text": "...", "label": "..."}.'
         )
+    if len(places) == 1 and not skipped and asking.get().labelled:
+        what = "must hold an object for each row; it holds one object for all."
+        raise refuse(shown, what, "Write a list of them, as df.to_json('data.json', orient='records') does.")
     names, problems = headers(list(columns), shown)
     problems += list(encoding.problems)
     if skipped:

@@ -23,6 +23,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"fLaC", "a FLAC sound", "Put sounds into one folder per class and add the folder or a zip of it."),
     (0, b"OggS", "an OGG sound", "Put sounds into one folder per class and add the folder or a zip of it."),
     (0, b"ID3", "an MP3 sound", "Put sounds into one folder per class and add the folder or a zip of it."),
+    (30, b"mimetypeapplication/vnd.oasis", "an OpenDocument file", "Save the sheet as .xlsx or CSV."),
     (0, b"PK\x03\x04", "a zip archive", "Give it its own ending (.zip, .xlsx) and add it again."),
     (0, b"PK\x05\x06", "an empty zip archive", "Put files into it and add it again."),
     (0, b"\x1f\x8b", "a gzip archive", "Unpack it and add the file inside."),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 ALL_SOUNDS = (*EXTENSIONS, ".oga", ".opus", ".aif", ".aiff", ".m4a", ".aac", ".wma", ".amr", ".mid", ".midi", ".au")
 SHORTEST = 0.025  # seconds: one window of the spectrogram
+_LOUDEST = 10.0  # times full scale: so far no mixer goes, but floats do that were never scaled
 _RATES = (1_000, 384_000)
 _CHANNELS = 16
 
@@ -119,6 +120,9 @@ def _judge_samples(samples: Any, rate: int, promised: int, kind: str, limits: Li
         raise NotTaken(f"{what}; copy or export it again")
     if not np.isfinite(samples).all():
         raise NotTaken("it holds values that are no numbers; export it again")
+    if (peak := float(np.abs(samples).max())) > _LOUDEST:
+        what = f"its samples must lie from -1 to 1 and reach {peak:,.0f}"
+        raise NotTaken(f"{what}; divide them by what they were scaled by (32,768 for 16 bits) and export it again")
     if len(samples) < SHORTEST * rate:
         what = f"it lasts {1000 * len(samples) / rate:.0f} ms; at least {1000 * SHORTEST:.0f} ms are needed"
         raise NotTaken(f"{what}, record a longer one")
