@@ -196,6 +196,11 @@ def hash_of(*words: object) -> int:
     return sum(ord(char) * 31**i for i, char in enumerate(str(words))) % 2**31
 
 
+def test_an_input_that_is_named_twice_is_read_once(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("a,b,label\n" + "".join(f"{i % 7},{i},{'xy'[i % 3 > 0]}\n" for i in range(30)))
+    assert datasets.add(home, tmp_path / "twice.csv", target="label", inputs=["a", "b", "a"]).inputs == ("a", "b")
+
+
 def test_a_column_can_group(home: Home, tmp_path: Path) -> None:
     rows = "".join(f"{i * 0.37:.2f},{i * 7 % 11},p{i % 13},{'x' if i * 5 % 7 < 3 else 'y'}\n" for i in range(130))
     made = add(home, tmp_path, "a,b,person,label\n" + rows)

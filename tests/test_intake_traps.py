@@ -124,6 +124,16 @@ def test_a_workbook_is_read_whole_whatever_it_says_of_its_size(tmp_path: Path) -
     assert read(tmp_path / "stale.xlsx").shape == (30, 4)
 
 
+def test_a_cover_before_the_table_of_a_workbook_is_passed_over(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Sales of 2021"])
+    table = book.create_sheet("rows")
+    for row in [["a", "label"], *[[k % 7, "xy"[k % 2]] for k in range(12)]]:
+        table.append(row)
+    book.save(tmp_path / "sales.xlsx")
+    assert read(tmp_path / "sales.xlsx").shape == (12, 2)
+
+
 @pytest.mark.parametrize(
     ("sign", "cells", "largest"),
     [

@@ -116,7 +116,7 @@ def choose(
         problems.append(Problem(severity="error", where=f'{shown}, column "{target}"', what=what, remedy=remedy))
         return Choice(target=target, inference=tuple(said), problems=tuple(problems))
     others = [column for column in columns if column.name != target]
-    chosen = [by_name[name] for name in inputs if name != target] if inputs else others
+    chosen = [by_name[name] for name in dict.fromkeys(inputs) if name != target] if inputs else others
     if inputs and target in inputs:
         what = f'"{target}" is the target and cannot be an input as well.'
         problems.append(

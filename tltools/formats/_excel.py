@@ -36,7 +36,7 @@ def read(path: Path, shown: str) -> RawTable:
         sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
         for sheet in sheets:
             rows = _rows(sheet, shown)
-            if rows:
+            if len(rows) > 1:  # a line alone is a cover
                 break
         else:
             raise refuse(shown, "no sheet holds a table.", "Put a header and rows into the first sheet.")
