@@ -247,10 +247,11 @@ def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None
         if asked is not None and asked != stored:
             what = f"is {asked!r}, but the dataset was stored with {stored!r}."
             say("error", field, what, "Add the dataset again with this choice, or leave the field out.")
-    groups = datasets.groups(home, dataset, study.group)
-    if study.group and not study.folds and (torn := splits.without_giants(groups)[1]):  # folds tell it themselves
-        what = f"{study.group!r} has {torn} value(s) with too many rows to lie in one part: these are torn apart."
-        say("warning", "group", what, "Group by a column of smaller groups; read scores as too good.")
+    if study.group:
+        torn = splits.without_giants(datasets.groups(home, dataset, study.group))[1]
+        if torn and not study.folds:  # folds tell it themselves
+            what = f"{study.group!r} has {torn} value(s) with too many rows to lie in one part: these are torn apart."
+            say("warning", "group", what, "Group by a column of smaller groups; read scores as too good.")
     columns = datasets.columns(home, dataset.id)
     for name in study.sensitive:
         if name not in columns:
