@@ -83,6 +83,15 @@ def test_conformal_sets_hold_the_true_class_as_often_as_promised(sharpen: float)
     assert 1.0 <= found.mean_size < 3.0 and found.sets.shape == (5000, 3)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
+def test_classes_that_tie_with_the_threshold_are_in_the_set(level: float) -> None:
+    shares = np.array([0.1, 0.3, 0.6], np.float32)  # of a model that says the same of every row
+    truth = np.random.default_rng(0).choice(3, 3000, p=[0.1, 0.3, 0.6])
+    same = np.tile(shares, (3000, 1))
+    found = cal.conformal(same[:1000], truth[:1000], same[1000:], truth[1000:], level)
+    assert found is not None and found.threshold in shares.astype(float) and found.coverage >= level - 0.02
+
+
 def test_too_few_validation_rows_promise_nothing() -> None:
     p, truth = rows(30)
     assert cal.conformal(p[:8], truth[:8], p, truth, 0.9) is None

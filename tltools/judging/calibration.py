@@ -122,9 +122,8 @@ def conformal(
     rank = int(np.ceil((n + 1) * level))
     if rank > n:
         return None
-    scores = np.sort(1 - validation[np.arange(n), validation_truth])
-    threshold = float(1 - scores[rank - 1])
-    sets = test >= threshold - TINY
+    threshold = float(np.sort(validation[np.arange(n), validation_truth])[n - rank])
+    sets = test >= threshold  # the probability itself: 1 - (1 - p) is another number, and ties would fall out
     held = sets[np.arange(len(test_truth)), test_truth]
     return Conformal(level, threshold, float(held.mean()), float(sets.sum(1).mean()), sets)
 
