@@ -187,6 +187,17 @@ def test_one_draw_is_shown_and_not_judged(home: Home, store: Store, tmp_path: Pa
     assert all(row["draws"] == 1 for row in report.arms)
 
 
+def test_of_one_draw_too_the_best_control_is_the_one_with_the_best_score(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
+    dataset = people(home, tmp_path)
+    rates = {"linear_probe": 0.2, "full_finetune": 0.2, "scratch": 0.4, "classical": 0.0}
+    key = make(home, dataset, study_of(dataset), skip=lambda t: t.draw > 0, rates=rates)
+    report = reports.judge(home, store, key)
+    assert {row["against"] for row in report.verdicts} == {"scratch"}
+    assert "below the best control" in report.headline
+
+
 def test_a_study_without_a_finished_trial_and_one_never_judged_are_refused(
     home: Home, store: Store, tmp_path: Path
 ) -> None:

@@ -106,12 +106,13 @@ def out_of_reach(controls: Mapping[ArmKey, Cell], scale: float | None) -> set[Ar
 
 
 def _together(cell: Cell, controls: Mapping[ArmKey, Cell]) -> tuple[list[ArmKey], list[int]]:
-    """(controls that can be paired with a cell, the draws they all share); of an unfinished study what leaves two."""
+    """(controls that can be paired with a cell, the draws they all share); of an unfinished study what leaves two, or
+    all that there are."""
     usable: list[ArmKey] = []
     draws = set(cell.draws)
     for arm in sorted(controls, key=lambda arm: (-len(draws & set(controls[arm].draws)), _name(arm))):
         left = draws & set(controls[arm].draws)
-        if len(left) >= 2 or (left and not usable):
+        if len(left) >= 2 or (left and (not usable or left == draws)):
             usable, draws = [*usable, arm], left
     return usable, sorted(draws) if usable else []
 
