@@ -17,6 +17,7 @@ from tltools.artifacts import building
 from tltools.home import Home, write_json
 from tltools.records import Dataset, Refusal, Report, Split, Study, Trial
 from tltools.reports import copies, groups, views
+from tltools.reports.readings import ArmKey, Cell, Share, titles
 from tltools.store import Store, open_store
 from tltools.tasks import tasks
 
@@ -415,6 +416,21 @@ def test_settings_that_differ_are_judged_against_the_usual_ones(home: Home, stor
         assert row["gain"] == pytest.approx(with_flip["score"] - without["score"], abs=1e-9)
         assert row["low"] <= row["gain"] <= row["high"]
     assert any(sentence.startswith("Flip on instead of off ") for sentence in report.sentences)
+
+
+def test_no_two_arms_are_called_the_same(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    rates = tuple({"full_finetune": {"learning_rate": rate}} for rate in (1e-3, 2e-3, 3e-3))
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset, strategies=rates, fractions=(1.0,))))
+    named = [row["title"] for row in report.arms if row["kind"] == "transfer"]
+    assert sorted(named) == [f"Full fine-tuning of MiniLM-L6 (learning_rate 0.00{k})" for k in (1, 2, 3)]
+    twins = [
+        Cell(ArmKey("transfer", source, "linear_probe", "{}"), Share(1.0, False),
+             cards={0: {"source": {"name": "MiniLM tuned on People"}}})
+        for source in ("own/a", "own/b")
+    ]  # fmt: skip
+    said = "Linear probe of MiniLM tuned on People"
+    assert list(titles(twins).values()) == [f"{said} (own/a)", f"{said} (own/b)"]
 
 
 def test_a_study_without_such_arms_says_nothing_of_settings(finished: tuple[Dataset, Report]) -> None:

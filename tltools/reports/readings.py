@@ -216,7 +216,7 @@ def scale_of(metric: Metric, truth: Array, classes: int) -> float | None:
 
 
 def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
-    """How arms are called for people: strategy, and the source where it has one; knobs where two would be alike."""
+    """How arms are called for people: strategy, and the source where it has one; id and knobs where two are alike."""
     found: dict[ArmKey, str] = {}
     known = strategies()
     for cell in sorted(cells, key=lambda cell: cell.share):
@@ -227,17 +227,20 @@ def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
             found[cell.arm] = f"{method[0].upper()}{method[1:]}" if isinstance(method, str) and method else title
         else:
             found[cell.arm] = f"{title} of {(card.get('source') or {}).get('name') or cell.arm.source}"
-    twice = {name for name in found.values() if list(found.values()).count(name) > 1}
-    for arm, name in found.items():
-        if name in twice:
-            knobs = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-                              for key, value in _apart(arm, found, name).items())  # fmt: skip
-            found[arm] = f"{name} ({knobs})" if knobs else name
+    plain = dict(found)
+    for arm, name in plain.items():
+        namesakes = [other for other, title in plain.items() if title == name and other != arm]
+        if apart := _apart(arm, namesakes):
+            found[arm] = f"{name} ({', '.join(apart)})"
     return found
 
 
-def _apart(arm: ArmKey, found: dict[ArmKey, str], name: str) -> dict[str, Any]:
-    """The knobs of an arm in which it differs from its namesakes."""
-    own = json.loads(arm.knobs)
-    others = [json.loads(other.knobs) for other, title in found.items() if title == name and other != arm]
-    return {key: value for key, value in own.items() if any(other.get(key) != value for other in others)}
+def _apart(arm: ArmKey, namesakes: Sequence[ArmKey]) -> list[str]:
+    """In what an arm differs from its namesakes: its source, its knobs."""
+    own, others = json.loads(arm.knobs), [json.loads(other.knobs) for other in namesakes]
+    source = [arm.source] if any(other.source != arm.source for other in namesakes) else []
+    return source + [
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in own.items()
+        if any(other.get(key) != value for other in others)
+    ]
