@@ -342,6 +342,22 @@ def test_a_model_card_says_the_same_as_the_report(home: Home, finished: tuple[Da
         reports.export_card(report, "0" * 16)
 
 
+def test_a_model_card_has_the_groups_of_its_own_arm_alone(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    arms = ({"full_finetune": {"flip": True}}, "full_finetune")
+    study = study_of(dataset, strategies=arms, fractions=(0.5, 1.0), sensitive=("sex",))
+    report = reports.judge(home, store, make(home, dataset, study))
+    report = report.model_copy(
+        update={"groups": tuple({**row, "metric": f"{row['metric']} of a|b"} for row in report.groups)}
+    )
+    for arm in (row for row in report.arms if row["strategy"] == "full_finetune"):
+        card = reports.export_card(report, arm["trials"][0])
+        lines = [line for line in card.splitlines() if line.startswith("| sex")]
+        rows = [row for row in report.groups if row["strategy"] == arm["strategy"] and row["knobs"] == arm["knobs"]]
+        assert len(lines) == (len(rows) if arm["fraction"] == 1.0 else 0) and rows
+        assert all("of a\\|b" in line for line in lines)
+
+
 def test_predictions_on_other_rows_or_without_sense_are_left_out_and_named(
     home: Home, store: Store, tmp_path: Path
 ) -> None:

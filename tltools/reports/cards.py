@@ -10,6 +10,7 @@ from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.records import Report, refuse
 from tltools.reports import words
+from tltools.reports.groups import arm_of
 from tltools.tasks import Metric, judged_by, tasks
 
 
@@ -41,8 +42,8 @@ def export_card(report: Report, trial_id: str) -> str:
         parts[-1] += " " + verdict["needed"]
     where = "the rows that each fold tests" if report.folds else "the test part"
     parts.append(f"## Scores on {where}\n\n" + _scores(report, arm, metric))
-    if report.groups:
-        parts.append("## Groups\n\n" + _groups(report, arm))
+    if own := [row for row in report.groups if arm_of(report, row) is arm]:
+        parts.append("## Groups\n\n" + _groups(own))
     parts.append("## Risks\n\n" + _risks(report, arm))
     parts.append("## How to reproduce\n\n```yaml\n" + report.study_file.strip() + "\n```\n\n" + _environment(report))
     return "\n\n".join(parts) + "\n"
@@ -76,11 +77,10 @@ def _scores(report: Report, arm: dict[str, Any], metric: Metric) -> str:
     return "\n".join(lines)
 
 
-def _groups(report: Report, arm: dict[str, Any]) -> str:
-    own = [row for row in report.groups if (row["source"], row["strategy"]) == (arm["source"], arm["strategy"])]
+def _groups(own: list[dict[str, Any]]) -> str:
     lines = ["| column | group | metric | value | 95 % interval | rows |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {_cell(row['column'])} | {_cell(row['group']) or row['kind']} | {row['metric']} "
+        f"| {_cell(row['column'])} | {_cell(row['group']) or row['kind']} | {_cell(row['metric'])} "
         f"| {_number(row['score'])} | {_number(row['low'])} to {_number(row['high'])} | {row['n']} |"
         for row in own
     ]

@@ -143,7 +143,7 @@ def frontier(report: Report, column: str) -> list[dict[str, Any]]:
     groups of a column, and its seconds; `best`: no other arm has a better score and a smaller difference."""
     made, sign = [], 1 if judged_by(report).higher_is_better else -1
     for row in report.groups:
-        arm = _arm(report, row)
+        arm = arm_of(report, row)
         if arm and row["kind"] == "gap" and row["metric"] == ODDS and row["column"] == column:
             keys = ("title", "kind", "score", "low", "high", "seconds")
             gap = {"gap": row["score"], "gap_low": row["low"], "gap_high": row["high"]}
@@ -157,11 +157,11 @@ def frontier(report: Report, column: str) -> list[dict[str, Any]]:
 
 def title_of(report: Report, row: dict[str, Any]) -> str:
     """How the arm of a row is called for people."""
-    arm = _arm(report, row)
+    arm = arm_of(report, row)
     return str(arm["title"]) if arm else f"{row['strategy']} ({row['source']})"
 
 
-def _arm(report: Report, row: dict[str, Any]) -> dict[str, Any] | None:
+def arm_of(report: Report, row: dict[str, Any]) -> dict[str, Any] | None:
     """The arm that a row of groups speaks of, at the most labels."""
     most = max((arm["n_train"] for arm in report.arms), default=0)
     keys = ("source", "strategy", "knobs")
