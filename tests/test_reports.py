@@ -299,6 +299,15 @@ def test_each_group_has_its_rates_and_its_over_confidence(home: Home, finished: 
         assert found == pytest.approx(value, abs=1e-6) and low <= found <= high, name
 
 
+def test_the_interval_of_a_groups_rate_is_one_of_shares(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    study = study_of(dataset, strategies=("linear_probe",), fractions=(1.0,), sensitive=("town",))
+    report = reports.judge(home, store, make(home, dataset, study, rates={**RATES, "linear_probe": 0.499}))
+    rates = [row for row in report.groups if row["kind"] == "score" and row["metric"] != "overconfidence"]
+    assert max(row["score"] for row in rates) == 1.0, "all of a group are right"
+    assert all(0 <= row["low"] <= row["score"] <= row["high"] <= 1 for row in rates if row["low"] is not None)
+
+
 def test_what_fairness_costs_names_the_arms_that_none_beats_in_both(finished: tuple[Dataset, Report]) -> None:
     _, report = finished
     points = groups.frontier(report, "sex")

@@ -87,11 +87,12 @@ def _score_rows(found: Readings, cell: Cell, column: str, groups: Any, classes: 
     it is right, and the rates of each class: of two classes those of the second, of more than `RATED` none."""
     said = np.stack([cell.said[draw] for draw in cell.draws])
     if not classes:
-        return _by_group(cell.arm, column, "mae", fairness.by_group(np.abs(said - found.truth), groups))
+        errors = fairness.by_group(np.abs(said - found.truth), groups)
+        return _by_group(cell.arm, column, "mae", errors, (0.0, np.inf))
     right = (said == found.truth).astype(np.float64)
     sure = np.stack([cell.sure[draw] for draw in cell.draws])
     made = _by_group(cell.arm, column, "accuracy", fairness.by_group(right, groups))
-    made += _by_group(cell.arm, column, "overconfidence", fairness.by_group(sure - right, groups))
+    made += _by_group(cell.arm, column, "overconfidence", fairness.by_group(sure - right, groups), (-1.0, 1.0))
     for code in () if len(classes) > RATED else range(len(classes)) if len(classes) > 2 else (1,):
         picked, of = (said == code).astype(np.float64), found.truth == code
         name = "" if len(classes) == 2 else f" of {classes[code]}"
@@ -103,10 +104,14 @@ def _score_rows(found: Readings, cell: Cell, column: str, groups: Any, classes: 
     return made
 
 
-def _by_group(arm: ArmKey, column: str, metric: str, rates: dict[str, Rate]) -> list[dict[str, Any]]:
+def _by_group(
+    arm: ArmKey, column: str, metric: str, rates: dict[str, Rate], within: tuple[float, float] = (0.0, 1.0)
+) -> list[dict[str, Any]]:
+    """A row a group; its interval goes no further than the metric can."""
     return [
         _base(arm, column, "score")
-        | {"group": group, "metric": metric, "score": rate.value, "low": rate.low, "high": rate.high}
+        | {"group": group, "metric": metric, "score": rate.value}
+        | {"low": float(np.clip(rate.low, *within)), "high": float(np.clip(rate.high, *within))}
         | {"n": rate.rows, "too_few": rate.rows < fairness.SMALL}
         for group, rate in rates.items()
     ]
