@@ -58,6 +58,17 @@ def test_ece_is_that_of_a_hand_computation() -> None:
     assert all(b.low < b.accuracy < b.high for b in bins)
 
 
+@pytest.mark.parametrize("few", [30, 100, 300])
+def test_chance_alone_takes_honest_probabilities_above_its_bound_in_one_of_twenty_test_parts(few: int) -> None:
+    p, truth = rows(400 * few)
+    parts = np.arange(400 * few).reshape(400, few)
+    above = np.mean([cal.ece(p[part], truth[part]) > cal.ece_by_chance(p[part]) for part in parts])
+    assert above <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400), above
+    sharp, truth = rows(50 * few, sharpen=4.0)
+    parts = parts[:50]
+    assert np.mean([cal.ece(sharp[part], truth[part]) > cal.ece_by_chance(sharp[part]) for part in parts]) > 0.6
+
+
 def test_the_interval_of_the_calibration_error_covers_it() -> None:
     big, big_truth = rows(100_000, 2.0, seed=9)
     truth_value, covered = cal.ece(big, big_truth), 0

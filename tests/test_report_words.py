@@ -61,6 +61,17 @@ def test_errors_are_better_or_worse_and_the_least_comes_first() -> None:
     assert "arm 0, arm 1" in " ".join(words.sentences([better], arms, [], METRIC, 0.01, None, None))
 
 
+def test_probabilities_are_called_untrustworthy_only_where_it_is_no_chance() -> None:
+    arm = {"title": "Probe", "score": 0.8, "n_train": 100, "best_set": True, "seconds": None, "train_gap": None,
+           "kind": "transfer", "ece": 0.12}  # fmt: skip
+    rows = [verdict("Probe", "positive", 0.1)]
+
+    def said(by_chance: float) -> str:
+        return " ".join(words.sentences(rows, [{**arm, "ece_by_chance": by_chance}], [], METRIC, 0.01, None, None))
+
+    assert "they are off by 12 points" in said(0.08) and "their word" not in said(0.14)
+
+
 def test_what_labels_are_worth_at_least_is_said_only_where_it_saves_some() -> None:
     row = {"title": "Probe", "n_train": 50, "bound": "at_least", "multiplier": 2.8, "labels_saved": 90.0, "high": None}
     rows = [verdict("Probe", "positive", 0.1)]

@@ -62,6 +62,18 @@ def ece_interval(
     return seen, float(max(2 * seen - high, 0.0)), float(max(2 * seen - low, seen))
 
 
+def ece_by_chance(probabilities: Array, bins: int = BINS) -> float:
+    """The calibration error that honest probabilities of this size stay below in 95 of 100 test parts of as many rows.
+
+    Where they are honest, the hits of a bin lie about the sum of its confidences with a variance of sum(p (1 - p)), and
+    the distance, which the error adds up, is half-normal; two deviations, because few of these lean to the right.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    variances = np.array([(confidence[p] * (1 - confidence[p])).sum() for p in _equally_full(confidence, bins)])
+    mean, variance = np.sqrt(2 / np.pi * variances).sum(), (1 - 2 / np.pi) * variances.sum()
+    return float((mean + 2 * np.sqrt(variance)) / len(probabilities))
+
+
 def temperature(probabilities: Array, truth: Array) -> float:
     """The T that minimises the log loss of softmax(log p / T): safeguarded Newton on 1/T, in which the loss is convex.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tltools.artifacts import sealed
 from tltools.home import Home
-from tltools.judging.calibration import ece
+from tltools.judging.calibration import ece, ece_by_chance
 from tltools.judging.folds import Design
 from tltools.records import Dataset, Folds, Problem, Trial
 from tltools.strategies import strategies
@@ -67,6 +67,7 @@ class Cell:
     said: dict[int, Array] = field(default_factory=dict)  # (M,) predicted codes, or numbers
     sure: dict[int, Array] = field(default_factory=dict)  # (M,) probability of the predicted class
     ece: dict[int, float] = field(default_factory=dict)
+    ece_by_chance: dict[int, float] = field(default_factory=dict)
 
     @property
     def draws(self) -> list[int]:
@@ -179,7 +180,7 @@ def _add(
         cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
     if classes:
         cell.sure[trial.draw] = outputs.max(1).astype(np.float32)
-        cell.ece[trial.draw] = ece(outputs, truth)
+        cell.ece[trial.draw], cell.ece_by_chance[trial.draw] = ece(outputs, truth), ece_by_chance(outputs)
 
 
 def _scores(metric: Metric, truth: Array, outputs: Array, folds: Folds | None) -> Array:

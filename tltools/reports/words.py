@@ -247,6 +247,7 @@ def over_fitted(arms: Sequence[Row]) -> list[str]:
 
 def _over_confident(arms: Sequence[Row]) -> list[str]:
     bad = [row for row in arms if row["kind"] == "transfer" and (row["ece"] or 0) > OVER_CONFIDENT and row["best_set"]]
+    bad = [row for row in bad if row["ece"] > row["ece_by_chance"]]
     if not bad:
         return []
     row = max(bad, key=lambda row: float(row["ece"]))
