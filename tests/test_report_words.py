@@ -61,6 +61,20 @@ def test_errors_are_better_or_worse_and_the_least_comes_first() -> None:
     assert "arm 0, arm 1" in " ".join(words.sentences([better], arms, [], METRIC, 0.01, None, None))
 
 
+def test_a_control_that_the_headline_says_is_beaten_is_not_called_the_best() -> None:
+    arms = [
+        {"title": title, "score": score, "n_train": 100, "best_set": True, "seconds": None, "train_gap": None,
+         "kind": kind, "ece": None}
+        for title, score, kind in (("Probe", 0.9, "transfer"), ("Block", 0.89, "transfer"), ("TF-IDF", 0.8, "control"))
+    ]  # fmt: skip
+
+    def said(word: str) -> str:
+        return " ".join(words.sentences([verdict("Probe", word, 0.1)], arms, [], METRIC, 0.01, None, None))
+
+    assert "any of these may be the best: Probe, Block." in said("positive")
+    assert "any of these may be the best: Probe, Block, TF-IDF." in said("leaning_positive")
+
+
 def test_probabilities_are_called_untrustworthy_only_where_it_is_no_chance() -> None:
     arm = {"title": "Probe", "score": 0.8, "n_train": 100, "best_set": True, "seconds": None, "train_gap": None,
            "kind": "transfer", "ece": 0.12}  # fmt: skip

@@ -143,7 +143,7 @@ def sentences(
         if top["needed"]:
             found.append(top["needed"])
         found += _larger(verdicts, top, metric)
-        found += _together(arms, counts[-1], metric)
+        found += _together(arms, counts[-1], metric, beaten=top["verdict"] == "positive")
     if winner is not None and winner[0] - winner[1] > 0.2 * margin:
         seen, honest = (f"{'−' if gain < 0 else ''}{amount(gain, metric)}" for gain in winner)
         found.append(
@@ -189,9 +189,11 @@ def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:
     return [f"Negative transfer: {named}{more}. Here the source does harm; use the control or another source."]
 
 
-def _together(arms: Sequence[Row], labels: int, metric: Metric) -> list[str]:
-    """The best set at a number of labels, and the cheapest of it."""
+def _together(arms: Sequence[Row], labels: int, metric: Metric, *, beaten: bool) -> list[str]:
+    """The best set at a number of labels, and the cheapest of it; `beaten`: without the controls, which the headline
+    says an arm beats: the set is asked for more, and may still hold them."""
     best = [row for row in arms if row["n_train"] == labels and row["best_set"]]
+    best = [row for row in best if row["kind"] == "transfer" or not beaten]
     if len(best) < 2:
         return []
     best.sort(key=lambda row: float(row["score"]), reverse=metric.higher_is_better)
@@ -199,7 +201,7 @@ def _together(arms: Sequence[Row], labels: int, metric: Metric) -> list[str]:
     timed = [row for row in best if row["seconds"] is not None]
     cheap = min(timed, key=lambda row: float(row["seconds"])) if timed else None
     tail = f" The quickest of them is {cheap['title']} ({cheap['seconds']:.3g} s a trial)." if cheap else ""
-    return [f"With {labels:,} labels these cannot be told apart: {names}.{tail}"]
+    return [f"With {labels:,} labels any of these may be the best: {names}.{tail}"]
 
 
 def _saved(saved: Sequence[Row]) -> list[str]:
