@@ -17,7 +17,7 @@ from tltools.artifacts import building
 from tltools.home import Home, write_json
 from tltools.records import Dataset, Refusal, Report, Split, Study, Trial
 from tltools.reports import copies, groups, views
-from tltools.reports.readings import ArmKey, Cell, Share, titles
+from tltools.reports.readings import ArmKey, Cell, Readings, Share, titles
 from tltools.store import Store, open_store
 from tltools.tasks import tasks
 
@@ -226,7 +226,7 @@ def test_equal_arms_are_not_called_different(home: Home, store: Store, tmp_path:
     same = dict.fromkeys(RATES, 0.2)
     report = reports.judge(home, store, make(home, dataset, study_of(dataset), rates=same))
     assert not {row["verdict"] for row in report.verdicts} & {"positive", "negative"}
-    assert any("cannot be told apart" in sentence for sentence in report.sentences)
+    assert any("any of these may be the best" in sentence for sentence in report.sentences)
 
 
 def test_a_study_by_labels_per_class_carries_them(home: Home, store: Store, tmp_path: Path) -> None:
@@ -420,6 +420,16 @@ def test_scores_are_told_with_and_without_test_rows_that_are_copies(home: Home, 
             hits = card["truth"] == np.where(card["p_1"] > card["p_0"], "yes", "no")
             scores.append(hits.groupby(card["truth"]).mean().mean())
         assert arm["score_without_copies"] == pytest.approx(np.mean(scores))
+
+
+def test_copies_are_said_to_help_only_where_they_do() -> None:
+    found = Readings(tasks()["classification"].metrics[0], rows=np.arange(60))
+    arm = {"title": "Probe", "n_train": 50, "score": 0.8, "score_without_copies": 0.7}
+    (helped,) = copies.problems(found, [arm], np.arange(15))
+    assert "They help Probe with 50 labels most" in helped.what
+    for without in (0.82, float("nan")):
+        (not_helped,) = copies.problems(found, [{**arm, "score_without_copies": without}], np.arange(15))
+        assert not_helped.what == "15 of 60 test rows have a near copy among the labelled rows."
 
 
 def test_without_copies_nothing_is_said_of_them(finished: tuple[Dataset, Report]) -> None:

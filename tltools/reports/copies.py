@@ -51,10 +51,11 @@ def problems(found: Readings, arms: list[dict[str, Any]], copies: Array) -> list
     if not len(copies):
         return []
     what = f"{len(copies)} of {len(found.rows)} test rows have a near copy among the labelled rows."
+    sign = 1.0 if found.metric.higher_is_better else -1.0
     known = [arm for arm in arms if arm["score_without_copies"] is not None]
-    if known:
-        sign = 1.0 if found.metric.higher_is_better else -1.0
-        most = max(known, key=lambda arm: sign * (arm["score"] - arm["score_without_copies"]))
+    helped = [arm for arm in known if sign * (arm["score"] - arm["score_without_copies"]) > 0]
+    if helped:
+        most = max(helped, key=lambda arm: sign * (arm["score"] - arm["score_without_copies"]))
         less, score = (words.score(most[key], found.metric) for key in ("score_without_copies", "score"))
         what += (
             f" They help {most['title']} with {most['n_train']:,} labels most: without them its {found.metric.title} "
