@@ -117,8 +117,8 @@ def page(found: dict[str, Any]) -> str:
         "balanced accuracy. 95 % intervals over draws and rows. The last columns are differences from the linear "
         "probe, paired: a gap is narrower or wider where the judge is sure of it beyond a margin of "
         f"{100 * MARGIN:g} point.",
-        "Resampling widens a largest difference, so that a small gap can lie below its own interval; differences "
-        "between arms, resampled together, are less touched by that.",
+        "Resampling widens a largest difference, so the interval of a gap reaches as far below it as above, down to 0; "
+        "differences between arms, resampled together, are less touched by that.",
         "`group_thresholds` needs the group of every row that is predicted, the other remedies only while training.",
         "",
     ]  # fmt: skip

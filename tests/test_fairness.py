@@ -80,10 +80,18 @@ def test_a_wider_gap_than_the_controls_is_named_and_an_equal_one_is_not() -> Non
     assert all(gap.value == 0 and gap.verdict not in {"positive", "negative"} for gap in same)
 
 
-def test_intervals_of_gaps_hold_the_value() -> None:
-    truth, said, groups = people()
-    for gap in fairness.gaps(truth, np.stack([said] * 3), groups, 2):
-        assert gap.low < gap.value + 0.05 and gap.high > gap.value - 0.05 and gap.low < gap.high
+@pytest.mark.parametrize(("names", "gap"), [(2, 0.0), (2, 0.2), (4, 0.05)])
+def test_intervals_of_gaps_hold_what_is_seen_and_what_is_true(names: int, gap: float) -> None:
+    rng, studies, held = np.random.default_rng(0), 40, 0
+    groups = np.repeat([f"group {k}" for k in range(names)], 60)
+    rates = np.linspace(0.5 - gap / 2, 0.5 + gap / 2, names).repeat(60)
+    for seed in range(studies):
+        luck = np.where(rng.random((3, len(groups))) < 0.8, rng.random(len(groups)), rng.random((3, len(groups))))
+        said, truth = (luck < rates).astype(int), rng.integers(0, 2, len(groups))
+        parity, odds = fairness.gaps(truth, said, groups, 2, replicates=200, seed=seed)
+        assert parity.low <= parity.value <= parity.high and odds.low <= odds.value <= odds.high
+        held += parity.low <= gap <= parity.high
+    assert held >= 0.85 * studies, held
 
 
 def test_sensitive_columns_become_groups() -> None:
