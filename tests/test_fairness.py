@@ -99,6 +99,9 @@ def test_sensitive_columns_become_groups() -> None:
     assert fairness.as_groups(pd.Series([0, 1, 1, 0])).tolist() == ["0", "1", "1", "0"]
     ages = fairness.as_groups(pd.Series([*range(18, 90), np.nan]))
     assert len(set(ages)) == 5 and ages[-1] == "missing"
+    assert fairness.as_groups(pd.Series(range(17, 90)))[[0, -1]].tolist() == ["17 to 35", "71 to 89"]
+    close = fairness.as_groups(pd.Series(1_000_000 + np.arange(900) / 100))
+    assert len(set(close)) == 4 and close[0] == "1000000 to 1000002", "groups of one name would be one group"
     both = fairness.intersections({"sex": np.array(["f", "m"]), "age": np.array(["old", "old"])})
     assert both.tolist() == ["sex=f, age=old", "sex=m, age=old"]
 

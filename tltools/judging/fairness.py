@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,9 @@ def as_groups(column: pd.Series, cut: Sequence[float] | None = None) -> Array:
     found = edges(column) if cut is None else list(cut)
     if found is not None:
         numbers = pd.to_numeric(column, errors="coerce").clip(found[0], found[-1])
-        parts = pd.cut(numbers, found, include_lowest=True)
-        names = parts.map(lambda part: f"{part.left:g} to {part.right:g}", na_action="ignore")
+        digits = next(d for d in range(6, 18) if len({f"{edge:.{d}g}" for edge in found}) == len(found))
+        ends = [f"{edge:.{digits}g}" for edge in found]  # as many as tell them apart, or groups would be one
+        names = pd.cut(numbers, found, include_lowest=True, labels=[f"{a} to {b}" for a, b in pairwise(ends)])
     else:
         names = column
     return np.asarray(names.astype(object).where(names.notna(), "missing").astype(str), dtype=str)
