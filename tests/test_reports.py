@@ -240,6 +240,14 @@ def test_a_study_by_labels_per_class_carries_them(home: Home, store: Store, tmp_
     assert all(row["multiplier"] == 128 / row["n_train"] for row in beyond)
 
 
+def test_every_picture_of_the_page_shows_r2_as_its_tables_do(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path, number=True)
+    page = reports.html(reports.judge(home, store, make(home, dataset, study_of(dataset, fractions=(0.5, 1.0)))))
+    costs = page[page.index("What it cost") :]
+    ticks = [float(text) for text in re.findall(r'text-anchor="end">(-?[\d.]+)</text>', costs)]
+    assert ticks and max(ticks) <= 1
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "auroc", "log_loss"])
 def test_every_metric_of_classes_is_judged_in_its_own_direction(
     home: Home, store: Store, tmp_path: Path, metric: str

@@ -45,6 +45,11 @@ def _factor(metric: Metric) -> tuple[float, str]:
     return (100.0, "points") if metric.unit == "share" else (1.0, metric.title)
 
 
+def _shown(metric: Metric) -> float:
+    """What a score is multiplied by where it is drawn, as in the tables."""
+    return 100.0 if metric.per_cent else 1.0
+
+
 def _chip(word: str) -> str:
     return f'<span class="chip {word}">{words.MARKS[word]} <span>{words.WORDS[word]}</span></span>'
 
@@ -122,7 +127,7 @@ def _labels(report: Report, metric: Metric) -> str:
     for row in sorted(report.arms, key=lambda row: (row["kind"], row["title"], row["n_train"])):
         one = series.setdefault(row["title"], {"title": row["title"], "kind": row["kind"], "points": []})
         one["points"].append((row["n_train"], row["score"], row["low"], row["high"]))
-    picture = charts.lines(list(series.values()), 100.0 if metric.per_cent else 1.0, metric.title)
+    picture = charts.lines(list(series.values()), _shown(metric), metric.title)
     parts = [f"<h2>How many labels is it worth?</h2><figure>{picture}</figure>"]
     if report.labels_saved:
         parts.append(_table(
@@ -226,7 +231,7 @@ def _number(value: float) -> str:
 def _cost(report: Report, metric: Metric) -> str:
     if not report.arms:
         return ""
-    factor, _ = _factor(metric)
+    factor = _shown(metric)
     most = max(row["n_train"] for row in report.arms)
     here = [row for row in report.arms if row["n_train"] == most]
     pictures = [
@@ -257,7 +262,7 @@ def _groups(report: Report, metric: Metric) -> str:
 
 def _of_column(report: Report, metric: Metric, column: str) -> str:
     """What fairness costs, each group's figures, and the largest differences between groups."""
-    factor, _ = _factor(metric)
+    factor = _shown(metric)
     drawn = [row | {"x": 100 * row["gap"]} for row in groups.frontier(report, column)]
     across = "equalised odds difference, points (left: fairer)"
     picture = charts.scatter(drawn, factor, metric.title, across, log=False)
