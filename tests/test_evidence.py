@@ -205,6 +205,12 @@ def test_rankings_are_held_against_what_training_brought(home: Home) -> None:
     evidence.keep_outcome(store, Judged(verdict("a", 400.0), study="u"), made, "2026-01-03")  # type: ignore[arg-type]
     held = evidence.track(store)
     assert held and held.tau == pytest.approx(-1), "gains of two studies are not put in one order"
+    for name in "ab":
+        store.remember("ranking", f"e|{name}", {"dataset": "e", "source": name, "mean_rank": 1.5, "rank": 1})
+    tied = Judged(verdict("a", 0.3), verdict("b", 0.2), study="v")
+    evidence.keep_outcome(store, tied, set_of.model_copy(update={"id": "e"}), "2026-01-04")  # type: ignore[arg-type]
+    held = evidence.track(store)
+    assert held and held.datasets == 1, "a ranking that put all sources in one place ordered nothing"
 
 
 def test_harm_in_an_earlier_study_is_warned_of_before_the_next(home: Home) -> None:

@@ -76,9 +76,12 @@ def track(store: Store) -> Track | None:
     for row in sorted(store.memories("realised"), key=lambda row: str(row["at"])):
         if (rank := ranks.get((row["dataset"], row["source"]))) is not None:
             pairs[row["dataset"]][row["study"]].append((-float(rank), float(row["gain"])))
-    several = [[study for study in studies.values() if len(study) > 1] for studies in pairs.values()]
-    history = [tuple(zip(*of_one[-1], strict=True)) for of_one in several if of_one]
-    tau, low, high = ranking.track_record(history)  # type: ignore[arg-type]
+    history = []
+    for studies in pairs.values():
+        columns = [([place for place, _ in study], [gain for _, gain in study]) for study in studies.values()]
+        # a tie of all orders nothing
+        history += [both for both in columns if not math.isnan(ranking.weighted_tau(*both))][-1:]
+    tau, low, high = ranking.track_record(history)
     return None if math.isnan(tau) else Track(tau, low, high, len(history))
 
 
