@@ -240,6 +240,18 @@ def test_a_study_by_labels_per_class_carries_them(home: Home, store: Store, tmp_
     assert all(row["multiplier"] == 128 / row["n_train"] for row in beyond)
 
 
+def test_what_a_picture_says_to_the_blind_has_the_digits_of_its_metric(
+    home: Home, store: Store, tmp_path: Path
+) -> None:
+    dataset = people(home, tmp_path)
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset, metric="log_loss", fractions=(1.0,))))
+    said = re.findall(r'aria-label="([^"]*)"', reports.html(report))
+    for row in report.verdicts:
+        assert any(f"{row['title']}: {row['gain']:+.3g} (" in one for one in said)
+    for row in report.arms:
+        assert any(f"{row['title']} {row['score']:.3g}" in one for one in said)
+
+
 def test_every_picture_of_the_page_shows_r2_as_its_tables_do(home: Home, store: Store, tmp_path: Path) -> None:
     dataset = people(home, tmp_path, number=True)
     page = reports.html(reports.judge(home, store, make(home, dataset, study_of(dataset, fractions=(0.5, 1.0)))))

@@ -41,7 +41,7 @@ def gains(rows: Sequence[Row], margin: float, factor: float, unit: str) -> str:
             f'<text class="{word} word" x="{right + 10}" y="{y + 4}">{escape(str(row["mark"]))} {row["word"]}</text>',
         ]
     parts += _axis(x, low, high, height - 28, unit)
-    said = "; ".join(f"{row['title']}: {factor * row['gain']:+.1f} ({row['word']})" for row in rows)
+    said = "; ".join(f"{row['title']}: {_said(factor * row['gain'], factor, '+')} ({row['word']})" for row in rows)
     return _svg(parts, height, f"Gain over the best control: {said}")
 
 
@@ -88,7 +88,7 @@ def lines(series: Sequence[Mapping[str, Any]], factor: float, unit: str) -> str:
         parts.append(f'<text class="tick" x="{right + 40}" y="{24 + 18 * k}">{_short(one["title"], 24)}</text>')
     parts.append(f'<text class="tick" x="{(60 + right) / 2}" y="{bottom + 40}" text-anchor="middle">labels used</text>')
     parts.append(f'<text class="tick" x="8" y="{top + 4}">{escape(unit)}</text>')
-    said = "; ".join(f"{one['title']} {factor * one['points'][-1][1]:.1f}" for one in series)
+    said = "; ".join(f"{one['title']} {_said(factor * one['points'][-1][1], factor)}" for one in series)
     return _svg(parts, max(height, 30 + 18 * len(series)), f"Score against labels; at the most labels: {said}")
 
 
@@ -136,6 +136,11 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step *= next((m for m in (1, 2, 5, 10) if span / (step * m) <= about), 10)
     first = math.ceil(low / step) * step
     return [round(first + k * step, 10) for k in range(int((high - first) / step) + 1)]
+
+
+def _said(value: float, factor: float, sign: str = "") -> str:
+    """A drawn number for those who cannot see it: tenths of points, three digits of what is no share."""
+    return f"{value:{sign}{'.1f' if factor > 1 else '.3g'}}"
 
 
 def _axis(x: Callable[[float], float], low: float, high: float, y: float, unit: str) -> list[str]:
