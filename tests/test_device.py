@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tltools.engine import device
+from tltools.records import Refusal
 
 PAGES = 64 * 2**20 // 4096
 
@@ -27,6 +28,13 @@ def test_memory_that_a_step_freed_serves_the_next() -> None:
     for _ in range(5):
         step()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < PAGES, "the system cleared each page anew"
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "CPU "])
+def test_a_device_that_is_not_here_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Refusal, match=r"TLTOOLS_DEVICE: must be cpu, or cuda .* got"):
+        device.best(name)
 
 
 def test_a_container_may_have_less_memory_than_its_machine(tmp_path: Path) -> None:

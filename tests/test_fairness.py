@@ -97,6 +97,7 @@ def test_intervals_of_gaps_hold_what_is_seen_and_what_is_true(names: int, gap: f
 def test_sensitive_columns_become_groups() -> None:
     assert fairness.as_groups(pd.Series(["x", None, "y"])).tolist() == ["x", "missing", "y"]
     assert fairness.as_groups(pd.Series([0, 1, 1, 0])).tolist() == ["0", "1", "1", "0"]
+    assert fairness.as_groups(pd.Series([15.0, 2.5, np.nan])).tolist() == ["15", "2.5", "missing"]
     ages = fairness.as_groups(pd.Series([*range(18, 90), np.nan]))
     assert len(set(ages)) == 5 and ages[-1] == "missing"
     assert fairness.as_groups(pd.Series(range(17, 90)))[[0, -1]].tolist() == ["17 to 35", "71 to 89"]

@@ -95,6 +95,14 @@ def test_texts_are_predicted_one_by_one_and_as_a_file(sealed: Sealed, tmp_path: 
     assert json.loads(lines[1])["prediction"] == first["prediction"]
 
 
+def test_whole_numbers_come_back_as_they_were_given(sealed: Sealed, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("weight,size,colour\n1,2.5,red\n,3,red\n")
+    out = tmp_path / "out.csv"
+    _job(sealed, predict, trial=sealed.id("table/full_finetune"), file=str(tmp_path / "a.csv"), out=str(out))
+    table = pd.read_csv(out, dtype=str, keep_default_na=False)
+    assert table["weight"].tolist() == ["1", ""] and table["size"].tolist() == ["2.5", "3.0"]
+
+
 def test_what_cannot_be_predicted_is_refused(sealed: Sealed, tmp_path: Path) -> None:
     trial = sealed.id("table/full_finetune")
     (tmp_path / "a.csv").write_text("weight,size\n1,2\n3,4\n")

@@ -129,6 +129,7 @@ def test_frames_hold_names_for_classes_and_numbers_for_numbers() -> None:
         ([None, None], "error", "got no class"),
         (list("abcdefg"), "error", "fewer than three rows"),
         (["a"] * 300 + ["b"] * 12, "warning", "25 times the rows"),
+        (["cat"] * 9 + ["Cat"] * 9 + ["dog"] * 9, "warning", 'capitals alone: "Cat", "cat".'),
         (["a"] * 30 + ["b"] * 2, "warning", "fewer than three rows: b"),
         (["a"] * 30 + ["b"] * 20 + [None], "warning", "1 rows have no class"),
     ],

@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import torch
 
+from tltools.records import refuse
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT = 1 << 30
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
@@ -50,8 +52,15 @@ def cpu_flags() -> set[str]:
 
 @functools.cache
 def best(name: str | None = None) -> Device:
-    """Chooses the device: `name`, else `TLTOOLS_DEVICE`, else CUDA when there is one, else the CPU."""
+    """Chooses the device: `name`, else `TLTOOLS_DEVICE`, else CUDA when there is one, else the CPU.
+
+    Raises:
+        Refusal: there is no such device here.
+    """
     wanted = name or os.environ.get("TLTOOLS_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not (wanted == "cpu" or (wanted.startswith("cuda") and torch.cuda.is_available())):
+        what = f"must be cpu, or cuda where torch finds a CUDA device; got {wanted!r}."
+        raise refuse("TLTOOLS_DEVICE", what, "Leave it out: the best device is found.")
     if wanted.startswith("cuda"):
         facts = torch.cuda.get_device_properties(wanted)
         bf16 = torch.cuda.is_bf16_supported()

@@ -172,6 +172,13 @@ def write(out: Path, frame: pd.DataFrame) -> None:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow([str(name) for name in frame.columns])
-        plain = frame.astype(object).where(frame.notna(), "")
+        plain = frame.apply(_whole).astype(object).where(frame.notna(), "")
         writer.writerows(plain.itertuples(index=False, name=None))
         write_bytes(out, text.getvalue().encode("utf-8"))
+
+
+def _whole(column: pd.Series) -> pd.Series:
+    """A column of whole numbers as such: 28 came in, and joins what 28.0 does not."""
+    if column.dtype != float or not (column.dropna() % 1 == 0).all() or not (column.abs().max() < 2**53):
+        return column
+    return column.astype("Int64")

@@ -66,7 +66,7 @@ def as_groups(column: pd.Series, cut: Sequence[float] | None = None) -> Array:
         ends = [f"{edge:.{digits}g}" for edge in found]  # as many as tell them apart, or groups would be one
         names = pd.cut(numbers, found, include_lowest=True, labels=[f"{a} to {b}" for a, b in pairwise(ends)])
     else:
-        names = column
+        names = column.map("{:.12g}".format, na_action="ignore") if column.dtype == float else column  # 15, not 15.0
     return np.asarray(names.astype(object).where(names.notna(), "missing").astype(str), dtype=str)
 
 

@@ -98,6 +98,10 @@ def problems(target: pd.Series, dataset: Dataset) -> list[Problem]:
     if len(counts) > MANY_CLASSES:
         what = f"{len(counts):,} classes are more than the {MANY_CLASSES:,} that have been tried."
         found.append(_warning(where, what, "Check that this column is a class and not an identifier or a text."))
+    alike = counts.index.to_series().groupby(counts.index.str.casefold()).agg(list)
+    if spelt := [f'"{one}"' for names in alike if len(names) > 1 for one in names]:
+        what = f"classes differ in capitals alone: {_listed(spelt)}."
+        found.append(_warning(where, what, "Write them alike if they are one class."))
     ratio = counts.iloc[0] / counts.iloc[-1]
     if ratio >= SKEWED:
         what = f"the largest class ({counts.index[0]}) has {ratio:.0f} times the rows of the smallest."
