@@ -198,9 +198,10 @@ def rows_shared(found: Sequence[Prefix]) -> tuple[int, int]:
 def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Trial]]:
     """The work in the order that brings evidence soonest; each list goes to its strategy in one call.
 
-    Closed forms and classical controls come first, all draws together: a verdict stands within seconds. Then gradient
-    strategies, draw by draw over all shares of the labels, small shares first, so that pairs stay complete; of the last
-    of several draws the large ones, so that no long training is left alone at the end.
+    Classical controls come first, for nothing is judged without a control, then closed forms, all draws together: a
+    verdict stands within seconds. Then gradient strategies, draw by draw over all shares of the labels, small shares
+    first, so that pairs stay complete; of the last of several draws the large ones, so that no long training is left
+    alone at the end.
     """
     cards, trials = strategies(), list(trials)
     last = max((trial.draw for trial in trials), default=0)
@@ -213,7 +214,7 @@ def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Tri
         size = trial.per_class if trial.per_class is not None else trial.fraction or 1.0
         card = cards[trial.strategy]
         if not gradient(trial):
-            return (0, card.order, trial.source, trial.strategy, trial.draw, size)
+            return (0, card.needs_source, card.order, trial.source, trial.strategy, trial.draw, size)
         return (1, trial.draw, -size if last and trial.draw == last else size, card.order, trial.source, trial.strategy)
 
     groups: list[list[Trial]] = []
