@@ -96,8 +96,13 @@ def test_a_budget_too_short_for_any_trial_is_a_refusal_with_a_remedy(
 
 def test_the_estimate_says_how_many_draws_the_budget_covers(home: Home, asked: Study) -> None:
     store = open_store(home)
-    tight = asked.model_copy(update={"budget": Budget(minutes=0.001)})
-    roomy, short = studies.estimate(home, store, asked), studies.estimate(home, store, tight)
+    roomy = studies.estimate(home, store, asked)
+    tight = asked.model_copy(update={"budget": Budget(minutes=roomy.seconds / 60 / 2)})
+    short = studies.estimate(home, store, tight)
+    none = asked.model_copy(update={"budget": Budget(minutes=0.001)})
     assert any("covers about 1 of 3 draws" in sentence for sentence in short.sentences)
     assert not any("budget" in sentence for sentence in roomy.sentences)
     assert roomy.detectable is not None and short.detectable is not None and short.detectable > roomy.detectable
+    nothing = studies.estimate(home, store, none)
+    assert any("covers not even one of 3 draws" in sentence for sentence in nothing.sentences)
+    assert nothing.detectable is None, "of what is not run no gain will be decided"

@@ -101,7 +101,7 @@ def estimate(
     widths = {name: int(known[name].get("width", 512)) for name in cards}
     asked = len({trial.draw for trial in wanted})
     draws = _draws_in_time(study, asked, raw * factor)
-    gain = _detectable(study, counts, draws) if row_classes(dataset) else None
+    gain = _detectable(study, counts, draws) if draws and row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     measured = not unmeasured(home, store, dataset, todo)
     if not measured:
@@ -109,9 +109,10 @@ def estimate(
     if raw * factor > LONG and study.budget.minutes is None:
         said.append(_where_it_goes(todo, cards, known, counts))
     if draws < asked:
+        covers = f"about {draws}" if draws else "not even one"
         said.append(
-            f"The time budget of {study.budget.minutes:g} min covers about {draws} of {asked} "
-            f"{'folds' if study.folds else 'draws'}: the run stops there with its verdict, and can be run on."
+            f"The time budget of {study.budget.minutes:g} min covers {covers} of {asked} "
+            f"{'folds' if study.folds else 'draws'}: the run stops there, judges what is finished, and can be run on."
         )
     if gain is not None:
         said.append(f"Gains of {100 * gain:.1f} points or more will probably be decided; smaller may stay open.")
@@ -188,7 +189,7 @@ def _detectable(study: Study, counts: Counts, draws: int) -> float:
 
 
 def _draws_in_time(study: Study, asked: int, seconds: float) -> int:
-    """Draws, or folds, that the study's time budget covers: the planner works draw by draw."""
+    """Draws, or folds, that the study's time budget covers, 0 to `asked`: the planner works draw by draw."""
     if study.budget.minutes is None or seconds <= 60 * study.budget.minutes:
         return asked
-    return max(1, int(asked * 60 * study.budget.minutes / seconds))
+    return int(asked * 60 * study.budget.minutes / seconds)
