@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from tests.test_pages import notes, opened, press, server, sound, wine
 from tltools import datasets, studies
 from tltools.home import Home
-from tltools.records import Dataset, Study
+from tltools.records import Budget, Dataset, Study
 from tltools.store import open_store
 
 __all__ = ["notes", "server", "wine"]  # fixtures; every test here runs as in the web server
@@ -61,6 +61,14 @@ def test_a_study_file_that_is_opened_sets_every_widget(home: Home, wine: Dataset
     press(app, "Run the study")
     kept = studies.load(home, open_store(home).jobs()[0].payload["study"])
     assert kept == asked.model_copy(update={"draws": 7})
+
+
+def test_a_study_that_is_opened_keeps_its_minutes_and_gaps(home: Home, wine: Dataset, asked: Study) -> None:
+    own = asked.model_copy(update={"metric": None, "budget": Budget(minutes=7)})
+    app = opened(PAGE, study=studies.save(home, own))
+    assert on_screen(app) == yaml.safe_load(studies.dump(own)) | {"draws": on_screen(app)["draws"]}
+    labelled(app.selectbox, "Metric").set_value("macro_f1").run()
+    assert on_screen(app)["metric"] == "macro_f1"
 
 
 def test_edits_of_an_open_study_outlast_a_look_at_another_page(home: Home, wine: Dataset, asked: Study) -> None:

@@ -21,7 +21,7 @@ from tltools.ui import state, strips, widgets
 
 _FOLDS = "cross-validation"
 _DRAWS = 50  # the most that a study may have
-_MINUTES = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 240, 480)
+_MINUTES = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 240.0, 480.0)
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
 
 
@@ -148,11 +148,13 @@ def design(home: Home, dataset: Dataset, proposed: Study) -> tuple[dict[str, Any
         if by == _FOLDS:
             fields |= {"folds": _folds(proposed.folds or Folds()), "adaptive": False}
         elif by == "time":
+            asked = float(proposed.budget.minutes or 5)
             minutes = float(
                 st.select_slider(
-                    "Time budget (minutes)", _MINUTES, _nearest(proposed.budget.minutes), key=state.key("minutes")
+                    "Time budget (minutes)", sorted({*_MINUTES, asked}), asked, key=state.key("minutes"),
+                    format_func=lambda count: f"{count:g}",
                 )
-            )
+            )  # fmt: skip
             fields["draws"] = proposed.draws
         else:
             fields["draws"] = int(
@@ -200,10 +202,6 @@ def _shares(proposed: Study) -> dict[str, Any]:
     return {"per_class": None, "fractions": tuple(sorted(float(text) for text in picked)) or (1.0,)}
 
 
-def _nearest(minutes: float | None) -> int:
-    return min(_MINUTES, key=lambda known: abs(known - (minutes or 5)))
-
-
 def _rarer(dataset: Dataset, stored: Sequence[str], proposed: Study) -> dict[str, Any]:
     metrics = {metric.key: metric.title for metric in tasks()[dataset.task].metrics}
     no_groups = {dataset.target, *(() if modalities()[dataset.modality].cells else dataset.inputs)}
@@ -233,8 +231,9 @@ def _rarer(dataset: Dataset, stored: Sequence[str], proposed: Study) -> dict[str
             help="Such rows are never split between training and test.",
         )  # fmt: skip
         seed = st.number_input("Seed", 0, 2**31 - 1, proposed.seed, key=state.key("seed"))
+    said = metric if proposed.metric or metric != keys[0] else None  # left out stays left out: else it is another study
     return {
-        "metric": metric, "margin": float(margin), "sensitive": tuple(sensitive), "group": group, "seed": int(seed),
+        "metric": said, "margin": float(margin), "sensitive": tuple(sensitive), "group": group, "seed": int(seed),
     }  # fmt: skip
 
 
