@@ -46,6 +46,8 @@ def bar(job: Job) -> None:
 
 def progress_words(job: Job) -> list[str]:
     """Stage, i of n, the time left, and what it works on."""
+    if job.state == "queued":
+        return ["Waits for the worker"]
     now = job.progress
     said = [esc(now.stage.capitalize()) if now.stage else "Starting"]
     if now.total:
