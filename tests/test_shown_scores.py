@@ -77,6 +77,36 @@ def test_shares_are_per_cent(home: Home, judged: str) -> None:
     assert json.loads(frame.proto.columns)["score"]["label"] == "Balanced accuracy (%)"
 
 
+def test_names_of_points_close_by_stand_on_different_sides() -> None:
+    frame = pd.DataFrame([{"title": name, "kind": "transfer", "n_train": 10, "score": score, "seconds": seconds}
+                          for name, score, seconds in (("a", 0.80, 1.0), ("b", 0.81, 1.1), ("c", 0.81, 90.0),
+                                                       ("d", 0.30, 1.0))])  # fmt: skip
+    chart = verdict_charts.against_cost(frame, tasks()["classification"].metrics[0], "seconds", "seconds", LIGHT)
+    sides = {trace.name: trace.textposition for trace in chart.data}
+    assert sides == {"a": "bottom center", "b": "top center", "c": "top center", "d": "top center"}
+
+
+def test_losses_of_one_epoch_are_points_and_ticks_are_whole_epochs() -> None:
+    one = pd.DataFrame({"name": ["a"], "epoch": [2], "train_loss": [0.5], "validation_loss": [0.6]})
+    chart = verdict_charts.learning(one, LIGHT)
+    assert all("markers" in trace.mode for trace in chart.data) and chart.layout.xaxis.dtick == 1
+    long = pd.concat([one.assign(epoch=k) for k in range(1, 42)])
+    assert verdict_charts.learning(long, LIGHT).layout.xaxis.dtick == 5
+
+
+def test_a_report_without_a_verdict_says_so_and_what_was_tried(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    arms = [arm for arm in report["arms"] if arm["kind"] == "transfer"]
+    headline = "No verdict yet: no arm and control share two finished draws."
+    path.write_text(json.dumps(report | {"arms": arms, "verdicts": [], "sentences": [], "headline": headline}))
+    app = opened("judge/compare.py", study=judged)
+    assert app.title[0].value == headline and not any(headline in one.value for one in app.markdown)
+    assert any("source MiniLM-L6" in one.value for one in app.caption)
+    open_ones = next(one for one in app.metric if one.label == "Could not be decided")
+    assert "decided" not in open_ones.delta
+
+
 @pytest.mark.parametrize(("arms", "said"), [(1, ""), (2, "1 more arm does so too."), (3, "2 more arms do so too.")])
 def test_other_arms_that_over_fit_are_counted(arms: int, said: str) -> None:
     row = {"title": "A", "n_train": 100, "kind": "transfer", "train_gap": [0.2, 0.1, 0.3]}

@@ -34,7 +34,7 @@ if report is not None and mine is not None:
     word = recent.best_verdict(report)
     partial = mine.state != "done"
     with st.container(border=True):
-        st.markdown(f"**{'So far' if partial else 'The verdict'}.** {esc(report.headline)}")
+        st.markdown(f"**{'So far' if partial or not word else 'The verdict'}.** {esc(report.headline)}")
         if st.button("Open the verdict", type="primary" if not partial else "secondary", icon=":material/balance:"):
             st.switch_page("pages/judge/compare.py")
 

@@ -35,7 +35,8 @@ def cost(report: Report) -> None:
         chart = verdict_charts.against_cost(table, metric, "trainable_parameters", "trained parameters", colours)
         charts.show(chart, f"{metric.title} against trained parameters", "score_by_parameters")
     known = report.cost
-    said = [f"Took {duration(known.get('actual_seconds'))}, estimated {duration(known.get('estimated_seconds'))}."]
+    guess = known.get("estimated_seconds")
+    said = [f"Took {duration(known.get('actual_seconds'))}" + (f", estimated {duration(guess)}." if guess else ".")]
     if known.get("prefix_rows_computed") is not None and known.get("prefix_rows_naive"):
         said.append(
             f"{known['prefix_rows_computed']:,} rows went through frozen parts; one trial at a time it would have been "
@@ -146,7 +147,7 @@ def learning(report: Report) -> None:
     shown = table[table["name"].isin(picked)]
     if not shown.empty:
         chart = verdict_charts.learning(shown, charts.palette())
-        st.caption("Solid: validation. Dotted: training. The epoch with the best validation loss is kept.")
+        st.caption("Solid: validation. Dotted, hollow: training. The epoch with the best validation loss is kept.")
         charts.show(chart, "Training and validation loss by epoch", "learning", shown.drop(columns=["name"]))
 
 

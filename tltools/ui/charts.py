@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ def figure(colours: Palette, height: int, x: str = "", y: str = "") -> go.Figure
             hoverlabel={"font": {"family": "Inter, system-ui, sans-serif", "size": 12}},
             hovermode="closest",
             dragmode=False,
+            # on a phone its button is always there; the default is a dark box over what is drawn
+            modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.soft, "activecolor": colours.ink},
         )
     )
 
@@ -103,6 +106,11 @@ def show(
         with st.expander("The numbers behind it"):
             widgets.table(behind, f"Table of: {alt}", name)
     return points
+
+
+def epoch_step(span: float) -> int:
+    """Epochs from tick to tick of an axis that shows so many: whole ones, and nine ticks at most."""
+    return max(1, math.ceil(span / 8))
 
 
 def axis_titles(titles: Sequence[str], most: int = 26) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 
 import pandas as pd
@@ -27,7 +26,6 @@ _KINDS = {
     "export": "export",
 }
 _POINTS = 400  # of a live curve
-_TICKS = 8  # of its epochs, at most
 
 
 def running(job: Job) -> None:
@@ -98,7 +96,7 @@ def curve(events: list[Event]) -> None:
             line = {"color": colours.accent, "dash": dash, "width": 2}
             lines.append({"type": "scatter", "mode": "lines", "x": x, "y": y, "name": word, "line": line})
     look = charts.figure(colours, 230, x="epoch", y="loss").to_plotly_json()["layout"]
-    look["xaxis"]["dtick"] = max(1, math.ceil((x[-1] - x[0]) / _TICKS))  # no halves of an epoch
+    look["xaxis"]["dtick"] = charts.epoch_step(x[-1] - x[0])
     title = strategies()[own[-1].note].title if own[-1].note in strategies() else own[-1].note
     st.caption(f"Training now: {esc(title)}")
     st.plotly_chart(

@@ -98,12 +98,14 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
     chart = figure(colours, 330, x=x_title, y=words.titled(metric))
     here = table[table["n_train"] == table["n_train"].max()].dropna(subset=[what])
     here = here[here[what] > 0]
-    for name, _, colour, line in _arms(here, colours):
+    arms = _arms(here, colours)
+    sides = _label_sides([(math.log10(line[what].iloc[0]), float(line["score"].iloc[0])) for *_, line in arms])
+    for (name, _, colour, line), side in zip(arms, sides, strict=True):
         kind = line["kind"].iloc[0]
         chart.add_trace(
             go.Scatter(
                 x=line[what], y=scale * line["score"], mode="markers+text", name=plain(name), text=[plain(name)],
-                textposition="top center", textfont={"size": 11, "color": colours.soft}, showlegend=False,
+                textposition=side, textfont={"size": 11, "color": colours.soft}, showlegend=False,
                 marker={"size": 11, "color": colour, "symbol": "circle" if kind == "transfer" else "diamond-open"},
                 hovertemplate=f"<b>{plain(name)}</b><br>%{{x:,.3g}}<br>%{{y:.4g}}<extra></extra>",
             )
@@ -115,9 +117,23 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
         chart.update_xaxes(range=[math.log10(low) - 0.25 - 0.1 * wide, math.log10(high) + 0.25 + 0.1 * wide])
         spread = max(scale * (here["score"].max() - here["score"].min()), 1e-6)
         chart.update_yaxes(
-            range=[scale * here["score"].min() - 0.12 * spread, scale * here["score"].max() + 0.2 * spread]
+            range=[scale * here["score"].min() - 0.2 * spread, scale * here["score"].max() + 0.2 * spread]
         )
     return chart
+
+
+def _label_sides(points: Sequence[tuple[float, float]]) -> list[str]:
+    """The side on which the name of each point stands: above it, or below where a higher one close by has it there."""
+    wide, high = (max(values) - min(values) or 1.0 for values in zip(*points, strict=True)) if points else (1.0, 1.0)
+    above: list[tuple[float, float]] = []
+    sides: dict[int, str] = {}
+    for k in sorted(range(len(points)), key=lambda k: -points[k][1]):
+        x, y = points[k]
+        crowded = any(abs(x - a) < 0.3 * wide and abs(y - b) < 0.1 * high for a, b in above)
+        sides[k] = "bottom center" if crowded else "top center"
+        if not crowded:
+            above.append(points[k])
+    return [sides[k] for k in range(len(points))]
 
 
 def frontier(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.Figure:
@@ -157,12 +173,17 @@ def _error(scale: float, value: float, low: float | None, high: float | None, co
 def learning(table: pd.DataFrame, colours: Palette) -> go.Figure:
     """Training (dotted) and validation loss by epoch of the trials given; table: name, epoch, train_loss, ..."""
     chart = figure(colours, 330, x="epoch", y="loss")
+    chart.update_xaxes(dtick=charts.epoch_step(table["epoch"].max() - table["epoch"].min()))
     for k, (name, line) in enumerate(table.groupby("name", sort=False)):
         colour = colours.series[k % len(colours.series)]
-        for column, dash, word in (("validation_loss", "solid", "validation"), ("train_loss", "dot", "training")):
+        for column, dash, symbol, word in (
+            ("validation_loss", "solid", "circle", "validation"),
+            ("train_loss", "dot", "circle-open", "training"),
+        ):
             chart.add_trace(
                 go.Scatter(
-                    x=line["epoch"], y=line[column], mode="lines", legendgroup=str(name), name=plain(str(name)),
+                    x=line["epoch"], y=line[column], legendgroup=str(name), name=plain(str(name)),
+                    mode="lines+markers", marker={"size": 6, "symbol": symbol},  # of one epoch there is no line
                     showlegend=column == "validation_loss", line={"color": colour, "width": 2, "dash": dash},
                     hovertemplate=f"{plain(str(name))}, {word}<br>epoch %{{x}}: %{{y:.3g}}<extra></extra>",
                 )

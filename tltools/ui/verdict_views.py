@@ -46,7 +46,7 @@ def sentence(report: Report) -> None:
     """Did it help, by how much, how sure: a title, then the numbers behind it, then what else matters."""
     metric, row = judged_by(report), leading(report.verdicts)
     if row is None:
-        widgets.title("No verdict yet", esc(report.headline))
+        widgets.title(esc(report.headline))
         return
     widgets.title(_TITLES[row["verdict"]].format(gain=gain(row["gain"], metric)))
     st.markdown(f"{verdict_badge(row['verdict'])} {_behind(report, row, metric)}")
@@ -104,7 +104,7 @@ def cards(report: Report) -> None:
         best = [one for one in undecided if one is row and one.get("needed_rows")]
         rows = [int(one["needed_rows"]) for one in best or undecided if one.get("needed_rows")]
         kind, which = "labelled" if report.folds else "test", "best" if best else "next"
-        under = "all are decided" if not undecided else "see below"
+        under = "no verdict yet" if not report.verdicts else "see below" if undecided else "all are decided"
         under = f"≈ {rounded(min(rows)):,} {kind} rows for the {which}" if rows else under
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
@@ -197,6 +197,7 @@ def under(report: Report) -> str:
     """One line on what was judged."""
     metric = judged_by(report)
     read = "" if report.folds else ", read once a trial"
-    names = {str(row["title"]).partition(" of ")[2] or str(row["source"]) for row in report.verdicts}
+    arms = [row for row in report.arms if row["kind"] == "transfer"]
+    names = {str(row["title"]).partition(" of ")[2] or str(row["source"]) for row in arms}
     named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3]) or "none"
     return minus(f"{esc(report.name)} · {rows_of(report)}{read} · source {named} · {metric.title}")
