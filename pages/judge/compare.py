@@ -48,17 +48,18 @@ if busy and job is not None:
 views.sentence(report)
 if dataset is None:
     st.caption(f":material/delete: {judged.GONE} What was judged stays.")
-views.cards(shown)
+if shown.verdicts:
+    views.cards(shown)
 with st.container(horizontal=True):
     if st.button("Take the model home", type="primary", icon=":material/arrow_forward:"):
         st.switch_page("pages/judge/predict.py")
     if st.button("See its worst mistakes", icon=":material/troubleshoot:"):
         st.switch_page("pages/judge/explain.py")
 left, right = st.columns(2, gap="large")
-with left:
-    if shown.verdicts:
+if shown.verdicts:
+    with left:
         views.gains(shown)
-with right:
+with right if shown.verdicts else left:
     views.curves(shown)
 
 task = tasks()[dataset.task] if dataset is not None else None

@@ -104,7 +104,7 @@ def cards(report: Report) -> None:
         best = [one for one in undecided if one is row and one.get("needed_rows")]
         rows = [int(one["needed_rows"]) for one in best or undecided if one.get("needed_rows")]
         kind, which = "labelled" if report.folds else "test", "best" if best else "next"
-        under = "no verdict yet" if not report.verdicts else "see below" if undecided else "all are decided"
+        under = "all are decided" if not undecided else "see below"
         under = f"≈ {rounded(min(rows)):,} {kind} rows for the {which}" if rows else under
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
