@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.abc
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from streamlit import config
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest, local_script_runner
 
-from tltools import datasets, samples, studies
+from tltools import datasets, reports, samples, studies
 from tltools.home import Home
 from tltools.records import Dataset, Folds, Report, Study
 from tltools.store import open_store
@@ -345,7 +346,23 @@ def test_one_text_is_sent_to_the_worker_and_its_answer_shown(home: Home, judged:
         {"row": 0, "prediction": "positive", "probabilities": {"positive": 0.91, "negative": 0.09}}]})  # fmt: skip
     app.run()
     sound(app)
-    assert any(metric.value == "positive" for metric in app.metric)
+    assert any(metric.value == "positive" and metric.delta == "91.0 % sure" for metric in app.metric)
+    again = opened("judge/predict.py", study=judged, job=job.id)
+    assert again.text_area[0].value == "A quiet triumph.", "an answer without its question says nothing"
+
+
+def test_a_predicted_file_is_shown_as_it_will_be_downloaded(home: Home, judged: str, tmp_path: Path) -> None:
+    out, trial = tmp_path / "new-predicted.csv", reports.load(home, judged).arms[0]["trials"][0]
+    out.write_text("id,text,where,prediction,p_negative,p_positive\n007,Fine.,new.csv line 2,positive,0.09,0.91\n")
+    store = open_store(home)
+    job = store.submit("predict", {"trial": trial, "file": "new.csv", "items": None}, title="Predict new", key="new")
+    skipped = [{"where": "new.csv line 3", "reason": "no text"}]
+    problem = {"severity": "warning", "where": "new.csv", "what": "two columns are not known.", "remedy": "Look."}
+    answer(store, job.id, {"rows": 1, "out": str(out), "predictions": [], "skipped": skipped, "problems": [problem]})
+    app = opened("judge/predict.py", study=judged, job=job.id)
+    text, (left_out, shown) = sound(app), (one.value for one in app.dataframe)
+    assert "two columns are not known" in text and left_out["reason"].tolist() == ["no text"]
+    assert shown.iloc[0].tolist() == ["positive", "0.09", "0.91", "007", "Fine.", "new.csv line 2"]
 
 
 def test_an_export_that_does_not_replay_is_called_so(home: Home, judged: str) -> None:
@@ -482,6 +499,16 @@ def test_uploads_get_names_of_our_making(home: Home) -> None:
     path = uploads.keep(home, "../../etc/Évil Data (1).CSV", io.BytesIO(b"x" * 10))
     assert path.parent.parent == home.uploads and path.name == "vil-data-1.csv"
     assert uploads.safe_name("..") == "upload" and uploads.safe_name("a/b\\c.tar.gz") == "c-tar.gz"
+
+
+def test_words_of_users_are_no_colours_icons_emojis_or_entities() -> None:
+    from html import unescape
+
+    from tltools.ui.words import esc
+
+    for text in ("sold :red", "x :red[y]", ":material/home:", ":smile: :+1: :100:", "8:30"):
+        assert not re.search(r":[\w+-]", esc(text)) and unescape(esc(text)).replace("\\", "") == text
+    assert esc("AT&T &lt;b&gt; &#58;") == r"AT&T \&lt;b\&gt; \&#58;"
 
 
 @pytest.mark.parametrize(

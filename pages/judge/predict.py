@@ -25,7 +25,7 @@ mine = job if job is not None and job.payload.get("trial") == trial else None
 
 single, file, take = st.tabs(["One at a time", "A whole file", "Take it home"], key="predict_tab")
 with single:
-    item = views.one(home, dataset, trial)
+    item = views.one(home, dataset, trial, mine)
     if item is not None:
         views.ask(store, trial, item)
         st.rerun()

@@ -15,35 +15,41 @@ from tltools import datasets, reports
 from tltools.home import Home
 from tltools.judging import thresholds
 from tltools.modalities import Files, modalities
-from tltools.records import Dataset, Job
+from tltools.records import Dataset, Job, Problem
 from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import charts, live, place_views, state, uploads, widgets
 from tltools.ui.words import esc, short
 
+_ROWS = 100  # of a predicted file that are shown
 _FIELDS = 16  # of a row that is typed in; the others keep their usual value
 
 
-def one(home: Home, dataset: Dataset, trial: str) -> Any | None:
+def one(home: Home, dataset: Dataset, trial: str, last: Job | None) -> Any | None:
     """The item to predict, as the job takes it: a text, the path of a file, or a row; None before there is one.
 
-    A trial with thresholds per group is told the group, too.
+    A trial with thresholds per group is told the group, too. `last`: the prediction that is shown; after a reload the
+    fields hold again what it was asked for.
     """
+    asked: Mapping[str, Any] = next(iter((last.payload.get("items") if last is not None else None) or ()), {})
     minds = [name for name in thresholds.columns(reports.trial_card(home, trial) or {}) if name not in dataset.inputs]
     if modalities()[dataset.modality].strings:
-        return _text(home, dataset, minds)
+        return _text(home, dataset, minds, asked)
     if files := modalities()[dataset.modality].files:
         if minds:
             st.caption(f"This arm has thresholds by {', '.join(map(esc, minds))}: predict a file that names them.")
             return None
         return _file(home, files)
-    return _row(home, dataset, minds)
+    return _row(home, dataset, minds, asked)
 
 
-def _text(home: Home, dataset: Dataset, minds: Sequence[str]) -> Any | None:
-    usual = _usual(str(home.root), dataset.id, tuple(minds), home)
+def _text(home: Home, dataset: Dataset, minds: Sequence[str], asked: Mapping[str, Any]) -> Any | None:
+    usual = {**_usual(str(home.root), dataset.id, tuple(minds), home), **asked}
     with st.form("one_text", border=False):
-        parts = {name: st.text_area(esc(name), key=f"one_{name}", max_chars=20_000) for name in dataset.inputs[:6]}
+        parts = {
+            name: st.text_area(esc(name), asked.get(name, ""), key=f"one_{name}", max_chars=20_000)
+            for name in dataset.inputs[:6]
+        }
         groups = {name: _field(name, usual[name], home, dataset) for name in minds}
         sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
     return parts | groups if sent and any(text.strip() for text in parts.values()) else None
@@ -60,9 +66,9 @@ def _file(home: Home, files: Files) -> Any | None:
     return str(path)
 
 
-def _row(home: Home, dataset: Dataset, minds: Sequence[str]) -> Any | None:
+def _row(home: Home, dataset: Dataset, minds: Sequence[str], asked: Mapping[str, Any]) -> Any | None:
     names = [*minds, *dataset.inputs]
-    usual = _usual(str(home.root), dataset.id, tuple(names), home)
+    usual = {**_usual(str(home.root), dataset.id, tuple(names), home), **asked}
     with st.form("one_row", border=False):
         values: dict[str, Any] = dict(usual)
         columns = st.columns(3)
@@ -160,7 +166,7 @@ def answer(row: Mapping[str, Any], dataset: Dataset, least: float | None = None)
     if several:
         left.markdown(f"**{esc(short(dataset.target, 40))}**  \n{esc(str(said).replace('|', ', ') or 'no label')}")
     else:
-        left.metric(esc(dataset.target), esc(said), f"{100 * sure:.0f} % sure", delta_color="off", delta_arrow="off",
+        left.metric(esc(dataset.target), esc(said), f"{100 * sure:.1f} % sure", delta_color="off", delta_arrow="off",
                     border=True)  # fmt: skip
     top = sorted(shares.items(), key=lambda pair: -pair[1])[:10]
     colours = charts.palette()
@@ -213,14 +219,24 @@ def whole(job: Job, dataset: Dataset) -> None:
     result = job.result or {}
     out = Path(str(result.get("out", "")))
     st.markdown(f":green[:material/check_circle:] **{result.get('rows', 0):,} rows** predicted.")
-    frame = pd.DataFrame(result.get("predictions") or [])
+    widgets.problems([Problem.model_validate(one) for one in result.get("problems") or ()])
+    if left_out := result.get("skipped"):
+        with st.expander(f"{len(left_out):,} rows or files were left out"):
+            widgets.table(pd.DataFrame(left_out), "What was left out, and why", "skipped")
     if tasks()[dataset.task].objects:
         place_views.predicted(job, dataset, "file")
-    else:
-        st.dataframe(frame, hide_index=True, alt="The first predicted rows")
+    elif out.is_file():
+        st.dataframe(_first(out), hide_index=True, alt="The first predicted rows")
     if out.is_file():
         st.download_button("Download all", out.read_bytes, out.name, icon=":material/download:",
                            on_click="ignore", key="predicted_all", type="primary")  # fmt: skip
+
+
+def _first(out: Path) -> pd.DataFrame:
+    """The first rows of a file of predictions as they stand in it, what was predicted before what it was read from."""
+    frame = pd.read_csv(out, nrows=_ROWS, dtype=str, keep_default_na=False)
+    at = max(k for k, name in enumerate(frame) if name in {"prediction", "prediction (tltools)"})
+    return frame[[*frame.columns[at:], *frame.columns[:at]]]
 
 
 def exported(job: Job) -> None:

@@ -10,7 +10,8 @@ from tltools.records import Job
 from tltools.tasks import Metric
 
 # what begins a link, a picture, HTML, code, formulas or emphasis; at the start of a text also headings, lists, quotes
-_MARKDOWN = re.compile(r"[\\`*\[\]<~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#>+-]|(?<=^\d)[.)]")
+_MARKDOWN = re.compile(r"[\\`*\[\]<~$]|&(?=#?\w+;)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#>+-]|(?<=^\d)[.)]")
+_DIRECTIVE = re.compile(r":(?=[\w+-])")  # of Streamlit: a colour, an icon, an emoji; a backslash does not stop them
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ STATES: dict[str, tuple[str, str, str]] = {  # state -> (word, icon, colour)
 
 
 def esc(text: object) -> str:
-    """User-made text for a place that renders Markdown: shown as it is, without links, images or colours."""
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(str(text).split()))
+    """User-made text for a place that renders Markdown: shown as it is, without images, icons, colours or links behind
+    other words."""
+    return _DIRECTIVE.sub("&#58;", _MARKDOWN.sub(r"\\\g<0>", " ".join(str(text).split())))
 
 
 def short(text: object, most: int = 60) -> str:
