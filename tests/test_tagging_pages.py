@@ -49,6 +49,16 @@ def test_words_are_marked_on_every_page(home: Home, tmp_path: Path) -> None:
     assert any("<mark" in str(one.body) for one in app.get("html"))
 
 
+def test_heads_for_words_are_not_said_to_share_passes(home: Home, tmp_path: Path) -> None:
+    dataset = datasets.add(home, written(tmp_path))
+    study = Study(dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=("linear_probe",),
+                  controls=("random_frozen",), draws=2)  # fmt: skip
+    guess = studies.estimate(home, open_store(home), study)
+    assert (guess.prefix_rows, guess.prefix_rows_naive, guess.cache_bytes) == (0, 0, 0), "nothing of them is kept"
+    text = sound(opened("train/strategy.py", study=studies.save(home, study)))
+    assert "4 trials, 0 of them finished already." in text and "frozen part" not in text
+
+
 def _middle() -> None:
     import numpy as np
     import pandas as pd

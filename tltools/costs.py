@@ -97,8 +97,9 @@ def estimate(
     alone, beside = (rates.peak_mb(todo, cards, known, counts, alone=one) for one in (True, False))
     hungriest = max(alone, min(beside, _room(known) / memory))  # no training begins beside another without room
     stages = {name: int(known[name].get("stages", plans.STAGES)) for name in cards}
-    shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts))
-    widths = {name: int(known[name].get("width", 512)) for name in cards}
+    kept = not tasks()[dataset.task].objects  # heads for places and texts read their backbone anew in every trial
+    shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts)) if kept else (0, 0)
+    widths = {name: int(known[name].get("width", 512)) for name in cards} if kept else {}
     asked = len({trial.draw for trial in wanted})
     draws = _draws_in_time(study, asked, raw * factor)
     gain = _detectable(study, counts, draws) if draws and row_classes(dataset) else None

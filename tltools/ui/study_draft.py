@@ -89,11 +89,10 @@ def cost(guess: costs.Estimate) -> None:
         f"**About {about(guess.seconds)}** ({low} to {high}) · **{guess.peak_mb / 1000:.1f} GB** memory · "
         f"{size(guess.cache_bytes)} cache"
     )
+    said = f"{guess.trials} trials, {guess.sealed} of them finished already."
     if guess.prefix_rows and guess.prefix_rows_naive > guess.prefix_rows:
-        st.caption(
-            f"{guess.trials} trials, {guess.sealed} of them finished already. {guess.prefix_rows:,} rows go through "
-            f"the frozen part instead of {guess.prefix_rows_naive:,}."
-        )
+        said += f" {guess.prefix_rows:,} rows go through the frozen part instead of {guess.prefix_rows_naive:,}."
+    st.caption(said)
     for sentence in guess.sentences:
         if "trials" not in sentence:
             st.caption(esc(sentence))
