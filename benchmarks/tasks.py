@@ -67,8 +67,8 @@ def page(found: dict[str, Any]) -> str:
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
         f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores. Minutes are wall clock; where",
         f"more than {BUSY:g} processes shared the cores, their mean number in the last quarter of an hour is said, and",
-        "the CPU's instructions where they are not AVX-512, without which networks take longer. Bars are of the study's own",
-        "metric; what the other metrics of its task say stands beside it where the study was run since they are judged.", "",
+        "the CPU's instructions where they are not AVX-512, without which networks take longer. Bars are of the study's",
+        "own metric; what the other metrics of its task say stands beside it where it was run since they are judged.", "",
         "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -95,8 +95,8 @@ def _row(name: str, wanted: Wanted, case: dict[str, Any]) -> str:
     by = "".join(f"; by {one['metric']} {_word(one)}: {one['gain']:+.3f}" for one in again)
     return (
         f"| {name} | {wanted.title} | {case['metric']} | {most} | {arm['title']} | {arm['score']:.3f} "
-        f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {_word(verdict)}: {verdict['gain']:+.3f} {interval}{by} | "
-        f"{case['seconds'] / 60:.1f}{under} | "
+        f"({arm['low']:.3f} to {arm['high']:.3f}) | {others} | {_word(verdict)}: {verdict['gain']:+.3f} "
+        f"{interval}{by} | {case['seconds'] / 60:.1f}{under} | "
         f"{'; '.join(_bars(wanted, arm, verdict, case))} | {case['measured']} |"
     )
 

@@ -77,6 +77,24 @@ def test_shares_are_per_cent(home: Home, judged: str) -> None:
     assert json.loads(frame.proto.columns)["score"]["label"] == "Balanced accuracy (%)"
 
 
+def test_numbers_have_no_confusion_and_errors_of_groups_have_a_name(home: Home) -> None:
+    study = numbers(home, "r2")
+    id, dataset = studies.save(home, study), samples.add(home, "diabetes")
+    report = hand_made(id, dataset, study, studies.expand(home, study))
+    arm = next(row for row in report.arms if row["kind"] == "transfer")
+    row = {key: arm[key] for key in ("source", "strategy", "knobs", "fraction", "per_class", "n_train", "title")}
+    groups = tuple(row | {"kind": "score", "column": "sex", "group": group, "metric": "mae", "score": 40.0, "low": 30.0,
+                          "high": 50.0, "n": 40} for group in "MF")  # fmt: skip
+    report = report.model_copy(update={"task": "regression", "metric": "r2", "groups": groups})
+    (home.studies / id / "report.json").write_text(report.model_dump_json())
+    app = opened("judge/compare.py", study=id)
+    assert [tab.label for tab in app.tabs] == ["All arms", "Cost", "Learning curves", "Groups", "Problems"]
+    app.session_state["compare_tab"] = "Groups"
+    app.run()
+    assert any("mean absolute error" in one.value for one in app.dataframe)
+    assert not any("Over-confidence" in one.value for one in app.caption)
+
+
 def test_names_of_points_close_by_stand_on_different_sides() -> None:
     frame = pd.DataFrame([{"title": name, "kind": "transfer", "n_train": 10, "score": score, "seconds": seconds}
                           for name, score, seconds in (("a", 0.80, 1.0), ("b", 0.81, 1.1), ("c", 0.81, 90.0),

@@ -65,7 +65,8 @@ with right if shown.verdicts else left:
 task = tasks()[dataset.task] if dataset is not None else None
 places, classes = task is not None and task.objects is not None, task is not None and task.by_class is not None
 rows_tab = f"Worst {place_views.things(dataset.task)}" if dataset is not None and places else "Confusion"
-rows_tabs = [*(["By class"] if classes else []), *([rows_tab] if dataset and (places or not classes) else [])]
+confused = dataset is not None and not places and not classes and row_classes(dataset)
+rows_tabs = [*(["By class"] if classes else []), *([rows_tab] if places or confused else [])]
 names = ["All arms", "Other metrics", "Cost", "Learning curves", "Groups", *rows_tabs, "Problems"]
 opened = dict(zip(names, st.tabs(names, key="compare_tab", on_change="rerun"), strict=True))
 with opened["All arms"]:
@@ -93,8 +94,6 @@ if rows_tab in opened:
             if places:
                 if (picked := row_views.pick_trial(shown, key="worst_arm")) is not None:
                     place_views.mistakes(home, dataset, picked[0], judged_by(report))
-            elif not row_classes(dataset):
-                st.markdown("Rows of this study have no class of their own; its mistakes are under Explain.")
             elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
                 row_views.confusion(home, dataset, picked[0])
 with opened["Problems"]:

@@ -169,10 +169,11 @@ def groups(report: Report) -> None:
             for line in lines
         ])  # fmt: skip
         widgets.table(frame, f"Figures of each group by {column}", f"groups_{k}")
-        st.caption(
-            "Over-confidence: how much surer the model is than it is right. Groups of fewer than 30 test rows are "
-            "shown, but left out of the gaps."
-        )
+        if _metric("overconfidence") in frame:  # of numbers there is none, and there are no gaps
+            st.caption(
+                "Over-confidence: how much surer the model is than it is right. Groups of fewer than 30 test rows are "
+                "shown, but left out of the gaps."
+            )
         _gaps(report, column, k)
 
 
@@ -217,6 +218,8 @@ def _values(row: Row) -> tuple[float | None, ...]:
 
 
 def _metric(name: str) -> str:
+    if name == "mae":
+        return "mean absolute error"
     return name.replace("overconfidence", "over-confidence").replace("_", " ")
 
 

@@ -72,6 +72,8 @@ def balance(profile: Profile, target: str | None) -> None:
     if profile.classes:
         shown = dict(list(profile.classes.items())[:30])
         st.subheader("Balance", anchor=False)
+        if len(shown) < len(profile.classes):
+            st.caption(f"{len(shown)} of {len(profile.classes):,} classes.")
         if sum(profile.classes.values()) != profile.rows:
             st.caption("A row counts for every label that it has.")
         chart = charts.figure(colours, 60 + 30 * len(shown))
