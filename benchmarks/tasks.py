@@ -67,8 +67,8 @@ def page(found: dict[str, Any]) -> str:
         "alone: `python -m benchmarks.known_cases DATA STUDY`. Scores: test part, most labels, 95 % intervals.",
         f"Bars: a score, a verdict, and at most {MINUTES} minutes a study on two cores. Minutes are wall clock; where",
         f"more than {BUSY:g} processes shared the cores, their mean number in the last quarter of an hour is said, and",
-        "the CPU's instructions where they are not AVX-512, without which networks take longer. Bars are of the study's",
-        "own metric; what the other metrics of its task say stands beside it where it was run since they are judged.", "",
+        "the CPU's instructions where they are not AVX-512, without which networks take longer. Bars are of",
+        "the study's metric; what the task's other metrics say stands beside it where that was judged, too.", "",
         "| study | what | metric | labels | arm | score | controls | verdict | minutes | bar | measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -98,7 +98,7 @@ def problems(target: pd.Series, dataset: Dataset) -> list[Problem]:
     if len(counts) > MANY_CLASSES:
         what = f"{len(counts):,} classes are more than the {MANY_CLASSES:,} that have been tried."
         found.append(_warning(where, what, "Check that this column is a class and not an identifier or a text."))
-    alike = counts.index.to_series().groupby(counts.index.str.casefold()).agg(list)
+    alike = counts.index.to_series().groupby(counts.index.str.casefold()).agg(sorted)
     if spelt := [f'"{one}"' for names in alike if len(names) > 1 for one in names]:
         what = f"classes differ in capitals alone: {_listed(spelt)}."
         found.append(_warning(where, what, "Write them alike if they are one class."))
