@@ -13,7 +13,7 @@ import torch
 
 from tests.hospitals import NET, RENAMED, Hospitals, make
 from tltools import commands, datasets, matching, reports, source_commands, sources, studies, trials
-from tltools.engine import boosting, classical, export, predict, trial_model
+from tltools.engine import boosting, classical, export, predict, rank, trial_model
 from tltools.engine.backbone import load_backbone
 from tltools.engine.tabular_backbone import TabularBackbone
 from tltools.records import Refusal
@@ -78,6 +78,17 @@ def test_a_column_in_another_unit_keeps_its_own_statistics(hospitals: Hospitals)
     made.fit_items(items, np.arange(len(items)))
     place = made.numbers.index("WorstArea")
     assert made.core.columns.numbers.mean[place] == pytest.approx(items["WorstArea"].mean(), rel=1e-4)
+
+
+def test_a_table_source_is_ranked_the_same_each_time_and_its_rows_are_near_whatever_else_is_new(
+    hospitals: Hospitals,
+) -> None:
+    ticket = QuietTicket(hospitals.home)
+    asked = {"dataset": hospitals.second.id, "sources": [hospitals.source]}
+    (first,), (again,) = (rank.run(ticket, asked)["ranking"] for _ in range(2))
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
+    assert first["domain"]["dataset"] == hospitals.first.name
+    assert first["domain"]["told"] < 0.6, "rows of one table, shuffled: only a column of its own tells the second"
 
 
 def test_a_study_changes_matches_and_its_trials_are_others(hospitals: Hospitals) -> None:

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from tltools import datasets
 from tltools.engine import classical
-from tltools.engine.backbone import load_backbone
+from tltools.engine.backbone import Backbone, load_backbone
 from tltools.engine.features import FeatureStore
 from tltools.judging import domains, ranking
 from tltools.judging.gain import SURE
@@ -90,24 +92,38 @@ def _folds(targets: Array) -> Array:
 
 
 def distance(
-    ticket: Ticket, store: FeatureStore, source: Source, dataset: Dataset, features: Array
+    ticket: Ticket, store: FeatureStore, source: Source, dataset: Dataset, items: Any, features: Array
 ) -> dict[str, Any] | None:
     """How far the rows are from those that a source of one's own was trained on, in its own features; None where these
-    are not known, or no longer here. features: (n, D) pooled features of the dataset's rows."""
+    are not known, or no longer here. items, features: (n,) rows of the dataset as the source reads them, and (n, D)
+    their pooled features. Tables are compared in the columns that both have: any other would tell them apart."""
     if source.trained_on is None or source.trained_on == dataset.id:
         return None
     try:
         own = datasets.get(ticket.home, source.trained_on)
-        items = datasets.items(ticket.home, own, source.reads)
+        known = datasets.items(ticket.home, own, source.reads)
     except Refusal:
         return None
-    backbone = load_backbone(ticket.home, source)
-    backbone.fit_items(items, np.arange(own.rows))
     train = np.asarray(datasets.split(ticket.home, own).train, np.int64)
     rows = train[np.unique(np.linspace(0, len(train) - 1, min(len(train), domains.ROWS)).astype(np.int64))]
-    keys = datasets.content_keys(ticket.home, own)
-    theirs = store.pooled(backbone, lambda: backbone.encode(items), keys, rows, ticket)
+    known, backbone = classical.pick(known, rows), load_backbone(ticket.home, source)
+    if source.reads == "tabular":
+        ours = items[list(source.columns)]
+        backbone.fit_items(ours, np.arange(len(ours)))
+        features = _read(backbone, ours)
+        theirs = _read(backbone, known[list(source.columns.values())].set_axis(ours.columns, axis=1))
+    else:
+        keys = datasets.content_keys(ticket.home, own)
+        keys = [keys[row] for row in rows]
+        theirs = store.pooled(backbone, lambda: backbone.encode(known), keys, np.arange(len(rows)), ticket)
     return {"dataset": own.name, **asdict(domains.apart(theirs, features))}
+
+
+def _read(backbone: Backbone, table: pd.DataFrame) -> Array:
+    """(n, D) pooled features of the rows of a table."""
+    with torch.inference_mode():
+        pooled: torch.Tensor = backbone(backbone.encode(table).take(np.arange(len(table))))
+    return pooled.numpy()
 
 
 def sentences(row: dict[str, Any], numbers: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ are kept so that a later gain can be held against them.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltools import datasets, evidence, sources, splits
+from tltools.engine import device as devices
 from tltools.engine import outlook
 from tltools.engine.backbone import Backbone, load_backbone
 from tltools.engine.features import FeatureStore
@@ -103,10 +105,11 @@ def examine(
         raise refuse(source.id, what, "Run the frozen transformer beside its control.")
     backbone = load_backbone(ticket.home, source)
     items = some(datasets.items(ticket.home, dataset, source.reads), rows)
-    backbone.fit_items(items, np.arange(len(rows)))
+    with devices.seeded(0):  # of a table, columns that the source does not know start new
+        backbone.fit_items(items, np.arange(len(rows)))
     keys = datasets.content_keys(ticket.home, dataset)
     keys = [keys[row] for row in rows]
-    everywhere, encoded = np.arange(len(rows)), lambda: backbone.encode(items)
+    everywhere, encoded = np.arange(len(rows)), functools.cache(lambda: backbone.encode(items))
     store.sweep(backbone, encoded, keys, everywhere, ("pooled", "layers"), ticket)
     layers, columns = store.layers(backbone, encoded, keys, everywhere, ticket)
     ticket.check()
@@ -119,7 +122,7 @@ def examine(
     row["seconds"] = round(time.monotonic() - started, 3)
     row["warnings"] = list(fit.warnings)
     row["against_classical"] = yardstick.against(last)
-    row["domain"] = outlook.distance(ticket, store, source, dataset, last)
+    row["domain"] = outlook.distance(ticket, store, source, dataset, items, last)
     row |= outlook.sentences(row, numbers)
     return row, depth_probe(backbone, layers, columns, targets, numbers)
 
