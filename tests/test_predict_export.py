@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests import sealed_trials
 from tests.sealed_trials import Sealed
-from tltools import artifacts, datasets
+from tltools import artifacts, datasets, sources, studies
 from tltools.engine import export, predict, replay, trial_model
+from tltools.engine import study as engine
+from tltools.engine.backbone import load_backbone
 from tltools.engine.features import TOLERANCE
 from tltools.home import Home
-from tltools.records import Refusal
+from tltools.records import Refusal, Study
 from tltools.reports import views
 from tltools.tickets import Cancelled, QuietTicket
 
@@ -57,6 +61,17 @@ def test_a_rebuilt_model_says_what_was_sealed(sealed: Sealed, name: str) -> None
         assert np.abs(outputs - stored[columns].to_numpy()).max() < tolerance
     else:
         assert np.allclose(outputs[:, 0], stored["prediction"], rtol=1e-4, atol=tolerance)
+
+
+def test_a_trial_over_untrained_frozen_blocks_is_a_source_with_these_blocks(home: Home, tmp_path: Path) -> None:
+    dataset = datasets.add(home, sealed_trials.pictures(tmp_path))
+    arm = {"last_block": sealed_trials.SHORT}
+    study = Study(dataset=dataset.id, sources=("bundled/tiny-resnet",), strategies=(arm,), controls=(), draws=1, seed=5)
+    engine.run_one(QuietTicket(home), studies.save(home, study))
+    (trial,) = studies.expand(home, study)
+    tuned = trial_model.load(home, trial.id).backbone.to("cpu").core.state_dict()
+    source = load_backbone(home, sources.get(home, f"own/{trial.id}")).core.state_dict()
+    assert tuned.keys() == source.keys() and all(torch.equal(value, source[name]) for name, value in tuned.items())
 
 
 def test_a_trial_without_weights_names_the_one_that_has_them(sealed: Sealed) -> None:

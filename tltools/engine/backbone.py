@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tltools import sources
+from tltools.engine import device as devices
 from tltools.engine import stages as staging
 from tltools.engine.stages import Stage
 from tltools.home import Home
@@ -300,12 +301,8 @@ def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int
         return _own(home, source, folder, init, seed)
     from tltools.engine.builders import builder
 
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with devices.seeded(seed):
         backbone: Backbone = builder(source)(source, folder, init == "random" or not source.pretrained)
-    finally:
-        torch.random.set_rng_state(state)
     return backbone
 
 
@@ -315,7 +312,7 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
 
     card = json.loads((folder / "card.json").read_text())
     base = Source.model_validate(card["source"])
-    backbone = load_backbone(home, base, init=init, seed=seed if init == "random" else int(card.get("init_seed", 0)))
+    backbone = load_backbone(home, base, init=init, seed=seed) if init == "random" else load_start(home, base, card)
     if init != "random":
         tensors = load_file(folder / "model.safetensors")
         backbone.as_trial(card)
@@ -324,6 +321,12 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
         backbone.take_head(tensors)
     backbone.source = source
     return backbone
+
+
+def load_start(home: Home, source: Source, card: Mapping[str, Any]) -> Backbone:
+    """The backbone that a trial started from: untrained sources by the study's seed, random starts by their own."""
+    init, seed = str(card.get("init", "source")), int(card["trial"]["seed"])
+    return load_backbone(home, source, init=init, seed=int(card.get("init_seed") or seed) if init == "random" else seed)
 
 
 def load_changes(backbone: Backbone, tensors: dict[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from tltools import datasets
 from tltools.artifacts import sealed
 from tltools.engine import boosting, classical, dense, kit, torchvision_operators, written
 from tltools.engine import device as devices
-from tltools.engine.backbone import Backbone, Batch, Encoded, load_backbone, load_changes
+from tltools.engine.backbone import Backbone, Batch, Encoded, load_backbone, load_changes, load_start
 from tltools.engine.neighbours import of_tensors
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.writers import writer_of
@@ -248,10 +248,7 @@ def random_like(model: NeuralModel) -> Backbone:
 
 
 def _backbone(home: Home, card: dict[str, Any], trial: Trial, source: Source, changes: dict[str, Tensor]) -> Backbone:
-    init = str(card.get("init", "source"))
-    # an untrained source is made from the study's seed, which is the trial's; a random start from its own
-    seed = int(card.get("init_seed") or trial.seed) if init == "random" else trial.seed
-    backbone = load_backbone(home, source, init=init, seed=seed)
+    backbone = load_start(home, source, card)
     backbone.as_trial(card)
     if isinstance(backbone, TextBackbone):
         backbone.unit = bool(card.get("unit"))
