@@ -6,6 +6,7 @@ Run alone: python -m pytest tests/test_vision_models.py
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests import sealed_trials, shapes
 from tltools import datasets, reports, sources, studies
 from tltools.engine import export, image_backbone, torchvision_operators
 from tltools.engine import study as engine
+from tltools.engine.backbone import load_backbone
 from tltools.home import Home, open_home
 from tltools.providers.huggingface import from_config
 from tltools.records import Refusal, Source, Study
@@ -73,6 +75,18 @@ def test_a_folder_says_how_its_pictures_were_prepared(home: Home) -> None:
         card = card_of(home, kind)
         assert (card.reads, card.family, card.image_size) == ("image", "transformers", 64), kind
         assert card.mean == (0.5, 0.4, 0.3) and card.std == (0.2, 0.2, 0.3)
+
+
+@torch.no_grad()
+def test_the_same_weights_under_another_configuration_have_features_of_their_own(home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "sharp"
+    shutil.copytree(home.root.parent / "vit", folder)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, "hidden_act": "relu"}))
+    sources.add(home, folder, name="sharp")
+    one, other = (load_backbone(home, sources.get(home, f"local/{name}")) for name in ("vit", "sharp"))
+    assert not torch.allclose(one(one.sample(1, 1)), other(other.sample(1, 1)))
+    assert one.fingerprint(2) != other.fingerprint(2), "or features of the one would be read for the other"
 
 
 @torch.no_grad()

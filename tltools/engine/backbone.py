@@ -45,6 +45,7 @@ class Backbone(nn.Module):
     reads = ""
     fitted: tuple[str, ...] = ()  # what begins the names of tensors that come from the dataset, not from a source
     size = 0  # pixels of a side, for kinds that read pictures
+    made_with = ""  # padding, epsilon, heads, activations: no weights, yet they count
     writes = False  # True: the core writes into what its modules give, which then needs memory of its own
 
     def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
@@ -254,15 +255,14 @@ class Backbone(nn.Module):
     def fingerprint(self, boundary: int) -> str:
         """sha256 over the preprocessing and all weights and statistics of the stages below `boundary`."""
         if boundary not in self._prints:
-            made_with = json.dumps(self.source.options, sort_keys=True)  # padding, epsilon: no weights, yet they count
-            digest = hashlib.sha256(f"{self.source.architecture}|{made_with}|{self.preprocessing}|{boundary}".encode())
+            about = (self.source.architecture, self.made_with, self.preprocessing, boundary)
+            digest = hashlib.sha256("|".join(map(str, about)).encode())
             index = self._stage_index()
             allowed = {id(p) for p in self.core.parameters() if index[id(p)] < boundary}
             below = [module for stage in self.stages[:boundary] for module in stage.modules]
             allowed |= {id(buffer) for module in below for buffer in module.buffers()}
-            for name, value in sorted(
-                {**dict(self.core.named_parameters()), **dict(self.core.named_buffers())}.items()
-            ):
+            tensors = dict(self.core.named_parameters()) | dict(self.core.named_buffers())
+            for name, value in sorted(tensors.items()):
                 if id(value) in allowed:
                     digest.update(name.encode())
                     digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -303,6 +303,8 @@ def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int
 
     with devices.seeded(seed):
         backbone: Backbone = builder(source)(source, folder, init == "random" or not source.pretrained)
+    config, options = folder / "config.json", json.dumps(source.options, sort_keys=True)
+    backbone.made_with = options + (config.read_text() if config.is_file() else "")
     return backbone
 
 
