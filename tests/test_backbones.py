@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from tltools.engine import image_backbone, text_backbone, torchvision_operators
 from tltools.engine.backbone import Backbone, Batch, load_backbone
+from tltools.engine.tabular_backbone import TabularBackbone
 from tltools.home import Home
 from tltools.records import Source
 
@@ -212,3 +214,16 @@ def test_the_same_seed_draws_the_same_untrained_weights_and_another_seed_others(
     card = sources.get(home, "bundled/tiny-resnet")
     prints = [load_backbone(home, card, init="random", seed=seed).fingerprint(3) for seed in (1, 1, 2)]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_number_too_large_for_32_bits_counts_as_missing() -> None:
+    table = pd.DataFrame({"size": np.arange(20.0), "weight": np.r_[1e100, np.arange(19.0)]})
+    source = Source(id="bundled/table-net", name="t", provider="bundled", reads="tabular", family="tabular",
+                    architecture="table-net")  # fmt: skip
+    backbone = TabularBackbone(source)
+    backbone.fit_items(table, np.arange(20))
+    read, missing = (
+        backbone(backbone.encode(one).take(np.arange(20))) for one in (table, table.replace(1e100, np.nan))
+    )
+    assert torch.isfinite(read).all() and torch.equal(read, missing)
+    assert backbone.core.columns.numbers.mean[1] == 9.0  # type: ignore[union-attr, index]

@@ -24,6 +24,7 @@ from tltools.engine.backbone import Backbone, Batch
 from tltools.records import Source
 
 WIDTH, BLOCKS, SLOTS = 128, 3, 256
+LARGEST = float(np.finfo(np.float32).max)
 SHIFT = 3.0  # deviations or times of the deviation: a column that is farther off is in another unit
 ENCODERS = ("columns.numbers.", "columns.categories.")  # what begins the names of their tensors
 
@@ -113,7 +114,7 @@ class Cells(nn.Module):
         """Takes mean and deviation of each column of numbers from the given rows."""
         for place, name in enumerate(self.columns[0]):
             seen = np.asarray(items[name].iloc[rows], dtype=np.float64)
-            seen = seen[np.isfinite(seen)]
+            seen = seen[np.abs(seen) <= LARGEST]
             self.numbers.mean[place] = float(seen.mean()) if len(seen) else 0.0
             self.numbers.scale[place] = max(float(seen.std()), 1e-6) if len(seen) > 1 else 1.0
 
@@ -180,7 +181,8 @@ def kinds(items: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def values_of(items: Any, numbers: Sequence[str], categories: Sequence[str]) -> np.ndarray:
     """(N, columns) float32: numbers as they are (NaN missing), then the slots of categories."""
-    columns = [np.asarray(items[name], dtype=np.float32) for name in numbers]
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and that counts as missing
+        columns = [np.asarray(items[name], dtype=np.float32) for name in numbers]
     columns += [np.array([slot(value) for value in items[name]], dtype=np.float32) for name in categories]
     return np.stack(columns, axis=1) if columns else np.zeros((len(items), 0), dtype=np.float32)
 
