@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from safetensors.numpy import load_file
 
 from tests import shapes
 from tltools import datasets, places, reports, splits, studies
-from tltools.engine import dense, explain, export, predict, trial_model
+from tltools.engine import classical_dense, dense, explain, export, predict, trial_model
 from tltools.engine import study as engine
 from tltools.home import Home, open_home
+from tltools.places import as_rows
 from tltools.records import Refusal, Study
 from tltools.store import open_store
 from tltools.tasks import tasks
@@ -145,3 +147,24 @@ def test_a_probe_leaves_the_backbone_as_it_was(ran: tuple[Home, Study], monkeypa
     for trial in studies.expand(home, probed):
         names = set(load_file(home.trials / trial.id / "model.safetensors"))
         assert names and all(name.startswith("head.") for name in names)
+
+
+def test_the_control_of_colours_holds_the_pixels_of_one_picture_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, held = classical_dense._pixels, list[weakref.ref[np.ndarray]]()
+
+    def noted(item: Image.Image) -> np.ndarray:
+        assert sum(one() is not None for one in held) < 2, "the last one's, and no others"
+        pixels = read(item)
+        held.append(weakref.ref(pixels))
+        return pixels
+
+    random = np.random.default_rng(0)
+    drawn = [random.integers(0, 255, (24, 24, 3), dtype=np.uint8) for _ in range(6)]
+    truth = as_rows([(pixels[..., 0] > 127).astype(np.uint8) for pixels in drawn])
+    monkeypatch.setattr(classical_dense, "decode", lambda item, side: np.asarray(item.resize((side, side), 0)))
+    monkeypatch.setattr(classical_dense, "_pixels", noted)
+    pictures = [Image.fromarray(pixels) for pixels in drawn]
+    model = classical_dense.colour_model(pictures, truth, 0)
+    assert len(held) == 6
+    said = model.predict(read(pictures[0])).reshape(classical_dense.SIDE, classical_dense.SIDE)
+    assert (said[::3, ::3] == truth[0]).mean() > 0.95, "each pixel was learnt with its own class"

@@ -37,7 +37,6 @@ def colour_model(items: Sequence[Any], truth: np.ndarray, seed: int) -> Any:
     """What `pixel_colours` fits on pictures and their masks (N,), or the only class there is."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    values = np.concatenate([_pixels(item) for item in items])
     codes = np.concatenate([scores.fitted(mask, (SIDE, SIDE)).ravel() for mask in truth])
     judged = np.flatnonzero(codes != places.IGNORED)
     chosen = np.random.default_rng(seed).permutation(judged)[:PIXELS]
@@ -45,7 +44,11 @@ def colour_model(items: Sequence[Any], truth: np.ndarray, seed: int) -> Any:
     if len(kinds) < 2:
         return int(kinds[0]) if len(kinds) else 0
     model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.15, max_depth=5, random_state=seed)
-    return model.fit(values[chosen], codes[chosen])
+    values, owners = np.empty((len(chosen), 8), np.float32), chosen // SIDE**2
+    for owner in np.unique(owners):  # of each picture the chosen pixels alone are held
+        own = owners == owner
+        values[own] = _pixels(items[owner])[chosen[own] % SIDE**2]
+    return model.fit(values, codes[chosen])
 
 
 def mean_boxes(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
