@@ -21,7 +21,7 @@ from test_planner import COUNTS, SOURCE, trial
 
 from tltools import rates, reports, samples, studies
 from tltools.artifacts import sealed
-from tltools.engine import parallel
+from tltools.engine import device, parallel
 from tltools.engine import study as engine
 from tltools.engine.parallel import Parallel
 from tltools.home import Home, open_home
@@ -289,10 +289,13 @@ list(beside.rest())
 def test_room_is_what_threads_trainings_and_memory_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4e9))
+    monkeypatch.setattr(device, "memory_mb", lambda: 8000.0)
     assert parallel.room(100, 500.0) == 8
     assert parallel.room(3, 500.0) == 3
     assert parallel.room(100, 1500.0) == 2
     assert parallel.room(100, 9000.0) == 1
+    monkeypatch.setattr(device, "memory_mb", lambda: 1000.0)  # of a container, whose machine has more
+    assert parallel.room(100, 500.0) == 2
     monkeypatch.setattr(sys, "platform", "darwin")
     assert parallel.room(100, 500.0) == 1
 

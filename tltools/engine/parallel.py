@@ -30,6 +30,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from tltools import rates
+from tltools.engine import device as devices
 from tltools.engine import loop
 from tltools.records import Refusal, Trial
 from tltools.store import open_store
@@ -62,7 +63,8 @@ def room(trainings: int, memory_mb: float) -> int:
     systems whose processes cannot fork safely."""
     if sys.platform != "linux":
         return 1
-    fitting = int(psutil.virtual_memory().available / 1e6 / max(memory_mb, 1.0))
+    free = min(psutil.virtual_memory().available / 1e6, devices.memory_mb())  # of the machine, or the whole container's
+    fitting = int(free / max(memory_mb, 1.0))
     return max(1, min(torch.get_num_threads(), trainings, fitting))
 
 
