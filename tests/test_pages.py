@@ -324,6 +324,17 @@ def test_the_verdict_is_said_first_with_word_and_mark(home: Home, judged: str) -
     assert "▲ positive" in text and "84.0 %" in text and "72.0 %" in text
 
 
+def test_a_study_that_stopped_after_a_look_can_be_judged_whole(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    assert "what was finished since" not in sound(opened("judge/compare.py", study=judged))
+    report = Report.model_validate_json(path.read_text())
+    path.write_text(report.model_copy(update={"whole": False}).model_dump_json())
+    app = opened("judge/compare.py", study=judged)
+    assert "what was finished since is not in this verdict" in sound(app)
+    press(app, "Judge what is finished")
+    assert Report.model_validate_json(path.read_text()).whole and "what was finished since" not in sound(app)
+
+
 def test_the_confusion_tab_opens_the_rows_behind_a_cell(home: Home, judged: str) -> None:
     app = opened("judge/compare.py", study=judged)
     app.session_state["compare_tab"] = "Confusion"

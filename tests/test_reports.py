@@ -15,8 +15,10 @@ import pytest
 from tltools import datasets, reports, studies
 from tltools.artifacts import building
 from tltools.home import Home, write_json
+from tltools.judging.gain import measure
+from tltools.judging.verdict import conclude
 from tltools.records import Dataset, Refusal, Report, Split, Study, Trial
-from tltools.reports import copies, groups, views
+from tltools.reports import copies, figures, groups, views
 from tltools.reports.readings import ArmKey, Cell, Readings, Share, titles
 from tltools.store import Store, open_store
 from tltools.tasks import tasks
@@ -170,6 +172,32 @@ def test_an_unfinished_study_says_what_is_missing(home: Home, store: Store, tmp_
     assert all(row["draws"] == 2 for row in report.verdicts)
     assert any("36 of 64 trials are not there yet" in p.what for p in report.problems)
     assert any(p.where == "scratch" and "one draw" in p.what for p in report.problems)
+
+
+def test_an_arm_of_one_draw_takes_nobody_into_the_best_set(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    study = study_of(dataset, fractions=(1.0,))
+    report = reports.judge(home, store, make(home, dataset, study, skip=lambda t: t.draw and t.strategy == "scratch"))
+    assert [row["strategy"] for row in report.arms if row["best_set"]] == ["linear_probe"]
+    assert not any("may be the best" in said for said in report.sentences)
+
+
+def test_an_arm_keeps_its_name_where_some_of_its_shares_have_not_run(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path)
+    report = reports.judge(home, store, make(home, dataset, study_of(dataset), skip=lambda t: t.fraction == 1.0))
+    assert {row["title"] for row in report.arms if row["strategy"] == "scratch"} == {"From scratch of MiniLM-L6"}
+
+
+def test_the_interval_of_a_gain_ends_where_differences_of_shares_do() -> None:
+    rng = np.random.default_rng(0)
+    arm = np.array([[0.9], [0.1]]) + rng.normal(scale=0.01, size=(2, 40))
+    verdict = conclude(measure(arm, np.full((2, 40), 0.4)), 0.01)
+    assert verdict.low < -1 and verdict.high > 1, "two draws tell little"
+    metrics = {metric.key: metric for metric in (*tasks()["classification"].metrics, *tasks()["regression"].metrics)}
+    open_ends = (verdict.low, verdict.high)
+    for key, ends in {"accuracy": (-1, 1), "log_loss": open_ends, "r2": open_ends}.items():
+        row = figures.told(verdict, metrics[key])
+        assert (row["low"], row["high"]) == ends and row["gain"] == verdict.gain
 
 
 def test_without_a_control_there_is_no_verdict_but_a_report(home: Home, store: Store, tmp_path: Path) -> None:

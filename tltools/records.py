@@ -344,4 +344,5 @@ class Report(Record):
     study_file: str = ""  # the YAML
     curves: tuple[dict[str, Any], ...] = ()  # learning curves: {"trial", "epoch", "train_loss", "validation_loss"}
     created: datetime | None = None
+    whole: bool = True  # False: a look while the study ran, see `reports.judge`
     environment: dict[str, str] = {}

@@ -271,14 +271,15 @@ def _propose_task(column: Column) -> tuple[str | None, str]:
 
 def _propose_modality(columns: Sequence[Column], fixed: bool, task: str | None) -> tuple[str | None, list[str], str]:
     rooms = modalities()
-    if task is not None and (dense := tasks()[task].dense) and dense.texts:
+    dense = tasks()[task].dense if task is not None else None
+    if dense and dense.texts:
         columns = _as_texts(columns, 2 if dense.asked else 1)
     order = sorted(rooms, key=lambda key: -rooms[key].recognise(columns))
     names = [column.name for column in columns]
     for key in order:
         found = list(rooms[key].inputs(columns))
         if found and rooms[key].recognise(columns) > 0:
-            chosen = names if fixed and rooms[key].files is None else found
+            chosen = names if fixed and rooms[key].files is None else found[:1] if dense else found
             some = ", ".join(chosen[:8]) + (f" and {len(chosen) - 8} more" if len(chosen) > 8 else "")
             return key, chosen, f"Read as {rooms[key].title.lower()}, from {len(chosen)} column(s): {some}."
     strings = names if fixed else [column.name for column in columns if column.kind == "id" and column.minimum is None]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools import reports, studies
-from tltools.records import Refusal
+from tltools import studies
 from tltools.tasks import judged_by, row_classes, tasks
 from tltools.ui import arm_views, judged, live, place_views, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
@@ -31,12 +30,8 @@ if report is None:
         live.failure(job)
     if dataset is None:
         judged.gone()
-    if studies.progress(home, study)[0] and st.button("Judge what is finished", type="primary"):
-        try:
-            reports.judge(home, store, study_id)
-            st.rerun()
-        except Refusal as refusal:
-            widgets.problems(refusal.problems)
+    if studies.progress(home, study)[0]:
+        judged.judge_now(study_id, first=True)
     widgets.empty("This study has not run to a verdict.", "pages/train/strategy.py", "Open its strategy")
     st.stop()
 
@@ -45,6 +40,9 @@ st.caption(views.under(report))
 if busy and job is not None:
     live.follow(job)
     st.caption("This is the verdict so far; it sharpens while the study runs.")
+elif not report.whole and dataset is not None:
+    st.caption("The study stopped after this look at it: what was finished since is not in this verdict.")
+    judged.judge_now(study_id, first=False)
 views.sentence(report)
 if dataset is None:
     st.caption(f":material/delete: {judged.GONE} What was judged stays.")

@@ -38,7 +38,7 @@ def judge(home: Home, store: Store, study_id: str, *, whole: bool = True) -> Rep
     found = read(home, dataset, metric, studies.expand(home, study), study.folds, others)
     if not found.shares():
         raise refuse(f"study {study_id}", "has no finished trial yet.", "Run it, or wait for its first trial.")
-    report = _report(home, store, study_id, study, dataset, split, found)
+    report = _report(home, store, study_id, study, dataset, split, found).model_copy(update={"whole": whole})
     folder = home.studies / study_id
     write_json(folder / "report.json", report.model_dump(mode="json"))
     write_bytes(folder / "report.html", html(report, home).encode())

@@ -19,6 +19,7 @@ from tltools.judging.verdict import conclude
 from tltools.records import Verdict
 from tltools.reports import words
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
+from tltools.tasks import Metric
 
 Array = NDArray[Any]
 
@@ -128,8 +129,9 @@ def arm_rows(
     made = []
     for share in found.shares():
         cells = {arm: cell for (arm, at), cell in found.cells.items() if at == share and cell.values}
-        draws = paired(cells)
-        together = {_name(arm): cell.scores(draws) for arm, cell in cells.items()} if draws else {}
+        several = {arm: cell for arm, cell in cells.items() if len(cell.values) > 1}  # one draw tells nobody apart
+        draws = paired(several)
+        together = {_name(arm): cell.scores(draws) for arm, cell in several.items()} if len(draws) > 1 else {}
         best = set(best_set(together, margin, scale=found.scale, design=found.design))
         for arm, cell in cells.items():
             made.append(_arm_row(found, cell, titles[arm], labels[share]) | {"best_set": _name(arm) in best})
@@ -215,6 +217,14 @@ def _metrics(cards: list[dict[str, Any]]) -> dict[str, float]:
     return {key: float(np.mean(values)) for key, values in found.items() if values}
 
 
+def told(verdict: Verdict, metric: Metric) -> dict[str, Any]:
+    """The fields of a verdict; its interval goes no further than a difference of two shares can."""
+    fields = verdict.model_dump(exclude={"margin", "rows"})
+    if metric.per_cent:
+        fields |= {"low": max(verdict.low, -1.0), "high": min(verdict.high, 1.0)}
+    return fields
+
+
 def verdict_rows(
     found: Readings, judged: list[Judged], titles: Mapping[ArmKey, str], labels: Mapping[Share, int]
 ) -> list[dict[str, Any]]:
@@ -229,7 +239,7 @@ def verdict_rows(
                 "against": one.against.strategy,
                 "against_source": one.against.source,
                 "against_title": titles[one.against],
-                **one.verdict.model_dump(exclude={"margin", "rows"}),
+                **told(one.verdict, found.metric),
                 "by": words.tested_by(found.folds),
                 "alone": one.alone.verdict,
             }

@@ -220,7 +220,7 @@ def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
     """How arms are called for people: strategy, and the source where it has one; id and knobs where two are alike."""
     found: dict[ArmKey, str] = {}
     known = strategies()
-    for cell in sorted(cells, key=lambda cell: cell.share):
+    for cell in sorted(cells, key=lambda cell: (bool(cell.cards), cell.share)):  # what a card says stays
         card = next(iter(cell.cards.values()), {})
         title = known[cell.arm.strategy].title if cell.arm.strategy in known else cell.arm.strategy
         if cell.arm.source == "none":

@@ -6,7 +6,8 @@ from typing import NoReturn
 
 import streamlit as st
 
-from tltools.records import Dataset, Report
+from tltools import reports
+from tltools.records import Dataset, Refusal, Report
 from tltools.ui import recent, state, stepper, widgets
 
 GONE = "The dataset of this study was deleted: its rows can no longer be shown, and no new ones be predicted."
@@ -34,6 +35,16 @@ def need(question: str) -> tuple[Report, Dataset]:
         widgets.title(question)
         widgets.empty(f"{GONE} Its report stays.", "pages/judge/compare.py", "Open its report")
     return report, dataset
+
+
+def judge_now(study_id: str, *, first: bool) -> None:
+    """The button that judges a study which stopped by the trials that it has finished; `first`: it has no verdict."""
+    if st.button("Judge what is finished", type="primary" if first else "secondary"):
+        try:
+            reports.judge(state.home(), state.store(), study_id)
+            st.rerun()
+        except Refusal as refusal:
+            widgets.problems(refusal.problems)
 
 
 def gone() -> NoReturn:
