@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tltools import datasets, evidence, first_studies, reports, sources, studies
+from tltools import datasets, evidence, first_studies, pace, reports, sources, studies
 from tltools.backends import local
 from tltools.fits import Match
 from tltools.home import Home, existing, write_bytes
@@ -176,8 +176,9 @@ def follow(home: Home, store: Store, job: Job) -> Job:
                 raise _no_worker(home)
             now = job.progress
             text = f"{now.stage} {now.done}/{now.total}" if now.stage else job.state
-            left = f", about {duration(now.eta_seconds)} left" if now.eta_seconds else ""
             if text != told:
+                seconds = now.eta_seconds or (pace.seconds_left(home, store, job) if job.kind == "study" else None)
+                left = f", about {duration(seconds)} left" if seconds else ""
                 print(f"  {text}{left}", file=sys.stderr, flush=True)
                 told = text
             time.sleep(0.25)  # the store is the only channel between processes, and it is asked, not heard

@@ -46,11 +46,15 @@ class Ticket(Protocol):
     store: Store
     job: Job | None  # None: the function was called directly, without a worker
 
-    def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
-        """Tells where the job is: `done` of `total` in `stage`, with the numbers that a screen shows."""
+    def progress(
+        self, stage: str, done: int, total: int, note: str = "", *, even: bool = True, **numbers: float
+    ) -> None:
+        """Tells where the job is: `done` of `total` in `stage`, with the numbers that a screen shows. Of steps that are
+        not `even` the pace does not tell the time that is left."""
 
-    def working_on(self, note: str) -> None:
-        """Tells what the present step is at, without moving the count: "MiniLM, epoch 3 of at most 12"."""
+    def working_on(self, note: str, stage: str = "") -> None:
+        """Tells what the present step is at, without moving the count: "MiniLM, epoch 3 of at most 12"; and its stage,
+        where several go on at once."""
 
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
         """Appends one line to the job's `events.jsonl`."""
@@ -76,7 +80,9 @@ class JobTicket:
         self._last = Progress()
         self._steps: deque[tuple[float, int]] = deque(maxlen=6)  # (when, done) of the writes of this stage
 
-    def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
+    def progress(
+        self, stage: str, done: int, total: int, note: str = "", *, even: bool = True, **numbers: float
+    ) -> None:
         now = time.monotonic()
         fresh = stage != self._last.stage or done < self._last.done
         arrived = done == total != 0 and done != self._last.done  # the last step is not swallowed by the throttle
@@ -88,13 +94,13 @@ class JobTicket:
         if not self._steps or done > self._steps[-1][1]:
             self._steps.append((now, done))
         numbers.setdefault("memory_mb", psutil.Process(os.getpid()).memory_info().rss / 1e6)
-        eta = self._seconds_left(total)
+        eta = self._seconds_left(total) if even else None
         self._last = Progress(stage=stage, done=done, total=total, eta_seconds=eta, numbers=numbers, note=note)
         if not self.store.progress(self._job, self._last):
             raise LeaseLost
 
-    def working_on(self, note: str) -> None:
-        self.progress(self._last.stage, self._last.done, self._last.total, note=note)
+    def working_on(self, note: str, stage: str = "") -> None:
+        self.progress(stage or self._last.stage, self._last.done, self._last.total, note=note, even=False)
 
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
         line = Event(at=datetime.now(UTC), what=what, trial=trial, numbers=numbers, note=note)
@@ -134,10 +140,12 @@ class QuietTicket:
         self.home, self.store = home, store or open_store(home)
         self.job: Job | None = None
 
-    def progress(self, stage: str, done: int, total: int, note: str = "", **numbers: float) -> None:
+    def progress(
+        self, stage: str, done: int, total: int, note: str = "", *, even: bool = True, **numbers: float
+    ) -> None:
         return None
 
-    def working_on(self, note: str) -> None:
+    def working_on(self, note: str, stage: str = "") -> None:
         return None
 
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
@@ -159,7 +167,7 @@ class SideTicket(QuietTicket):
         self.job, self._pipe, self._every = job, pipe, every
         self._told = float("-inf")
 
-    def working_on(self, note: str) -> None:
+    def working_on(self, note: str, stage: str = "") -> None:
         if (now := time.monotonic()) - self._told >= self._every:
             self._told = now
             self._tell("working_on", note)

@@ -57,7 +57,7 @@ class Watch(QuietTicket):
 
     _last: float | None  # when the last step of this epoch was over
 
-    def working_on(self, note: str) -> None:
+    def working_on(self, note: str, stage: str = "") -> None:
         now = time.perf_counter()
         if self._last is not None:
             self.steps.append(now - self._last)

@@ -200,7 +200,11 @@ class Parallel:
                 continue
             if kind == "tell":
                 name, arguments, numbers = said
-                getattr(self._ticket, name)(*arguments, **numbers)
+                if name == "working_on" and side.trial is not None:
+                    if side is self._busy()[0]:  # of several the one that began first is told of, or words would jump
+                        self._ticket.working_on(arguments[0], strategies()[side.trial.strategy].title)
+                else:
+                    getattr(self._ticket, name)(*arguments, **numbers)
             elif kind == "came":
                 outcomes, grown = said
                 side.trial, side.grown_mb = None, max(side.grown_mb, grown)

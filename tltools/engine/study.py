@@ -134,7 +134,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
                 sealer.put(outcome)
                 done += 1
                 took[_like(outcome.trial)] = outcome.seconds
-                timed.progress(title, done, total, note=names[outcome.trial.source])
+                timed.progress(title, done, total, note=names[outcome.trial.source], even=False)
                 timed.check()
 
         def judge() -> None:
@@ -161,7 +161,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
                 if took[_like(first)] > timed.left:
                     timed.event("note", trial=first.id, note=f"left out: the time budget has {timed.left:.0f} s left")
                     continue
-                timed.progress(card.title, done, total, note=names[first.source])
+                timed.progress(card.title, done, total, note=names[first.source], even=False)
                 for calls in [[trial] for trial in group] if kit.own else [group]:
                     take(side_by_side.run(calls), card.title)
                 judge()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-
 import pandas as pd
 import streamlit as st
 
-from tltools import studies, tickets
-from tltools.artifacts import sealed
-from tltools.home import Home
-from tltools.records import Event, Job, Refusal
+from tltools import pace, tickets
+from tltools.records import Event, Job
 from tltools.store import Store
 from tltools.strategies import strategies
 from tltools.ui import charts, live, state, widgets
@@ -47,7 +43,7 @@ def details(job: Job) -> None:
         said.append(f"{numbers['rows_per_second']:,.0f} rows a second")
     events = tickets.read_events(state.home(), job.id)
     if job.state == "running" and job.kind == "study" and job.progress.eta_seconds is None:
-        left = seconds_left(state.home(), job, events)
+        left = pace.seconds_left(state.home(), state.store(), job)
         if left is not None:
             said.append(f"about {about(left)} left, judged by the trials so far")
     if job.attempt > 1:
@@ -58,24 +54,6 @@ def details(job: Job) -> None:
     last = [event for event in events if event.what == "trial_sealed"][-4:]
     if last:
         st.caption("  \n".join(f":material/check: {_sealed(event)}" for event in reversed(last)))
-
-
-def seconds_left(home: Home, job: Job, events: list[Event]) -> float | None:
-    """Seconds that the trials still to do will take, by the median of their strategy's so far; None before any."""
-    took: dict[str, list[float]] = {}
-    for event in events:
-        if event.what == "trial_sealed" and event.numbers.get("seconds") is not None:
-            took.setdefault(event.note, []).append(event.numbers["seconds"] / event.numbers.get("at_once", 1.0))
-    if not took:
-        return None
-    median = {key: statistics.median(values) for key, values in took.items()}
-    try:
-        wanted = studies.expand(home, studies.load(home, str(job.payload["study"])))
-    except Refusal:
-        return None
-    todo = [trial for trial in wanted if not sealed(home.trials / trial.id)]
-    slow = max(median.values())  # of a strategy that has not begun, only that it is not among the cheap ones
-    return sum(median.get(trial.strategy, slow) for trial in todo)
 
 
 def curve(events: list[Event]) -> None:
