@@ -65,7 +65,7 @@ def test_the_time_since_the_last_trial_is_taken_off(home: Home, store: Store, jo
 
 
 def test_the_pace_of_uneven_steps_tells_nothing(home: Home, store: Store, job: Job) -> None:
-    claimed = store.claim(this_process())
+    claimed = store.claim(this_process(), "long", 600.0)
     assert claimed is not None
     for even, told in ((True, True), (False, False)):
         ticket = JobTicket(home, store, claimed, every=0.0)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +24,10 @@ from tltools.engine import device, parallel
 from tltools.engine import study as engine
 from tltools.engine.parallel import Parallel
 from tltools.home import Home, open_home
-from tltools.records import Event, Folds, Refusal, Study, Trial, refuse
+from tltools.records import Folds, Refusal, Study, Trial, refuse
 from tltools.store import open_store
 from tltools.strategies import Outcome
 from tltools.tickets import BudgetSpent, Cancelled, Interrupted, QuietTicket, TimedTicket
-from tltools.ui.run_views import seconds_left
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes fork safely on Linux only")
 
@@ -319,17 +317,3 @@ def test_the_estimate_counts_on_trainings_side_by_side() -> None:
     assert large - small == pytest.approx(1000.0 - rates.NETWORK_MB * SOURCE.parameters)
     assert cost(speedup=1.9) == cost(places=1), "threads serve such a network as well"
     assert cost(places=64)[0] == pytest.approx(cost(places=4)[0]), "no more places than trainings"
-
-
-def test_the_time_left_counts_trainings_that_go_on_at_once(home: Home) -> None:
-    study = _study(home)
-    store = open_store(home)
-    job, wanted = studies.submit(home, store, study), studies.expand(home, study)
-
-    def left(**numbers: float) -> float | None:
-        told = Event(at=datetime.now(UTC), what="trial_sealed", note="full_finetune", numbers=numbers)
-        return seconds_left(home, job, [told])
-
-    assert seconds_left(home, job, []) is None
-    assert left(seconds=6.0) == 6.0 * len(wanted)
-    assert left(seconds=6.0, at_once=2.0) == 3.0 * len(wanted)
