@@ -165,7 +165,7 @@ def test_progress_names_the_model_and_the_epoch(tuned, tmp_path) -> None:  # typ
     class Listening(Stopper):
         said: list[str] = []
 
-        def working_on(self, note: str) -> None:
+        def working_on(self, note: str, stage: str = "") -> None:
             self.said.append(note)
 
     tuned(tmp_path, ticket=Listening()).run()

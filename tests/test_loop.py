@@ -50,7 +50,7 @@ class Stopper:
     def __init__(self, at: int | None = None, kind: type[Exception] = Interrupted) -> None:
         self.left, self.kind = at, kind
 
-    def working_on(self, note: str) -> None:
+    def working_on(self, note: str, stage: str = "") -> None:
         return None
 
     def check(self) -> None:

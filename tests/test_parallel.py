@@ -61,7 +61,7 @@ class Heard(QuietTicket):
         self.events: list[tuple[str, str | None, str]] = []
         self.notes: list[str] = []
 
-    def working_on(self, note: str) -> None:
+    def working_on(self, note: str, stage: str = "") -> None:
         self.notes.append(note)
 
     def event(self, what: str, trial: str | None = None, note: str = "", **numbers: float) -> None:
@@ -236,7 +236,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     ticket, key = Heard(home), studies.save(home, study)
     working = ticket.working_on
 
-    def stop_soon(note: str) -> None:
+    def stop_soon(note: str, stage: str = "") -> None:
         working(note)
         monkeypatch.setattr(ticket, "check", lambda: (_ for _ in ()).throw(Interrupted()))
 
