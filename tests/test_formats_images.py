@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.bad_files import archive, class_folders, huge_png, picture
-from tltools.formats import Asking, Read, asking, images
+from tltools.formats import Asking, Read, _picture, asking, images
 from tltools.records import Refusal
 
 
@@ -265,3 +265,35 @@ def test_progress_is_told(tmp_path: Path) -> None:
 def test_an_image_of_89_million_pixels_is_the_limit(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="10000 x 8948"):
         read(tmp_path, {f"{k}/1.png": huge_png(10_000, 8_948) for k in "ab"})
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"progressive": True}, {"subsampling": 0, "quality": 30}, {"restart_marker_rows": 1}, {"optimize": True}],
+    ids=str,
+)
+def test_a_photo_that_needs_no_change_keeps_its_pixels_and_loses_what_is_no_picture(
+    how: dict[str, int], tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (37, 61, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", exif=exif, comment=b"by somebody", **how)
+    found = read(tmp_path, class_folders({"ants/photo.jpg": file.getvalue() + b"<script>more</script>"}))
+    kept = stored(found, "ants/photo.jpg")
+    with Image.open(file) as before:
+        assert np.array_equal(np.asarray(kept), np.asarray(before))
+    assert kept.mode == "RGB" and found.media is not None
+    (name,) = found.table.loc[found.table["_where"].str.endswith("photo.jpg"), "image"]
+    content = (found.media / name).read_bytes()
+    assert not any(word in content for word in (b"taken at home", b"somebody", b"script", b"Exif"))
+
+
+def test_a_photo_that_is_built_in_another_way_is_written_anew(tmp_path: Path) -> None:
+    whole = picture((40, 30), "JPEG")
+    assert _picture._bare(whole) is not None
+    for cut in range(2, len(whole)):
+        made = _picture._bare(whole[:cut])
+        assert made is None or made.endswith(b"\xff\xd9")
+    assert _picture._bare(whole[:2] + b"\x00" + whole[2:]) is None

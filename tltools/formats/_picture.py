@@ -20,6 +20,10 @@ ALL_IMAGES = (*EXTENSIONS, ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".
 LONGEST = 768  # pixels that are kept of the longer side: more than any backbone here reads
 SMALLEST = 6  # pixels of the shorter side; less shows nothing
 _READ = ("JPEG", "PNG", "WEBP")
+_NO_PICTURE = {0xFE, *range(0xE1, 0xF0)} - {
+    0xEE
+}  # comments and what applications add, but how colours are meant (Adobe)
+_WITHIN = {b"\x00", *(bytes([code]) for code in range(0xD0, 0xD8))}
 # what Pillow's decoders raise on damaged files
 DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, TypeError, ZeroDivisionError, MemoryError,
@@ -50,6 +54,7 @@ def decode(content: bytes, media: Path, limits: Limits) -> Decoded:
                 image.draft("RGB", (2 * LONGEST, 2 * LONGEST))  # a JPEG is decoded smaller, which is much faster
             image.load()
             turn = image.getexif().get(0x0112, 1)
+            whole = image.mode == "RGB" and image.size == (width, height)
             plain = _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise NotTaken(_foreign(content)) from None
@@ -65,7 +70,8 @@ def decode(content: bytes, media: Path, limits: Limits) -> Decoded:
     if max(plain.size) > LONGEST:
         plain.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS, reducing_gap=3.0)
         remarks.append("made smaller")
-    return Decoded(_store(plain, kind, media), (width, height), tuple(remarks))
+    untouched = whole and kind == "JPEG" and not remarks
+    return Decoded(_store(plain, kind, media, _bare(content) if untouched else None), (width, height), tuple(remarks))
 
 
 def _judge_size(size: tuple[int, int], most_pixels: int) -> None:
@@ -106,8 +112,29 @@ def _to_rgb(image: Any) -> Any:
     return image.convert("RGB")
 
 
-def _store(image: Any, kind: str, media: Path) -> str:
-    """Stores JPEG photos as JPEG (quality 95), all else without loss; equal pixels get one name and one file."""
+def _bare(content: bytes) -> bytes | None:
+    """A JPEG file without what is no picture (places, names and thumbnails of cameras, comments, what follows its end),
+    its pixels as they are; None where it is built in another way than the standard says (ITU-T T.81, annex B)."""
+    kept, at = bytearray(content[:2]), 2
+    while at + 2 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xD9:
+            return bytes(kept + b"\xff\xd9")
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4])
+        if marker == 0xDA:  # its data go on to the next marker; FF00 is a byte of theirs, FFD0 to FFD7 part them
+            while (end := content.find(b"\xff", end)) >= 0 and content[end + 1 : end + 2] in _WITHIN:
+                end += 2
+        if end < at + 4:
+            return None
+        if marker not in _NO_PICTURE:
+            kept += content[at:end]
+        at = end
+    return None
+
+
+def _store(image: Any, kind: str, media: Path, bare: bytes | None) -> str:
+    """Stores JPEG photos as JPEG, `bare` where they are as they came, else at quality 95; all else without loss. Equal
+    pixels get one name and one file."""
     seen = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
     lossy = kind == "JPEG" or (kind == "WEBP" and image.width * image.height > 65_536)
     name = f"{seen[:2]}/{seen[:32]}.{'jpg' if lossy else 'png'}"
@@ -115,7 +142,9 @@ def _store(image: Any, kind: str, media: Path) -> str:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         stored = io.BytesIO()
-        if lossy:
+        if bare is not None:
+            stored.write(bare)
+        elif lossy:
             image.save(stored, "JPEG", quality=95, subsampling=0)
         else:
             image.save(stored, "PNG", compress_level=4)
