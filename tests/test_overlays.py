@@ -30,6 +30,17 @@ def test_a_mask_tints_its_classes_and_leaves_background_and_unjudged_pixels_alon
     assert tuple(found[40, 32]) == overlays.colour(2)  # the border of a class is in its full colour
 
 
+def test_over_dark_and_bright_pixels_alike_a_class_looks_most_like_its_own_colour() -> None:
+    names = tuple(f"class {place}" for place in range(8))
+    swatches = np.array([overlays.colour(place) for place in range(len(names))])
+    mask = np.repeat(np.arange(len(names), dtype=np.uint8), 4)[None].repeat(8, 0)
+    for shade in (40, 128, 255):
+        picture = Image.new("RGB", mask.shape[::-1], (shade, shade, shade))
+        found = pixels(overlays.drawn(picture, places.mask_cell(mask, names), names, side=mask.shape[1]))
+        nearest = ((found[:, :, None] - swatches) ** 2).sum(3).argmin(2)
+        assert (nearest == mask).all(), shade
+
+
 def test_boxes_are_outlined_in_the_colour_of_their_class_from_a_score_on() -> None:
     boxes = np.array([[1, 0.25, 0.5, 0.75, 0.9, 0.8], [2, 0.0, 0.5, 0.2, 0.9, 0.1]])
     cell = places.boxes_cell(boxes, NAMES)

@@ -25,7 +25,8 @@ Colour = tuple[int, int, int]
 SURE = 0.3  # boxes of which a model is less sure are not drawn, where nobody chooses otherwise
 AROUND = 40  # words beside an answer that are shown
 SIDE = 640  # pixels of the longer side of a drawn picture: lines and words have their size in it
-TINT = 0.5  # how much of a class's colour lies over its pixels
+TINT = 0.7  # how much of a class's colour lies over its pixels
+CALM = 0.5  # of a picture's contrast is left under paint: a blue over bright walls must not look like the light blue
 PLAIN = {"background", "_background_", "bg", "other", "unlabelled", "unlabeled", "none"}  # classes that stay untinted
 _FIRST = ("#e69f00", "#0072b2", "#009e73", "#cc3d6f", "#56b4e9", "#8c6bd1", "#f0e442", "#d55e00", "#7fbf3f", "#9c755f",
           "#f4a6d7", "#6e3b12", "#b8c4cc", "#00e0c6", "#3b2f8f", "#c6ff4f")  # fmt: skip
@@ -138,8 +139,11 @@ def _masked(base: Image.Image, cell: str, classes: Sequence[str]) -> Image.Image
     edge = np.zeros(codes.shape, bool)
     edge[:, 1:] |= codes[:, 1:] != codes[:, :-1]
     edge[1:] |= codes[1:] != codes[:-1]
-    shares = np.where(edge & (tint[codes] > 0), 1.0, tint[codes])[:, :, None]
-    return Image.fromarray(((1 - shares) * np.asarray(base, np.float32) + shares * paint[codes]).astype(np.uint8))
+    inside = tint[codes][:, :, None] > 0
+    shares = np.where(edge[:, :, None] & inside, 1.0, tint[codes][:, :, None])
+    under = np.asarray(base, np.float32)
+    under = np.where(inside, CALM * under + (1 - CALM) * 128, under)
+    return Image.fromarray(((1 - shares) * under + shares * paint[codes]).astype(np.uint8))
 
 
 def _boxed(base: Image.Image, cell: str, classes: Sequence[str], least: float) -> Image.Image:
