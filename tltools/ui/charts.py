@@ -63,6 +63,7 @@ def figure(colours: Palette, height: int, x: str = "", y: str = "") -> go.Figure
     axis = {
         "gridcolor": colours.line, "linecolor": colours.line, "zeroline": False, "title_font_color": colours.soft,
         "tickfont": {"color": colours.soft, "size": 12}, "title_font_size": 13, "automargin": True, "title_standoff": 8,
+        "exponentformat": "none", "separatethousands": True,  # the default writes 0.0004 as 400µ
     }  # fmt: skip
     return go.Figure(
         layout=go.Layout(

@@ -104,7 +104,8 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
         kind = line["kind"].iloc[0]
         chart.add_trace(
             go.Scatter(
-                x=line[what], y=scale * line["score"], mode="markers+text", name=plain(name), text=[plain(name)],
+                x=line[what], y=scale * line["score"], mode="markers+text", name=plain(name),
+                text=[plain(words.short(name, 36))],
                 textposition=side, textfont={"size": 11, "color": colours.soft}, showlegend=False,
                 marker={"size": 11, "color": colour, "symbol": "circle" if kind == "transfer" else "diamond-open"},
                 hovertemplate=f"<b>{plain(name)}</b><br>%{{x:,.3g}}<br>%{{y:.4g}}<extra></extra>",
@@ -113,6 +114,8 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
     low, high = here[what].min(), here[what].max()
     wide = math.log10(high) - math.log10(low) if len(here) else 0
     chart.update_xaxes(type="log", showgrid=True, nticks=6)
+    if what == "trainable_parameters":
+        chart.update_xaxes(exponentformat="B")  # 10k, 1M: millions in full would not fit
     if len(here):
         chart.update_xaxes(range=[math.log10(low) - 0.25 - 0.1 * wide, math.log10(high) + 0.25 + 0.1 * wide])
         spread = max(scale * (here["score"].max() - here["score"].min()), 1e-6)
@@ -123,14 +126,17 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
 
 
 def _label_sides(points: Sequence[tuple[float, float]]) -> list[str]:
-    """The side on which the name of each point stands: above it, or below where a higher one close by has it there."""
-    wide, high = (max(values) - min(values) or 1.0 for values in zip(*points, strict=True)) if points else (1.0, 1.0)
+    """The side on which the name of each point stands: above it, or below where a higher one close by has it there;
+    from points near an edge it runs towards the middle, where there is room."""
+    xs, ys = zip(*points, strict=True) if points else ((0.0,), (0.0,))
+    wide, high = (max(values) - min(values) or 1.0 for values in (xs, ys))
     above: list[tuple[float, float]] = []
     sides: dict[int, str] = {}
     for k in sorted(range(len(points)), key=lambda k: -points[k][1]):
         x, y = points[k]
         crowded = any(abs(x - a) < 0.3 * wide and abs(y - b) < 0.1 * high for a, b in above)
-        sides[k] = "bottom center" if crowded else "top center"
+        at = (x - min(xs)) / wide if len(set(xs)) > 1 else 0.5
+        sides[k] = f"{'bottom' if crowded else 'top'} {'right' if at < 0.35 else 'left' if at > 0.65 else 'center'}"
         if not crowded:
             above.append(points[k])
     return [sides[k] for k in range(len(points))]
