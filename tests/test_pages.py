@@ -486,6 +486,8 @@ def test_columns_of_zeros_and_ones_become_labels_on_screen(home: Home, tmp_path:
     assert job.payload["target"] == "dark,wet,cold" and job.payload["task"] == "multilabel"
     text = sound(app)
     assert "multi-label classification of **dark,wet,cold** (3 labels)" in text, text
+    cells = set().union(*(set(frame.value.get("dark,wet,cold", ())) for frame in app.dataframe))
+    assert {"cold", "cold, dark", "no label"} <= cells and not any("|" in cell for cell in cells)
     assert "Add this dataset" in [button.label for button in app.button], text
 
 

@@ -15,7 +15,7 @@ from tltools.home import Home
 from tltools.records import Study
 from tltools.reports import html, words
 from tltools.tasks import tasks
-from tltools.ui import verdict_charts
+from tltools.ui import row_views, verdict_charts, widgets
 from tltools.ui.charts import LIGHT
 
 __all__ = ["judged", "notes", "server"]  # fixtures; every test here runs as in the web server
@@ -94,6 +94,12 @@ def test_numbers_have_no_confusion_and_errors_of_groups_have_a_name(home: Home) 
     app.run()
     assert any("mean absolute error" in one.value for one in app.dataframe)
     assert not any("Over-confidence" in one.value for one in app.caption)
+
+
+def test_what_was_predicted_for_a_row_of_many_labels_is_not_cut_off() -> None:
+    many = "|".join(f"label number {k}" for k in range(30))
+    note = row_views._note({"truth": many, "prediction": "circle|square", "surprise": 1.0})
+    assert len(note) <= widgets.CAPTION and note.endswith("predicted: circle, square")
 
 
 def test_names_of_points_close_by_stand_on_different_sides() -> None:

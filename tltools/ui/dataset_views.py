@@ -17,7 +17,7 @@ from tltools.records import Dataset, Problem, Profile, Refusal
 from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import charts, place_views, widgets
-from tltools.ui.words import esc, short
+from tltools.ui.words import esc, label_names, short
 
 MODALITY_WORDS = {
     "text": "texts",
@@ -141,6 +141,8 @@ def preview(
 ) -> None:
     """A gallery for files, with masks and boxes drawn where they are the target; a sample table for everything else."""
     files = kinds_of_files().get(modality or "")
+    if task and tasks()[task].several and target in frame:
+        frame = frame.assign(**{target: frame[target].map(lambda cell: label_names(str(cell)), na_action="ignore")})
     if files is not None and media is not None and inputs and inputs[0] in frame:
         said = frame[target].astype(str) if target in frame else pd.Series([""] * len(frame))
         some = _spread(said, 12)

@@ -19,7 +19,7 @@ from tltools.records import Dataset, Job, Problem
 from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import charts, live, place_views, state, uploads, widgets
-from tltools.ui.words import esc, short
+from tltools.ui.words import esc, label_names, short
 
 _ROWS = 100  # of a predicted file that are shown
 _FIELDS = 16  # of a row that is typed in; the others keep their usual value
@@ -164,7 +164,7 @@ def answer(row: Mapping[str, Any], dataset: Dataset, least: float | None = None)
     sure = max(shares.values(), default=0.0)
     left, right = st.columns([1, 2], vertical_alignment="center")
     if several:
-        left.markdown(f"**{esc(short(dataset.target, 40))}**  \n{esc(str(said).replace('|', ', ') or 'no label')}")
+        left.markdown(f"**{esc(short(dataset.target, 40))}**  \n{esc(label_names(str(said)))}")
     else:
         left.metric(esc(dataset.target), esc(said), f"{100 * sure:.1f} % sure", delta_color="off", delta_arrow="off",
                     border=True)  # fmt: skip

@@ -15,7 +15,7 @@ from tltools.records import Dataset
 from tltools.reports import views as tables
 from tltools.tasks import judged_by
 from tltools.ui import charts, verdict_charts, widgets
-from tltools.ui.words import esc, short
+from tltools.ui.words import esc, label_names, short
 
 MOST = 24
 
@@ -84,12 +84,10 @@ def _note(row: Mapping[str, Any]) -> str:
     if "confidence" in row:
         return f"{row['truth']}, taken for {row['prediction']}, {100 * row['confidence']:.0f} % sure"
     if "surprise" in row:
-        return f"{_labels(row['truth'])}; predicted: {_labels(row['prediction'])}"
+        # each is cut by itself: of a row with many labels the prediction must be seen, too
+        truth, said = (short(label_names(row[key]), widgets.CAPTION // 2 - 8) for key in ("truth", "prediction"))
+        return f"{truth}; predicted: {said}"
     return f"{row['truth']:.4g}, predicted {row['prediction']:.4g}"
-
-
-def _labels(cell: str) -> str:
-    return cell.replace("|", ", ") or "no label"
 
 
 def show(

@@ -22,7 +22,7 @@ _SEVERITY = {
     "note": ("gray", ":material/info:", "good to know"),
 }
 SHOWN_ROWS = 1000
-CAPTION = 44  # letters below a picture: three lines
+CAPTION = 160  # letters below a picture
 
 
 def title(text: str, under: str = "") -> None:

@@ -156,6 +156,11 @@ def labels(row: dict[str, object]) -> str:
     return f"{row['n_train']:,} labels"
 
 
+def label_names(cell: str) -> str:
+    """A stored cell of several labels as people read it."""
+    return cell.replace("|", ", ") or "no label"
+
+
 def brief(titles: dict[str, str]) -> dict[str, str]:
     """Arm titles without " of <source>" where all transfer arms share one source; source by title comes in."""
     named = {source for source in titles.values() if source != "none"}
