@@ -123,7 +123,7 @@ def test_a_draft_draws_the_truth_before_anything_is_stored(home: Home, tmp_path:
     assert app.title[0].value == "Is this right?" and len(pictures(app)) == 12
 
 
-def test_predictions_come_back_over_their_pictures(home: Home, judged: Any) -> None:
+def test_predictions_come_back_over_their_pictures(home: Home, judged: Any, tmp_path: Path) -> None:
     key, dataset, trial, _ = judged
     stored = pd.read_parquet(home.trials / trial / "predictions.parquet")
     column = datasets.rows(home, dataset.id)[dataset.inputs[0]]
@@ -137,6 +137,17 @@ def test_predictions_come_back_over_their_pictures(home: Home, judged: Any) -> N
     app.run()
     sound(app)
     assert len(pictures(app)) == 1 and "disc" in pictures(app)[0]
+    assert "The first" not in sound(app)
+    out = tmp_path / "many-predicted.csv"
+    pd.DataFrame({"where": [f"a/x{k}.png" for k in range(9)]}).to_csv(out, index=False)
+    job = store.submit("predict", {"trial": trial, "file": "m.zip", "out": str(out)}, title="Predict m", key="m")
+    said = [{"row": k, "prediction": stored["prediction"].iloc[0]} for k in range(9)]
+    answer(store, job.id, {"rows": 9, "predictions": said, "files": [path] * 9, "out": str(out)})
+    app.session_state["tl_job"] = app.query_params["job"] = job.id
+    app.session_state["predict_tab"] = "A whole file"
+    app.run()
+    assert "The first 6 of 9" in sound(app)
+    assert [caption.split(":")[0] for caption in pictures(app)] == [f"x{k}.png" for k in range(6)]
     assert press(app, "Export and check") and store.jobs(kinds=("export",))
 
 

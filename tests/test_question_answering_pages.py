@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+from streamlit.testing.v1 import AppTest
 
 from tests.questions import written
-from tests.test_pages import opened, sound
+from tests.test_pages import opened, press, sound
 from tests.test_pages import server as server  # every test here runs as in the web server
 from tltools import datasets, places, reports, studies
 from tltools.answers import Said
@@ -17,6 +18,20 @@ from tltools.home import Home
 from tltools.records import Study
 from tltools.store import open_store
 from tltools.tasks import tasks
+
+
+def one_question(app: AppTest, home: Home) -> dict[str, str]:
+    """Asks on the page, first without a context; returns the item that the worker gets."""
+    assert "question | context" not in sound(app)
+    app.text_input(key="one_question").set_value("Where is Oslo?")
+    press(app, "Predict")
+    assert "It needs both" in sound(app) and not open_store(home).jobs(kinds=("predict",))
+    app.text_area(key="one_context").set_value("Oslo lies in\nNorway.")
+    press(app, "Predict")
+    (job,) = open_store(home).jobs(kinds=("predict",))
+    assert app.text_input(key="one_question").value == "Where is Oslo?"
+    item: dict[str, str] = job.payload["items"][0]
+    return item
 
 
 def test_answers_are_marked_on_every_page(home: Home, tmp_path: Path) -> None:
@@ -46,10 +61,11 @@ def test_answers_are_marked_on_every_page(home: Home, tmp_path: Path) -> None:
     where = datasets.rows(home, dataset.id)["_where"][rows[wrong]]
     assert str(where) in sound(app)
     marked = [str(one.body) for one in app.get("html") if "<p>" in str(one.body)]
-    assert "Truth" in marked[0] and "<mark" in marked[0]
+    assert "Truth</small><br>" in marked[0] and "<mark" in marked[0]
     assert "Prediction" in marked[1] and "<i>No answer</i>" in marked[1] and "<mark" not in marked[1]
     sound(opened("judge/explain.py", study=key))
-    sound(opened("judge/predict.py", study=key))
+    asked = one_question(opened("judge/predict.py", study=key), home)
+    assert asked == {"question | context": "Where is Oslo? | Oslo lies in Norway."}
     app = opened("prepare/dataset.py", dataset=dataset.id)
     assert "a number" not in sound(app)
     assert any("<mark" in str(one.body) for one in app.get("html"))

@@ -101,7 +101,7 @@ def section(home: Home, report: Report) -> str:
 
 def _sentences(text: str, row: Mapping[Hashable, Any], classes: Sequence[str]) -> str:
     told = (
-        f"<p><b>{word.capitalize()}</b> {overlays.marked(text, row[word], classes)}</p>"
+        f"<p><small>{word.capitalize()}</small><br>{overlays.marked(text, row[word], classes)}</p>"
         for word in ("truth", "prediction")
     )
     return "".join(told)

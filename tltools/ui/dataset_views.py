@@ -142,7 +142,8 @@ def preview(
     """A gallery for files, with masks and boxes drawn where they are the target; a sample table for everything else."""
     files = kinds_of_files().get(modality or "")
     if task and tasks()[task].several and target in frame:
-        frame = frame.assign(**{target: frame[target].map(lambda cell: label_names(str(cell)), na_action="ignore")})
+        frame = frame.copy()
+        frame[target] = frame[target].map(lambda cell: label_names(str(cell)), na_action="ignore")
     if files is not None and media is not None and inputs and inputs[0] in frame:
         said = frame[target].astype(str) if target in frame else pd.Series([""] * len(frame))
         some = _spread(said, 12)

@@ -96,6 +96,8 @@ def predicted(job: Job, dataset: Dataset, key: str) -> None:
     result = job.result or {}
     cells = [str(row["prediction"]) for row in result.get("predictions") or []][:MOST]
     paths = [Path(path) for path in result.get("files") or []][: len(cells)]
+    if result.get("rows", 0) > len(cells):
+        st.caption(f"The first {len(cells)} of {result['rows']:,}; the file has all of them.")
     if tasks()[dataset.task].written:
         for text, cell in zip(result.get("texts") or [], cells, strict=False):
             with st.container(border=True):
@@ -109,9 +111,17 @@ def predicted(job: Job, dataset: Dataset, key: str) -> None:
     files = worst.files_of(dataset)
     width = ALONE if len(cells) == 1 else MIDDLE
     with st.container(horizontal=True, gap="small"):
-        for path, cell in zip(paths, cells, strict=False):
+        for path, cell, name in zip(paths, cells, _names(result.get("out"), len(paths)), strict=False):
             said = overlays.said(cell, dataset.classes, least)
-            _over(files, dataset.reading, path, cell, dataset.classes, said, least, width)
+            told = f"{name}: {said}" if name else said
+            _over(files, dataset.reading, path, cell, dataset.classes, told, least, width)
+
+
+def _names(out: object, count: int) -> list[str]:
+    """What the first pictures of a predicted file are called; "" for one that was given by itself."""
+    if not out or not Path(str(out)).is_file():
+        return [""] * count
+    return [Path(str(where)).name for where in pd.read_csv(str(out), usecols=["where"], nrows=count)["where"]]
 
 
 def sureness(dataset: Dataset, key: str) -> float:
@@ -135,7 +145,7 @@ def sentences(texts: Sequence[str], cells: Sequence[str], classes: Sequence[str]
 
 
 def _marked(text: str, cell: str, classes: Sequence[str], word: str = "") -> None:
-    name = f"<b>{escape(word)}</b> " if word else ""
+    name = f"<small>{escape(word)}</small><br>" if word else ""
     st.html(f"<p>{name}{overlays.marked(text, cell, classes)}</p>")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from tltools import datasets, reports
+from tltools import answers, datasets, reports
 from tltools.home import Home
 from tltools.judging import thresholds
 from tltools.modalities import Files, modalities
@@ -47,12 +47,25 @@ def _text(home: Home, dataset: Dataset, minds: Sequence[str], asked: Mapping[str
     usual = {**_usual(str(home.root), dataset.id, tuple(minds), home), **asked}
     with st.form("one_text", border=False):
         parts = {
-            name: st.text_area(esc(name), asked.get(name, ""), key=f"one_{name}", max_chars=20_000)
+            name: _question(str(asked.get(name, "")))
+            if name == answers.COLUMN
+            else st.text_area(esc(name), asked.get(name, ""), key=f"one_{name}", max_chars=20_000)
             for name in dataset.inputs[:6]
         }
         groups = {name: _field(name, usual[name], home, dataset) for name in minds}
         sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
+    if sent and parts.get(answers.COLUMN) == "":
+        st.caption("It needs both: a question, and a text to look for the answer in.")
+        return None
     return parts | groups if sent and any(text.strip() for text in parts.values()) else None
+
+
+def _question(asked: str) -> str:
+    """A question and its context as the text of a row; "" where one of them is missing."""
+    before, _, after = asked.partition(f" {answers.SEPARATOR} ")
+    question = st.text_input("Question", before, key="one_question", max_chars=1000)
+    context = st.text_area("Text to look for the answer in", after, key="one_context", max_chars=20_000)
+    return answers.joined(question, context) if question.strip() and context.strip() else ""
 
 
 def _file(home: Home, files: Files) -> Any | None:
@@ -285,5 +298,7 @@ def note(dataset: Dataset) -> None:
     more = f" and {len(dataset.inputs) - 8} more" if len(dataset.inputs) > 8 else ""
     if files := modalities()[dataset.modality].files:
         st.caption(f"A zip of {files.many}; no class folders are needed.")
+    elif answers.COLUMN in dataset.inputs:
+        st.caption("A table with **question** and **context**, or a file as SQuAD has it. Answers may be missing.")
     else:
         st.caption(f"A table with {names}{more}. The target may be missing.")
