@@ -97,9 +97,10 @@ def test_explain_and_compare_show_truth_beside_prediction(home: Home, judged: An
     app.session_state["compare_tab"] = "By class"
     app.run()
     sound(app)
-    columns = {"segmentation": {"IoU", "Dice", "boundary F1"}, "detection": {"AP50", "mAP 50:95", "mAP small"}}
+    columns = {"segmentation": {"IoU (%)", "Dice (%)"}, "detection": {"AP50 (%)", "mAP 50:95 (%)", "mAP small (%)"}}
     (table,) = [one.value for one in app.dataframe if "class" in one.value]
     assert columns[dataset.task] <= set(table.columns) and set(dataset.classes) <= set(table["class"])
+    assert 1.0 < table[min(columns[dataset.task])].max() <= 100.0  # as the scores of the worst pictures are
 
 
 def test_the_dataset_page_draws_the_truth(home: Home, judged: Any) -> None:

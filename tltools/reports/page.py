@@ -216,7 +216,7 @@ def _classes(report: Report, home: Home) -> str:
     if tasks()[report.task].by_class is None or arm is None:
         return ""
     try:
-        table = views.by_class(home, Dataset.model_validate(report.dataset), str(arm["trials"][0]))
+        table = views.per_cent(views.by_class(home, Dataset.model_validate(report.dataset), str(arm["trials"][0])))
     except (Refusal, OSError):
         return ""
     rows = [[escape(str(first)), *map(_number, rest)] for first, *rest in table.itertuples(index=False)]
@@ -225,7 +225,7 @@ def _classes(report: Report, home: Home) -> str:
 
 
 def _number(value: float) -> str:
-    return "–" if value != value else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return "–" if value != value else f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
 
 
 def _cost(report: Report, metric: Metric) -> str:

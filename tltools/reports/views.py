@@ -57,6 +57,13 @@ def by_class(home: Home, dataset: Dataset, trial_id: str) -> pd.DataFrame:
     return task.by_class(*own.read_frame(table, dataset.classes), dataset.classes, rows.loc[table["row"]])
 
 
+def per_cent(by_class: pd.DataFrame) -> pd.DataFrame:
+    """A table by class for people: its shares in per cent, as scores are shown elsewhere, and named so."""
+    shares = list(by_class.select_dtypes("floating"))
+    shown = by_class.assign(**{name: (100 * by_class[name]).round(1) for name in shares})
+    return shown.rename(columns={name: f"{name} (%)" for name in shares})
+
+
 def _several(home: Home, trial_id: str) -> Several | None:
     task = tasks().get(str((trial_card(home, trial_id) or {}).get("task")))
     return task.several if task else None

@@ -61,7 +61,7 @@ def by_class(home: Home, dataset: Dataset, trial: str) -> None:
     """How well each class is found: a table in place of a confusion matrix, where rows have no class of their own."""
     table = _by_class(str(home.root), trial, home, dataset)
     st.caption("How well each class is found in the test rows; – where they have none of it.")
-    widgets.table(table.round(3), "How well each class is found", "classes")
+    widgets.table(tables.per_cent(table), "How well each class is found", "classes")
 
 
 @st.cache_data(max_entries=8, show_spinner="Counting by class")
