@@ -93,6 +93,13 @@ def test_pictures_and_sounds_of_another_size_are_warned_of() -> None:
     assert "enlarged" in said and not list(mismatches.found(TINY_RESNET, dataset("image"), small))
     (said,) = mismatches.found(TINY_RESNET, dataset("image"), {"width_median": 900, "height_median": 600})
     assert "small things" in said
+    boxes = dataset("image", task="detection", classes=("a",))  # which reads pictures at 256 pixels, whatever is usual
+    assert not list(mismatches.found(TINY_RESNET, boxes, {"width_median": 640, "height_median": 480}))
+    (said,) = mismatches.found(TINY_RESNET, boxes, {"width_median": 4000, "height_median": 3000})
+    assert said.startswith("It reads 256 pixels")
+    detector = TINY_RESNET.model_copy(update={"answers": "detection", "image_size": 640})
+    (said,) = mismatches.found(detector, boxes, {"width_median": 9000, "height_median": 6000})
+    assert said.startswith("It reads 640 pixels")
     ears = MINILM.model_copy(update={"reads": "audio", "sampling_rate": 16_000, "seconds": 10.0, "languages": ()})
     said = " ".join(mismatches.found(ears, dataset("audio"), {"rate_median": 8000, "seconds_median": 30}))
     assert "above 4 kHz there is nothing" in said and "hears 10 s" in said

@@ -17,6 +17,7 @@ from streamlit import config
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.testing.v1 import AppTest, local_script_runner
 
+from tests.shapes import with_masks
 from tltools import datasets, reports, samples, studies
 from tltools.home import Home
 from tltools.records import Dataset, Folds, Report, Study
@@ -268,6 +269,18 @@ def test_a_strategy_that_cannot_serve_the_task_is_off_and_says_why(home: Home) -
     of_classes = [one for one in strategies().values() if one.targets == ("classes",)]
     assert sum("can predict classes only" in caption.value for caption in app.caption) == len(of_classes) >= 3
     assert not app.error, "what is off is not part of the study"
+
+
+def test_a_card_says_what_is_true_of_the_task_and_why_a_strategy_is_off(home: Home, tmp_path: Path) -> None:
+    masks = datasets.add(home, with_masks(tmp_path / "shapes.zip", 15))
+    app = opened("train/strategy.py", dataset=masks.id, source="bundled/tiny-resnet")
+    text = sound(app)
+    assert "trained by gradient steps" in text and "solved for exactly" not in text
+    assert "It needs a model of transformers, but bundled/tiny-resnet is one of timm." in text
+    app = opened("train/strategy.py", dataset=samples.add(home, "diabetes").id, source="bundled/minilm-l6")
+    assert "solved for exactly" in sound(app)
+    text = sound(opened("prepare/source.py", dataset=masks.id))
+    assert "288 px · licence: " in text and "rank them" not in text
 
 
 def test_few_shot_strategies_reach_the_study_file(home: Home, notes: Dataset) -> None:

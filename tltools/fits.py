@@ -13,6 +13,12 @@ def tokens_read(source: Source) -> int:
     return min(most, source.max_length or most)
 
 
+def pixels_read(source: Source, side: int) -> int | None:
+    """Pixels to which a picture is squeezed, each way; `side`: those that a task asks for, 0 for none. What answers a
+    task by a head of its own stays with the size that it was made for."""
+    return side if side and source.reads == "image" and not source.answers else source.image_size
+
+
 class Match(Record):
     """A column of a dataset and the column of a source's table that means the same."""
 

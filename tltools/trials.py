@@ -108,7 +108,9 @@ def unusable(strategy: Strategy, source: Source) -> str:
         return f"is for a text model that reads something else than texts, but {source.id} reads these rows as it is"
     if strategy.continues and source.family in strategy.families:
         return f"goes on from rows of the same task: {source.id} is no trial of yours on a table with these classes"
-    return f"cannot work with {source.id} ({source.family})"
+    if source.family not in strategy.families:
+        return f"needs a model of {' or '.join(strategy.families)}, but {source.id} is one of {source.family}"
+    return f"needs a model that reads {' or '.join(strategy.reads)}, but {source.id} reads {source.reads}"
 
 
 def unserved(strategy: Strategy, task: str) -> str:

@@ -21,10 +21,11 @@ if dataset is None:
     widgets.empty("First the data: which models fit depends on it.", "pages/prepare/dataset.py", "Choose data")
     st.stop()
 
-widgets.title(
-    "Which source model?",
-    f"These fit **{esc(dataset.name)}**. Bigger is not always better: rank them on your rows, it takes one pass each.",
-)
+task = tasks()[dataset.task]
+side = task.dense.side if task.dense else 0  # pixels that it reads
+rankable = not task.objects  # else there is no label or number a row to rank by
+advice = " Bigger is not always better: rank them on your rows, it takes one pass each." if rankable else ""
+widgets.title("Which source model?", f"These fit **{esc(dataset.name)}**.{advice}")
 chosen, opened = state.sources(), state.study()
 if not chosen and opened is not None and "source_default" not in st.session_state:
     chosen, st.session_state["source_default"] = list(opened.sources), True
@@ -60,7 +61,7 @@ for start in range(0, len(visible), 3):
             source = cards[cell.source]
             rank = ranks.get(source.id)
             said = doubts.get(source.id, ())
-            if views.card(store, source, cell, rank, static.get(source.id), said, source.id in chosen):
+            if views.card(store, source, cell, rank, static.get(source.id), said, side, source.id in chosen):
                 picked.append(source.id)
 if not everything:
     st.toggle(f"Show all {len(fitting)}", key="all_sources")
@@ -77,7 +78,6 @@ with actions:
         st.switch_page("pages/train/strategy.py")
     able = [cell.source for cell in fitting if not cell.new_input]
     ready = [name for name in able if cards[name].installed or name in picked]
-    rankable = not tasks()[dataset.task].objects  # else there is no label or number a row to rank by
     if rankable and st.button("Rank them on my rows", icon=":material/trophy:", disabled=busy or not ready):
         store.submit("rank", {"dataset": dataset.id, "sources": ready}, title=f"Rank sources for {dataset.name}",
                      key=f"{dataset.id}:{','.join(ready)}")  # fmt: skip

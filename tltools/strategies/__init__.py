@@ -138,6 +138,7 @@ class Strategy:
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     continues: bool = False  # True: only from a table of one's own, of the same task, with matched columns
     needs_source: bool = True  # False: the classical control
+    by_steps: tuple[str, str] | None = None  # what and when of tasks without a closed form, where it else has one
     order: int = 0  # place in lists: cheap ones first
 
 

@@ -1,4 +1,4 @@
-"""Linear probe: the backbone is frozen, one linear layer is solved for in closed form."""
+"""Linear probe: the backbone is frozen, one linear layer is solved for in closed form, or a head trained by steps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ linear_probe = Strategy(
     kind="transfer",
     what="The backbone stays frozen; one new linear layer on its features is solved for exactly.",
     when="Pays with few labels, and shows within seconds what the source knows about your task.",
+    by_steps=(
+        "The backbone stays frozen; a new head on its features is trained by gradient steps.",
+        "Pays with few labels: what lies below the head is computed once.",
+    ),
     run=run,
     layout=layout,
     targets=("classes", "number", "labels", "places"),

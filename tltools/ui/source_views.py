@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tltools import costs, evidence, sources
-from tltools.fits import Fit
+from tltools.fits import Fit, pixels_read
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source
 from tltools.store import Store
@@ -63,9 +63,11 @@ def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source],
 
 
 def card(
-    store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], chosen: bool
-) -> bool:
-    """One source; doubts: what speaks of negative transfer. Returns whether it is chosen."""
+    store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], side: int,
+    chosen: bool,
+) -> bool:  # fmt: skip
+    """One source; doubts: what speaks of negative transfer; side: pixels that the task reads, 0 where the source says.
+    Returns whether it is chosen."""
     with st.container(border=True, height="stretch", key=f"card_{source.id.replace('/', '_').replace('.', '_')}"):
         picked = st.toggle(esc(short(source.name, 46)), value=chosen, key=f"pick_{source.id}")
         chips = [f":green-badge[:material/trophy: rank {rank['rank']}]"] if rank and rank.get("rank") else []
@@ -75,7 +77,7 @@ def card(
         if static is not None and source.pretrained:
             chips.append(f":gray-badge[by size: {static}]")
         st.markdown(" ".join(chips))
-        st.caption(" · ".join(_facts(source)))
+        st.caption(" · ".join(_facts(source, side)))
         said = short(source.pretraining, 110)
         st.caption(esc(said[:1].upper() + said[1:]))
         rate, known = costs.forward_rate(store, source)
@@ -90,17 +92,17 @@ def card(
     return bool(picked)
 
 
-def _facts(source: Source) -> list[str]:
+def _facts(source: Source, side: int) -> list[str]:
     said = [parameters(source.parameters)]
     if source.megabytes:
         said.append(size(source.megabytes * 1e6))
-    if source.image_size:
-        said.append(f"{source.image_size} px")
+    if pixels := pixels_read(source, side):
+        said.append(f"{pixels} px")
     if source.max_length:
         said.append(f"{source.max_length} tokens")
     if source.sampling_rate:
         said.append(f"{source.sampling_rate / 1000:g} kHz" + (f", {source.seconds:g} s" if source.seconds else ""))
-    said.append(esc(source.licence))
+    said.append(f"licence: {esc(source.licence)}")
     return said
 
 
@@ -118,7 +120,7 @@ def _more(source: Source, rank: Row | None) -> None:
             "logme": "LogME",
             "h_score": "H-score",
         }
-        said = ", ".join(f"{word} {rank[key]:.3f}" for key, word in names.items() if rank.get(key) is not None)
+        said = minus(", ".join(f"{word} {rank[key]:.3f}" for key, word in names.items() if rank.get(key) is not None))
         st.markdown(f"**Scores on your rows.** {said}; one pass took {duration(rank.get('seconds'))}.")
         for key, word in (("beside", "Frozen"), ("apart", "How far")):
             if rank.get(key):

@@ -93,8 +93,10 @@ def _card(
             strategy.title, value=fits and strategy.key in start, key=state.key(f"on_{strategy.key}"), disabled=not fits
         )
         drawn = st.container()
-        st.caption(f"{why} {strategy.what}".lstrip())
-        st.caption(f"_{strategy.when}_")
+        solved = tasks()[dataset.task].closed_form is not None
+        what, when = strategy.by_steps if strategy.by_steps and not solved else (strategy.what, strategy.when)
+        st.caption(f"{why} {what}".lstrip())
+        st.caption(f"_{when}_")
         if strategy.needs_groups and fits:
             st.caption("Needs a column under “Groups to report on”.")
         known = [knob for knob in strategy.knobs if augmented(dataset) or knob.key not in augmentation.KEYS]
@@ -104,7 +106,7 @@ def _card(
                 knobs = widgets.knobs(known, knobs, usual, lambda name: state.key(f"knob_{strategy.key}_{name}"))
         complete = usual | knobs
         with drawn:
-            strips.draw(strategy.layout(count, complete))
+            strips.draw(strategy.layout(count, complete), solved=solved)
     return knobs if on and fits else None
 
 

@@ -11,11 +11,12 @@ from tltools.strategies import Layout
 _MOST = 14  # squares; deeper backbones are thinned
 
 
-def draw(layout: Layout, *, random: bool = False) -> None:
-    """Draws the blocks from the input (left) to the head (right); paler means a lower learning rate."""
+def draw(layout: Layout, *, random: bool = False, solved: bool = True) -> None:
+    """Draws the blocks from the input (left) to the head (right); paler means a lower learning rate. solved: whether a
+    head alone is solved for in closed form."""
     top = max((rate for rate in layout.rates if rate > 0), default=0.0)
     squares = [_square(rate, top, layout.part, random) for rate in thinned(layout.rates)]
-    head = "closed form" if layout.head == 0 else f"learning rate {layout.head:.2g}"
+    head = f"learning rate {layout.head:.2g}" if layout.head else "closed form" if solved else "trained"
     squares.append(f'<span class="tl-new" title="new head: {head}"></span>')
     st.html(f'<div class="tl-strip" role="img" aria-label="{described(layout)}">{"".join(squares)}</div>')
 
