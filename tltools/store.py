@@ -245,7 +245,7 @@ class Store(Ledgers):
     def _must(self, job_id: str) -> Job:
         job = self.job(job_id)
         if job is None:
-            raise refuse("job", f"{job_id!r} is not known.", "Look at `python -m tltools` runs for the ids.")
+            raise refuse("job", f"{job_id!r} is not known.", "Runs in the browser has the jobs there are.")
         return job
 
 

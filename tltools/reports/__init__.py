@@ -196,11 +196,11 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
 
     early = stopped(found, study.margin) if study.adaptive else set()
     cells = list(found.cells.values())
-    if spared := sum(cell.asked - len(cell.values) for key, cell in found.cells.items() if key in early):
+    if spared := sum(_to_run(cell) for key, cell in found.cells.items() if key in early):
         what = f"{spared} trials were not needed: their arms were decided at the strict level of adaptive studies."
         say("note", "study", what, "Set adaptive: false to run them all.")
-    lacking = [cell for key, cell in found.cells.items() if len(cell.values) < cell.asked and key not in early]
-    if missing := sum(cell.asked - len(cell.values) for cell in lacking):
+    lacking = [cell for key, cell in found.cells.items() if _to_run(cell) and key not in early]
+    if missing := sum(map(_to_run, lacking)):
         named = "; ".join(map(_lacking, lacking[:5]))
         budget = f" within the time budget of {study.budget.minutes:g} min" if study.budget.minutes else ""
         say("warning", "study", f"{missing} of {sum(cell.asked for cell in cells)} trials are not there yet{budget}: "
@@ -237,6 +237,11 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
         say("note", "test part", f"was scored by {reads:,} trials so far; what looks best there may be luck.",
             "Keep some rows apart for a last check.")  # fmt: skip
     return made
+
+
+def _to_run(cell: Cell) -> int:
+    """Draws that were asked for and are not there yet."""
+    return cell.asked - len(cell.values) - cell.unfit
 
 
 def _lacking(cell: Cell) -> str:

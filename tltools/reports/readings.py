@@ -60,6 +60,7 @@ class Cell:
     arm: ArmKey
     share: Share
     asked: int = 0  # draws that the study asks for
+    unfit: int = 0  # of them were run, but left out: `Readings.problems` says why
     trials: dict[int, Trial] = field(default_factory=dict)  # draw -> trial
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
     values: dict[int, Array] = field(default_factory=dict)  # (M,) pseudo-values, higher is better
@@ -161,11 +162,13 @@ def _add(
         what = "its predictions are not finite." if same else "it was scored on other rows."
         remedy = "It is left out; lower its learning rate or run the study again."
         found.problems.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
+        cell.unfit += 1
         return
     scores = _scores(found.metric, truth, outputs, found.folds)
     if not np.isfinite(scores).all():  # `studies.check` keeps such test parts out
         what = f"its test rows have no {found.metric.title}."
         found.problems.append(Problem(severity="warning", where=where, what=what, remedy="Choose another metric."))
+        cell.unfit += 1
         return
     cell.trials[trial.draw] = trial
     cell.cards[trial.draw] = json.loads((folder / "card.json").read_text())

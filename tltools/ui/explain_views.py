@@ -190,6 +190,8 @@ def _overlaid(home: Home, dataset: Dataset, row: Mapping[str, Any]) -> Any | Non
 
 def _columns(result: Mapping[str, Any]) -> None:
     frame = pd.DataFrame(result["columns"])
+    spread = bool((frame["high"] > frame["low"]).any())  # False: each column was shuffled once
+    frame = frame if spread else frame.drop(columns=["low", "high"])
     top, colours = frame.head(15), charts.palette()
     chart = charts.figure(colours, 70 + 28 * len(top), x="what the score loses when the column is shuffled")
     chart.add_trace(
@@ -203,7 +205,9 @@ def _columns(result: Mapping[str, Any]) -> None:
                 "arrayminus": top["importance"] - top["low"],
                 "color": colours.soft,
                 "thickness": 1,
-            },
+            }
+            if spread
+            else None,
         )
     )
     chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})

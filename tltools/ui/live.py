@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from tltools.records import Job
+from tltools.store import LANES
 from tltools.ui import state
 from tltools.ui.words import about, duration, esc, short
 
@@ -35,7 +36,8 @@ def _watch(shown: Job, more: Callable[[Job], None] | None) -> None:
 def bar(job: Job) -> None:
     """One progress bar with stage, i of n and the time left."""
     if job.state == "queued":
-        ahead = sum(1 for other in state.store().jobs(states=("queued",)) if other.created < job.created)
+        waiting = state.store().jobs(states=("queued",))
+        ahead = sum(LANES[other.kind] == LANES[job.kind] and other.created < job.created for other in waiting)
         text = f"Waiting; {ahead} before it." if ahead else "Waiting for the worker."
         st.progress(0.0, text=text)
         return

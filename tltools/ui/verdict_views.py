@@ -59,8 +59,7 @@ def sentence(report: Report) -> None:
 
 
 def _behind(report: Report, row: Row, metric: Metric) -> str:
-    arm = _arm(report, row["source"], row["strategy"], row["n_train"])
-    against = _arm(report, row["against_source"], row["against"], row["n_train"])
+    arm, against = (_arm(report, row[title], row["n_train"]) for title in ("title", "against_title"))
     interval = f"{gain(row['low'], metric)} to {gain(row['high'], metric)}"
     if metric.unit == "share":
         interval = interval.replace(" points to", " to")
@@ -73,11 +72,8 @@ def _behind(report: Report, row: Row, metric: Metric) -> str:
     )
 
 
-def _arm(report: Report, source: str, strategy: str, n_train: int) -> Row | None:
-    same = [
-        row for row in report.arms if (row["source"], row["strategy"], row["n_train"]) == (source, strategy, n_train)
-    ]
-    return same[0] if same else None
+def _arm(report: Report, title: str, n_train: int) -> Row | None:
+    return next((row for row in report.arms if (row["title"], row["n_train"]) == (title, n_train)), None)
 
 
 def cards(report: Report) -> None:
