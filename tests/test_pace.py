@@ -25,7 +25,7 @@ def study(home: Home) -> Study:
     dataset = samples.add(home, "film-notes")
     return studies.settle(home, Study(
         dataset=dataset.id, sources=("bundled/minilm-l6",), strategies=("linear_probe", "full_finetune"),
-        controls=("classical",), fractions=(1.0,), draws=3,
+        controls=("classical",), fractions=(0.5, 1.0), draws=3,
     ))  # fmt: skip
 
 
@@ -34,10 +34,14 @@ def job(home: Home, store: Store, study: Study) -> Job:
     return store.submit("study", {"study": studies.save(home, study)}, title="A study", key="study")
 
 
-def seal(home: Home, store: Store, job: Job, strategy: str, ago: float = 0.0, **numbers: float) -> None:
+def seal(
+    home: Home, store: Store, job: Job, strategy: str, fraction: float = 1.0, ago: float = 0.0, **numbers: float
+) -> None:
     """Notes in the job's events that a trial was sealed."""
+    study = studies.load(home, str(job.payload["study"]))
+    trial = next(t for t in studies.expand(home, study) if (t.strategy, t.fraction) == (strategy, fraction))
     ticket = JobTicket(home, store, job)
-    ticket.event("trial_sealed", note=strategy, **numbers)
+    ticket.event("trial_sealed", trial.id, strategy, **numbers)
     *lines, last = ticket.events.read_text().splitlines()
     event = json.loads(last) | {"at": (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()}
     ticket.events.write_text("\n".join([*lines, json.dumps(event)]) + "\n")
@@ -45,21 +49,22 @@ def seal(home: Home, store: Store, job: Job, strategy: str, ago: float = 0.0, **
 
 def test_what_has_not_begun_takes_what_was_estimated(home: Home, store: Store, study: Study, job: Job) -> None:
     assert pace.seconds_left(home, store, job) is None, "nothing is sealed yet"
-    seal(home, store, job, "linear_probe", seconds=0.5)
-    seal(home, store, job, "classical", seconds=0.1)
+    for fraction in (0.5, 1.0):
+        seal(home, store, job, "linear_probe", fraction, seconds=0.5)
+        seal(home, store, job, "classical", fraction, seconds=0.1)
+    seal(home, store, job, "full_finetune", 0.5, seconds=60.0, at_once=2.0)
     dataset, split = studies.split_of(home, study)
-    tuned = [trial for trial in studies.expand(home, study) if trial.strategy == "full_finetune"]
-    slow = costs.estimate(home, store, study, dataset, split, tuned).seconds
-    assert pace.seconds_left(home, store, job) == pytest.approx(3 * 0.5 + 3 * 0.1 + slow, abs=0.5)
-    seal(home, store, job, "full_finetune", seconds=60.0, at_once=2.0)
-    assert pace.seconds_left(home, store, job) == pytest.approx(3 * 0.5 + 3 * 0.1 + 3 * 30.0, abs=0.5)
+    slow = [t for t in studies.expand(home, study) if (t.strategy, t.fraction) == ("full_finetune", 1.0)]
+    estimated = costs.estimate(home, store, study, dataset, split, slow).seconds
+    assert pace.seconds_left(home, store, job) == pytest.approx(6 * 0.5 + 6 * 0.1 + 3 * 30.0 + estimated, abs=0.5)
 
 
 def test_the_time_since_the_last_trial_is_taken_off(home: Home, store: Store, job: Job) -> None:
     for strategy in ("linear_probe", "classical", "full_finetune"):
-        seal(home, store, job, strategy, seconds=10.0)
+        for fraction in (0.5, 1.0):
+            seal(home, store, job, strategy, fraction, seconds=10.0)
     seal(home, store, job, "full_finetune", ago=40.0, seconds=10.0)
-    assert pace.seconds_left(home, store, job) == pytest.approx(50.0, abs=0.5)
+    assert pace.seconds_left(home, store, job) == pytest.approx(18 * 10 - 40, abs=0.5)
     seal(home, store, job, "full_finetune", ago=400.0, seconds=10.0)
     assert pace.seconds_left(home, store, job) is None, "it takes longer than ever, so nothing is said"
 

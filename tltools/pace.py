@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import statistics
 from datetime import UTC, datetime
+from typing import Any
 
 from tltools import costs, studies, tickets
 from tltools.artifacts import sealed
 from tltools.home import Home
-from tltools.records import Job, Refusal
+from tltools.records import Job, Refusal, Trial
 from tltools.store import Store
 
 
 def seconds_left(home: Home, store: Store, job: Job) -> float | None:
     """Seconds that a running study's trials to do will take; None before one is sealed, and where it cannot be told.
 
-    Trials of a strategy take the median of those sealed, by as many as went on at once; strategies that have not begun
+    Trials of an arm on as many labels take the median of those sealed, by as many as went on at once; those like none
     are estimated as before the run. What has passed since the last trial is taken off.
     """
     done = [event for event in tickets.read_events(home, job.id) if event.what == "trial_sealed"]
-    took: dict[str, list[float]] = {}
-    for event in done:
-        if event.numbers.get("seconds") is not None:
-            took.setdefault(event.note, []).append(event.numbers["seconds"] / event.numbers.get("at_once", 1.0))
-    if not took:
+    if not done:
         return None
     try:
         study = studies.load(home, str(job.payload["study"]))
         dataset, split = studies.split_of(home, study)
-        todo = [trial for trial in studies.expand(home, study) if not sealed(home.trials / trial.id)]
+        wanted = {trial.id: trial for trial in studies.expand(home, study)}
     except Refusal:
         return None
-    seen = sum(statistics.median(took[trial.strategy]) for trial in todo if trial.strategy in took)
-    unseen = [trial for trial in todo if trial.strategy not in took]
+    took: dict[Any, list[float]] = {}
+    for event in done:
+        if (trial := wanted.get(str(event.trial))) and event.numbers.get("seconds") is not None:
+            took.setdefault(_like(trial), []).append(event.numbers["seconds"] / event.numbers.get("at_once", 1.0))
+    todo = [trial for trial in wanted.values() if not sealed(home.trials / trial.id)]
+    seen = sum(statistics.median(took[_like(trial)]) for trial in todo if _like(trial) in took)
+    unseen = [trial for trial in todo if _like(trial) not in took]
     rest = costs.estimate(home, store, study, dataset, split, unseen).seconds if unseen else 0.0
     left = seen + rest - (datetime.now(UTC) - done[-1].at).total_seconds()
     return left if left > 0 else None
+
+
+def _like(trial: Trial) -> tuple[Any, ...]:
+    """What makes two trials take about the same time."""
+    return trial.source, trial.strategy, str(trial.knobs), trial.fraction, trial.per_class
