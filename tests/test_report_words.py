@@ -43,6 +43,14 @@ def test_a_single_draw_is_called_one() -> None:
     assert "which may be chance." in words.told(verdict("Probe", "not_enough_evidence", 0.01), METRIC)
 
 
+def test_a_title_begins_small_within_a_sentence_unless_it_is_a_name() -> None:
+    for said, beaten in (("negative", "below the first words"), ("positive", "best control (the first words)")):
+        row = verdict("Probe", said, -0.05 if said == "negative" else 0.05) | {"against_title": "The first words"}
+        sentences = [words.told(row, METRIC), *words.sentences([row], [], [], METRIC, 0.01, None, None)]
+        assert any(beaten in one for one in sentences) and not any("The first" in one for one in sentences)
+    assert words.inside("TF-IDF + logistic regression") == "TF-IDF + logistic regression"
+
+
 def test_errors_are_better_or_worse_and_the_least_comes_first() -> None:
     mae = next(metric for metric in tasks()["regression"].metrics if metric.key == "mae")
     worse, better = verdict("Probe", "leaning_negative", -0.3), verdict("Probe", "leaning_positive", 0.3)

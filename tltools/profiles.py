@@ -184,7 +184,7 @@ def _columns(table: pd.DataFrame, dataset: Dataset, columns: Sequence[Column]) -
         what = f"{len(constant)} column(s) hold one value only: {listed(constant)}."
         found.append(_note(constant[0], what, "Nothing can be learned from them, so they are not read."))
     if holes:
-        said = listed([f"{column.name} ({column.missing / rows:.0%})" for column in holes])
+        said = listed([f"{column.name} ({100 * column.missing / rows:.0f} %)" for column in holes])
         what = f"{len(holes)} input column(s) miss more than 40 % of their cells: {said}."
         found.append(_warning(holes[0].name, what, "Check that they are missing by chance; else leave them out."))
     names = [column.name for column in others if column.kind == "id" and column.name in dataset.inputs]
@@ -216,12 +216,13 @@ def _leaks(table: pd.DataFrame, dataset: Dataset, answers: Sequence[Answer]) -> 
     values = {n: _values(table[n]) for n in names if n in table and n != dataset.target}
     found = []
     for asked, leak in [(asked, leak) for asked, codes, _ in answers for leak in leakage.suspects(values, codes)]:
+        way = f"{100 * leak.skill:.0f} % of the way to certainty"
         if files:
-            what = f"the {leak.column} of {files.one} alone tells {asked} ({leak.skill:.0%} of the way to certainty)."
+            what = f"the {leak.column} of {files.one} alone tells {asked} ({way})."
             found.append(_warning(leak.column, what, files.telling))
             continue
         how = "whether it is filled or not alone tells" if leak.by_absence else "it alone tells"
-        what = f"{how} {asked} ({leak.skill:.0%} of the way to certainty): leakage is suspected."
+        what = f"{how} {asked} ({way}): leakage is suspected."
         remedy = f'If it is not known at the time of prediction, leave "{leak.column}" out of the inputs.'
         found.append(_warning(f'column "{leak.column}"', what, remedy))
     if len(found) > 20:

@@ -60,12 +60,14 @@ def make(
     said = []
     groups, large = without_giants(groups)
     if large:
-        said.append(f"{large} group(s) hold more than {_LARGEST_GROUP:.0%} of the rows and could not be kept together.")
+        most = f"{100 * _LARGEST_GROUP:.0f} %"
+        said.append(f"{large} group(s) hold more than {most} of the rows and could not be kept together.")
     if kinds <= {"train"}:  # no part was given, or everything is called train
         shares = np.array([1 - test_share - validation_share, validation_share, test_share])
         where = _assign(classes, groups, shares, random)
         train, validation, test = (rows[where == part] for part in range(3))
-        said.insert(0, f"{test_share:.0%} of the rows are locked away for the test, {validation_share:.0%} validate.")
+        locked, validating = (f"{100 * share:.0f} %" for share in (test_share, validation_share))
+        said.insert(0, f"{locked} of the rows are locked away for the test, {validating} validate.")
         return Parts(train, validation, test, " ".join(said))
     if "test" in kinds:
         test, validation = rows[parts == "test"], rows[parts == "validation"]
@@ -82,7 +84,7 @@ def make(
         said.append("The validation part is the one that was given.")
         return Parts(pool, validation, test, " ".join(said))
     where = _assign(classes[pool], groups[pool], np.array([1 - validation_share, validation_share]), random)
-    said.append(f"{validation_share:.0%} of the remaining rows validate.")
+    said.append(f"{100 * validation_share:.0f} % of the remaining rows validate.")
     return Parts(pool[where == 0], pool[where == 1], test, " ".join(said))
 
 

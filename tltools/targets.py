@@ -252,8 +252,9 @@ def _propose_task(column: Column) -> tuple[str | None, str]:
     if 1.0 in scores.values():  # it says itself what it is
         return max(scores, key=lambda name: scores[name]), "its cells say so."
     if column.brevity:
-        said = f"each row has a text of its own, {column.brevity:.0%} as long as its longest other one, and "
-        return max(scores, key=lambda name: scores[name]), f"{said}{column.copied:.0%} of its words are from there."
+        said = f"each row has a text of its own, {100 * column.brevity:.0f} % as long as its longest other one, and "
+        said += f"{100 * column.copied:.0f} % of its words are from there."
+        return max(scores, key=lambda name: scores[name]), said
     what = {"text": "free text", "date": "dates", "sequence": "sequences"} | {
         key: files.many for key, files in kinds_of_files().items()
     }

@@ -72,13 +72,18 @@ def span(low: float, high: float, metric: Metric) -> str:
     return f"95 % interval {low:.3g} to {high:.3g}".replace("-", "−")
 
 
+def inside(title: str) -> str:
+    """The title of an arm in the middle of a sentence: names keep their capital."""
+    return "the " + title[4:] if title.startswith("The ") else title
+
+
 def apart(row: Row, metric: Metric, control: str) -> str:
     """How far an arm is from a control, in words: "4.0 points above the best control"; errors are better or worse."""
     if metric.higher_is_better:
         side = "above" if row["gain"] >= 0 else "below"
     else:
         side = "better than" if row["gain"] >= 0 else "worse than"
-    return f"{amount(row['gain'], metric)} {side} {control}"
+    return f"{amount(row['gain'], metric)} {side} {inside(control)}"
 
 
 def leading(verdicts: Sequence[Row], labels: int | None = None) -> Row | None:
@@ -107,7 +112,7 @@ def told(row: Row, metric: Metric) -> str:
     """One verdict as a sentence."""
     gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
     interval += f" by {row['by']}" if row.get("by") else ""
-    arm, control, labels = row["title"], row["against_title"], f"{row['n_train']:,} labels"
+    arm, control, labels = row["title"], inside(row["against_title"]), f"{row['n_train']:,} labels"
     away = f"{apart(row, metric, 'the best control')}, {control} ({interval})"
     chance = "which may be chance" if row["draws"] > 1 else "in the one draw that there is"
     return {

@@ -17,7 +17,7 @@ from tltools.records import Dataset, Problem, Profile, Refusal
 from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import charts, place_views, widgets
-from tltools.ui.words import esc, label_names, short
+from tltools.ui.words import counted, esc, label_names, short
 
 MODALITY_WORDS = {
     "text": "texts",
@@ -58,7 +58,7 @@ def findings(profile: Profile, rows: int) -> None:
     widgets.problems(profile.problems)
     if profile.skipped:
         frame = pd.DataFrame([{"where": one.where, "reason": one.reason} for one in profile.skipped])
-        with st.expander(f"{len(profile.skipped):,} rows or files were left out"):
+        with st.expander(f"{counted(len(profile.skipped), 'row or file was', 'rows or files were')} left out"):
             widgets.table(frame, "What was left out, and why", "skipped")
     if profile.inference:
         with st.expander("How this was worked out"):

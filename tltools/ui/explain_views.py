@@ -19,7 +19,7 @@ from tltools.modalities import kinds_of_files, modalities
 from tltools.records import Dataset, Job
 from tltools.store import Store
 from tltools.ui import charts, live, row_views
-from tltools.ui.words import esc, minus, short
+from tltools.ui.words import counted, esc, minus, short
 
 _MOST = 6  # rows explained at once
 ALIKE = 0.5  # rank correlation with random weights from which marks are not trusted
@@ -147,7 +147,7 @@ def _sanity(found: Mapping[str, Any] | None) -> None:
     if not found:
         return
     alike = float(found["likeness"])
-    said = f"rank correlation {alike:.2f} over {found['rows']} rows".replace("-", "−")
+    said = f"rank correlation {alike:.2f} over {counted(found['rows'], 'row', 'rows')}".replace("-", "−")
     if alike >= ALIKE:
         st.markdown(
             f":orange[:material/warning:] The same network with random weights marks much the same ({said}): these "

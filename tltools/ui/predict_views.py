@@ -19,7 +19,7 @@ from tltools.records import Dataset, Job, Problem
 from tltools.store import Store
 from tltools.tasks import tasks
 from tltools.ui import charts, live, place_views, state, uploads, widgets
-from tltools.ui.words import esc, label_names, short
+from tltools.ui.words import counted, esc, label_names, short
 
 _ROWS = 100  # of a predicted file that are shown
 _FIELDS = 16  # of a row that is typed in; the others keep their usual value
@@ -231,10 +231,10 @@ def whole(job: Job, dataset: Dataset) -> None:
     """The predictions of a file: the first rows, and all of them to download."""
     result = job.result or {}
     out = Path(str(result.get("out", "")))
-    st.markdown(f":green[:material/check_circle:] **{result.get('rows', 0):,} rows** predicted.")
+    st.markdown(f":green[:material/check_circle:] **{counted(result.get('rows', 0), 'row', 'rows')}** predicted.")
     widgets.problems([Problem.model_validate(one) for one in result.get("problems") or ()])
     if left_out := result.get("skipped"):
-        with st.expander(f"{len(left_out):,} rows or files were left out"):
+        with st.expander(f"{counted(len(left_out), 'row or file was', 'rows or files were')} left out"):
             widgets.table(pd.DataFrame(left_out), "What was left out, and why", "skipped")
     if tasks()[dataset.task].objects:
         place_views.predicted(job, dataset, "file")

@@ -15,7 +15,7 @@ from tltools.records import Dataset
 from tltools.reports import views as tables
 from tltools.tasks import judged_by
 from tltools.ui import charts, verdict_charts, widgets
-from tltools.ui.words import esc, label_names, short
+from tltools.ui.words import counted, esc, label_names, short
 
 MOST = 24
 
@@ -53,7 +53,7 @@ def confusion(home: Home, dataset: Dataset, trial: str) -> None:
         picked = st.selectbox("Open a cell: true → predicted", list(cells), index=at, key=f"cell_{trial}_{clicked}")
         truth, said = cells[picked]
         rows = table[(table["truth"] == truth) & (table["prediction"] == said)]["rows"].iloc[0]
-        st.caption(f"{len(rows):,} test rows are {esc(truth)} and were taken for {esc(said)}.")
+        st.caption(f"{counted(len(rows), 'test row', 'test rows')} of {esc(truth)} taken for {esc(said)}.")
         show(home, dataset, rows[:MOST])
 
 

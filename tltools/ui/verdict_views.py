@@ -13,7 +13,7 @@ from tltools.home import Home
 from tltools.judging.needed import rounded
 from tltools.records import Report
 from tltools.reports import views as tables
-from tltools.reports.words import leading, rows_of
+from tltools.reports.words import inside, leading, rows_of
 from tltools.tasks import Metric, judged_by
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
@@ -67,8 +67,8 @@ def _behind(report: Report, row: Row, metric: Metric) -> str:
     ours, theirs = (score(one["score"] if one else None, metric) for one in (arm, against))
     scores = f"**{ours}** against **{theirs}**"
     return (
-        f"With {labels(dict(row))}, **{esc(row['title'])}**: {scores} for {esc(row['against_title'])}, the best arm "
-        f"without a source. 95 % interval **{interval}**{by}."
+        f"With {labels(dict(row))}, **{esc(row['title'])}**: {scores} for "
+        f"{esc(inside(row['against_title']))}, the best arm without a source. 95 % interval **{interval}**{by}."
     )
 
 

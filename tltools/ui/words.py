@@ -156,6 +156,11 @@ def labels(row: dict[str, object]) -> str:
     return f"{row['n_train']:,} labels"
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """A number with what is counted: "1 row", "1,200 rows"."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def label_names(cell: str) -> str:
     """A stored cell of several labels as people read it."""
     return cell.replace("|", ", ") or "no label"
