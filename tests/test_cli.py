@@ -175,6 +175,7 @@ def test_sources_add_refuses_pickle(home: Home, folder: Path) -> None:
     words = ("sources", "add", str(folder / "model.pt"), "--architecture", "timm/test_resnet", "--name", "mine")
     said = as_json(home, *words, code=2)["problems"][0]
     assert "pickle" in (said["what"] + said["remedy"]) and "safetensors" in said["remedy"] + said["what"]
+    assert said["where"] == "model.pt", "by the name that its owner gave it"
     assert "three numbers" in run(home, *words, "--mean", "1,2", code=2)[1]
 
 

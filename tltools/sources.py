@@ -190,9 +190,14 @@ def add(
     source = _described(path, f"local/{slug}", name, architecture, mean, std, image_size)
     source = source.model_copy(update={"options": dict(options or {})})
     with building(final) as part:
-        for file in _files(path):
-            _copy(file, part / ("model.safetensors" if path.is_file() else file.name))
-        checked = _checked(part, source)
+        names = {"model.safetensors" if path.is_file() else file.name: file for file in _files(path)}
+        for own, file in names.items():
+            _copy(file, part / own)
+        try:
+            checked = _checked(part, source)
+        except Refusal as refusal:  # a file is told of by the name that its owner knows
+            told = ((names[p.where].name if p.where in names else p.where, p) for p in refusal.problems)
+            raise Refusal(*(problem.model_copy(update={"where": where}) for where, problem in told)) from None
         write_json(part / "source.json", checked.model_dump(mode="json"))
     return checked
 
