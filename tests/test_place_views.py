@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,15 @@ def test_the_dataset_page_draws_the_truth(home: Home, judged: Any) -> None:
     sound(app)
     found = pictures(app)
     word = {"segmentation": "ground", "detection": "1 disc"}[dataset.task]
+    counts = datasets.profile(home, dataset.id).classes
+    truth = datasets.target(home, dataset)
+    if dataset.task == "detection":
+        wanted = Counter(dataset.classes[int(box[0])] for boxes in truth for box in boxes)
+    else:
+        wanted = Counter(dataset.classes[code] for mask in truth for code in set(mask.ravel().tolist()))
+    assert counts == wanted and list(counts.values()) == sorted(counts.values(), reverse=True)
+    what = {"segmentation": "pictures that show it", "detection": "boxes"}[dataset.task]
+    assert f"Of each class: {what}." in [one.value for one in app.caption]
     assert len(found) == 12 and all(word in caption and "{" not in caption for caption in found)
 
 

@@ -43,7 +43,9 @@ def examine(
     if row_classes(dataset):
         classes = {str(name): int(count) for name, count in target.value_counts().items()}
     elif task.several:
-        classes = dict(zip(dataset.classes, codes.sum(0, dtype=np.int64).tolist(), strict=True))
+        classes = _named(dataset, codes.sum(0, dtype=np.int64))
+    elif task.dense:
+        classes = _named(dataset, task.dense.counted(codes, len(dataset.classes))) if task.dense.counted else {}
     elif task.written:
         numbers |= task.written.numbers(codes)
     elif not task.objects:
@@ -78,6 +80,11 @@ def examine(
         }
     )
     return Findings(profile, clusters)
+
+
+def _named(dataset: Dataset, counts: np.ndarray) -> dict[str, int]:
+    """Counts (C,) by name of their class, the largest first."""
+    return {dataset.classes[k]: int(counts[k]) for k in np.argsort(-counts, kind="stable")}
 
 
 def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -83,7 +83,7 @@ class Profile(Record):
 
     rows: int
     columns: tuple[Column, ...]
-    classes: dict[str, int] = {}  # class name -> rows, most frequent first; empty for regression
+    classes: dict[str, int] = {}  # class name -> rows, boxes or entities, most frequent first; empty for regression
     numbers: dict[str, float] = {}  # e.g. "words_median", "width_median", "target_mean"
     problems: tuple[Problem, ...] = ()
     skipped: tuple[Skipped, ...] = ()

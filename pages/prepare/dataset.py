@@ -42,7 +42,7 @@ def stored(dataset: Dataset) -> None:
     views.findings(profile, dataset.rows)
     left, right = st.columns(2, gap="large")
     with left:
-        views.balance(profile, dataset.target)
+        views.balance(profile, dataset.target, dataset.task)
     with right:
         widgets.problems(views.split(home, store, dataset))
     views.columns_table(profile)

@@ -62,6 +62,8 @@ class Dense:
     tokens: int = 0  # of a text that are read, where the source can; 0: as many as for other tasks
     asked: bool = False  # True: texts are questions and contexts; no word but of the context, or the first, is said
     told: Callable[[str, Any], str] | None = None  # (text of a row, output) -> the words that the output says of it
+    counted: Callable[[np.ndarray, int], np.ndarray] | None = None  # (truth (N,), classes C) -> (C,) what there is of
+    # each class: boxes, entities, or the pictures whose masks show it; None: nothing has a class
     moved: Callable[[Any, Any], Any] | None = None  # torch: such targets for pictures that are changed in training,
     # (targets (B, ..), (B, 2, 3) matrices as `tltools.augmentation.Changes` has them, without turns) -> targets
 

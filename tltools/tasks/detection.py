@@ -68,6 +68,11 @@ def read_frame(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]
     return encode(table["truth"], names), places.as_rows([places.boxes_of(c, names, 6) for c in table["prediction"]])
 
 
+def counted(truth: Array, classes: int) -> Array:
+    """(C,) boxes of each class."""
+    return np.bincount(np.concatenate([row[:, 0] for row in truth]).astype(np.int64), minlength=classes)
+
+
 def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
     """Each class and their mean: boxes, AP50, mAP 50:95, and mAP 50:95 of small, medium and large boxes."""
     return scores.by_class(truth, outputs, names, (rows["width"] * rows["height"]).to_numpy(np.float64))
@@ -96,6 +101,7 @@ DETECTION = Task(
         head="CentreHead",
         side=256,
         tensors=tensors,
+        counted=counted,
         moved=code.moved,
         read_frame=read_frame,
         classical="mean_boxes",

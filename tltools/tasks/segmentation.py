@@ -101,6 +101,11 @@ def read_frame(table: pd.DataFrame, names: Sequence[str]) -> tuple[Array, Array]
     return encode(table["truth"], names), encode(table["prediction"], names)
 
 
+def counted(truth: Array, classes: int) -> Array:
+    """(C,) masks that show each class."""
+    return np.bincount(np.concatenate([np.unique(mask) for mask in truth]), minlength=256)[:classes]
+
+
 def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
     """Each class: rows that show it, its share of the pixels, IoU, Dice and boundary F1."""
     return scores.by_class(truth, outputs, names)
@@ -132,6 +137,7 @@ SEGMENTATION = Task(
         head="MaskHead",
         side=288,
         tensors=tensors,
+        counted=counted,
         moved=moved,
         read_frame=read_frame,
         classical="pixel_colours",

@@ -144,6 +144,11 @@ def _spans(rows: Array) -> list[list[Span]]:
     return [spans([names[code] for code in tags]) for tags in rows]
 
 
+def counted(truth: Array, classes: int) -> Array:
+    """(C,) entities of each type."""
+    return np.bincount([int(span[2]) for row in _spans(truth) for span in row], minlength=classes)
+
+
 def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
     """Each type, most entities first: entities of the truth, entities said, precision, recall and strict F1."""
     right, said = _spans(truth), _spans(outputs)
@@ -175,6 +180,7 @@ TAGGING = Task(
     dense=Dense(
         head="WordHead",
         tensors=tensors,
+        counted=counted,
         read_frame=read_frame,
         classical="word_shapes",
         draws="words",

@@ -38,6 +38,8 @@ _NUMBER_WORDS = {
     "silent": "silent", "duplicates": "exact duplicates",
 }  # fmt: skip
 
+_COUNTED = {"mask": "pictures that show it", "boxes": "boxes", "words": "entities"}  # of each class
+
 
 def facts(name: str, rows: int, modality: str | None, task: str | None, target: str | None, classes: int) -> str:
     """One line: what this is."""
@@ -66,15 +68,19 @@ def findings(profile: Profile, rows: int) -> None:
                 st.markdown(f"- {esc(sentence)}")
 
 
-def balance(profile: Profile, target: str | None) -> None:
-    """How many rows each class has; for numbers their spread."""
+def balance(profile: Profile, target: str | None, task: str | None) -> None:
+    """How many rows, boxes or entities each class has; for numbers their spread."""
     colours = charts.palette()
     if profile.classes:
         shown = dict(list(profile.classes.items())[:30])
         st.subheader("Balance", anchor=False)
         if len(shown) < len(profile.classes):
             st.caption(f"{len(shown)} of {len(profile.classes):,} classes.")
-        if sum(profile.classes.values()) != profile.rows:
+        dense = place_views.drawn(task)
+        what = _COUNTED[dense.draws] if dense else "rows"
+        if dense:
+            st.caption(f"Of each class: {what}.")
+        elif sum(profile.classes.values()) != profile.rows:
             st.caption("A row counts for every label that it has.")
         chart = charts.figure(colours, 60 + 30 * len(shown))
         names = charts.axis_titles([short(name, 40) for name in shown])
@@ -82,14 +88,15 @@ def balance(profile: Profile, target: str | None) -> None:
             go.Bar(
                 x=list(shown.values()), y=names, orientation="h", marker_color=colours.accent, marker_line_width=0,
                 text=[f"{count:,}" for count in shown.values()], textposition="outside", cliponaxis=False,
-                hovertemplate="%{y}: %{x:,} rows<extra></extra>",
+                hovertemplate=f"%{{y}}: %{{x:,}} {what}<extra></extra>",
             )
         )  # fmt: skip
         chart.update_layout(bargap=0.35, margin_r=50)
         chart.update_xaxes(visible=False)
         chart.update_yaxes(type="category", autorange="reversed", showgrid=False, tickfont={"color": colours.ink})
-        alt = "Rows of each class: " + ", ".join(f"{name} {count}" for name, count in list(shown.items())[:8])
-        table = pd.DataFrame({"class": list(profile.classes), "rows": list(profile.classes.values())})
+        first = ", ".join(f"{name} {count}" for name, count in list(shown.items())[:8])
+        alt = f"Of each class, {what}: {first}"
+        table = pd.DataFrame({"class": list(profile.classes), what: list(profile.classes.values())})
         charts.show(chart, alt, "balance", table if len(profile.classes) > 30 else None)
     elif "target_mean" in profile.numbers:
         st.subheader(f"The target: {esc(short(target or '', 40))}", anchor=False)

@@ -132,7 +132,7 @@ def _draft(store: Store, job: Job, found: dict[str, Any]) -> None:
         found["task"], found["classes"],
     )  # fmt: skip
     views.sizes(profile)
-    views.balance(profile, found["target"])
+    views.balance(profile, found["target"], found["task"])
     views.columns_table(profile)
 
 
