@@ -146,7 +146,8 @@ def _spans(rows: Array) -> list[list[Span]]:
 
 def counted(truth: Array, classes: int) -> Array:
     """(C,) entities of each type."""
-    return np.bincount([int(span[2]) for row in _spans(truth) for span in row], minlength=classes)
+    found = np.array([span[2] for row in _spans(truth) for span in row], np.int64)
+    return np.bincount(found, minlength=classes)
 
 
 def by_class(truth: Array, outputs: Array, names: Sequence[str], rows: pd.DataFrame) -> pd.DataFrame:
