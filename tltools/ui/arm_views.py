@@ -123,7 +123,7 @@ def _arm_columns(metric: Metric, seen: Metric) -> dict[str, Any]:
     trained, validated, _ = _seen_by(seen)
     own = "%.1f" if seen.per_cent else "%.3f"
     return {
-        "arm": st.column_config.TextColumn(width="large", pinned=True),  # else a long name is cut, and scrolls away
+        "arm": st.column_config.TextColumn(width=290, pinned=True),  # else a long name is cut, and scrolls away
         "score": number(words.titled(metric), format=form), "low": number("95 % low", format=form),
         "high": number("95 % high", format=form), trained: number(format=own), validated: number(format=own),
         "without copies": number("without copies", format=form), "seconds a trial": number(format="%.2f"),

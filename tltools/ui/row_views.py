@@ -61,7 +61,9 @@ def by_class(home: Home, dataset: Dataset, trial: str) -> None:
     """How well each class is found: a table in place of a confusion matrix, where rows have no class of their own."""
     table = _by_class(str(home.root), trial, home, dataset)
     st.caption("How well each class is found in the test rows; – where they have none of it.")
-    widgets.table(tables.per_cent(table), "How well each class is found", "classes")
+    shown = tables.per_cent(table)
+    forms = {name: st.column_config.NumberColumn(format="%.1f") for name in shown.select_dtypes("floating")}
+    widgets.table(shown, "How well each class is found", "classes", forms)
 
 
 @st.cache_data(max_entries=8, show_spinner="Counting by class")
