@@ -32,7 +32,6 @@ class Judged:
     verdict: Verdict
     found: AgainstBest
     against: ArmKey
-    alone: Verdict  # the word without the correction for several comparisons
 
 
 def paired(cells: Mapping[ArmKey, Cell]) -> list[int]:
@@ -54,7 +53,7 @@ def judge_all(found: Readings, margin: float) -> list[Judged]:
     ]
     verdicts = family([one for _, one, _ in judged], margin)
     return [
-        Judged(cell, verdict, one, names[one.against], conclude(one.found, margin))
+        Judged(cell, verdict, one, names[one.against])
         for (cell, one, names), verdict in zip(judged, verdicts, strict=True)
     ]
 
@@ -241,7 +240,7 @@ def verdict_rows(
                 "against_title": titles[one.against],
                 **told(one.verdict, found.metric),
                 "by": words.tested_by(found.folds),
-                "alone": one.alone.verdict,
+                "alone": conclude(one.found.found, one.verdict.margin).verdict,  # without Holm
             }
         )
     return made

@@ -8,13 +8,12 @@ from typing import Any
 
 from tltools.records import Report
 from tltools.reports import words
-from tltools.reports.figures import judge_all, verdict_rows
+from tltools.reports.figures import judge_all, told, who
 from tltools.reports.readings import ArmKey, Readings, Share, scale_of
 from tltools.tasks import Metric, judged_by, tasks
 
 Row = dict[str, Any]
-ARM = ("source", "strategy", "knobs", "fraction", "per_class", "title", "n_train")
-TOLD = ("against", "against_source", "against_title", "gain", "low", "high", "p_better", "p_equivalent", "p_worse")
+TOLD = ("gain", "low", "high", "p_better", "p_equivalent", "p_worse", "verdict")
 HOW = (
     "Gain over the best control with its 95 % interval, shares in points, above 0 better (of errors, too). Each metric "
     "judges as if it alone had been chosen beforehand; one in another unit than the study's has no margin."
@@ -39,11 +38,16 @@ def rows(
     for metric in found.others:
         again = by_another(found, metric, classes)
         width = margin if metric.unit == found.metric.unit else 0.0
-        judged = verdict_rows(again, judge_all(again, width), titles, labels)
-        made += [
-            {"metric": metric.key, "margin": width} | {key: row[key] for key in (*ARM, *TOLD, "verdict")}
-            for row in judged
-        ]
+        for one in judge_all(again, width):
+            verdict, share = told(one.verdict, metric), one.cell.share
+            made.append(
+                {"metric": metric.key, "margin": width}
+                | who(one.cell)
+                | {"title": titles[one.cell.arm], "n_train": labels[share]}
+                | {"against": one.against.strategy, "against_source": one.against.source}
+                | {"against_title": titles[one.against]}
+                | {key: verdict[key] for key in TOLD}
+            )
     return made
 
 
@@ -68,17 +72,17 @@ def sentences(verdicts: Sequence[Row], again: Sequence[Row], metric: Metric, tas
     leading, names = words.leading(verdicts), {one.key: one.title for one in tasks()[task].metrics}
     if leading is None or not again:
         return []
-    told = []
+    found = []
     here = {_at(row): row for row in verdicts if row["n_train"] == leading["n_train"]}
     for row in again:
         ours = here.get(_at(row))
         if ours is not None and row["verdict"] == OPPOSITE.get(ours["verdict"]):
-            told.append(
+            found.append(
                 f"It hangs on the metric: with {row['n_train']:,} labels, {row['title']} is {ours['verdict']} by "
                 f"{metric.title} and {row['verdict']} by {names[row['metric']]}."
             )
-    if told:
-        return told[:2]
+    if found:
+        return found[:2]
     said = [f"{names[row['metric']]} {words.WORDS[row['verdict']]}" for row in again if _at(row) == _at(leading)]
     if not said:
         return []

@@ -196,7 +196,8 @@ def _scores(metric: Metric, truth: Array, outputs: Array, folds: Folds | None) -
 
 def predictions(path: Path, classes: Sequence[str]) -> tuple[Array, Array, Array]:
     """(row numbers (M,), truth as codes or numbers (M,), outputs (M, C) or (M, 1)) of a file of predictions."""
-    table = parquet.read_table(path, use_threads=False, pre_buffer=False)  # many small files: threads only wait
+    with parquet.ParquetFile(path, pre_buffer=False) as file:  # `read_table` takes twice as long over a small file
+        table = file.read(use_threads=False)  # threads would only wait
     rows = table["row"].to_numpy().astype(np.int64)
     if not classes:
         truth = table["truth"].to_numpy().astype(np.float64)

@@ -118,14 +118,17 @@ def _judged(truth: Array, outputs: Array) -> list[int]:
 
 def _placements(side: Array, scores: Array) -> tuple[float, Array, Array]:
     """(area, share of the other side that each row is rightly placed against, `side`); ties count half."""
-    n_in, n_out = int(side.sum()), int((~side).sum())
-    from scipy.stats import rankdata
-
-    ranks = rankdata(scores)
+    inside, outside = np.sort(scores[side]), np.sort(scores[~side])
     placed = np.empty(len(side))
-    placed[side] = (ranks[side] - rankdata(scores[side])) / n_out
-    placed[~side] = 1 - (ranks[~side] - rankdata(scores[~side])) / n_in
+    placed[side] = _below(outside, scores[side])
+    placed[~side] = 1 - _below(inside, scores[~side])
     return float(placed[side].mean()), placed, side
+
+
+def _below(ascending: Array, scores: Array) -> Array:
+    """The share of sorted numbers that lies below each score; those that equal it count half."""
+    found: Array = (np.searchsorted(ascending, scores) + np.searchsorted(ascending, scores, "right")) / len(ascending)
+    return found / 2
 
 
 def _confusion(truth: Array, outputs: Array) -> tuple[Array, Array, Array]:
