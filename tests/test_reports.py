@@ -196,7 +196,7 @@ def test_the_interval_of_a_gain_ends_where_differences_of_shares_do() -> None:
     metrics = {metric.key: metric for metric in (*tasks()["classification"].metrics, *tasks()["regression"].metrics)}
     open_ends = (verdict.low, verdict.high)
     for key, ends in {"accuracy": (-1, 1), "log_loss": open_ends, "r2": open_ends}.items():
-        row = figures.told(verdict, metrics[key])
+        row = figures.verdict_fields(verdict, metrics[key])
         assert (row["low"], row["high"]) == ends and row["gain"] == verdict.gain
 
 

@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 
-from tltools import reports, samples, studies
+from tltools import plans, reports, samples, studies
 from tltools.artifacts import sealed
 from tltools.engine import parallel
 from tltools.engine import study as engine
@@ -66,7 +66,7 @@ def test_what_is_finished_is_judged_and_the_rest_follows_when_the_study_is_run_o
 def test_a_trial_that_would_not_end_in_time_is_left_out(
     home: Home, asked: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_like", lambda trial: "alike")
+    monkeypatch.setattr(plans, "like", lambda trial: "alike")
     took = iter([5.0] * 3 + [1e9] * 9)  # the classical ones are quick, the first trained one is not
     slow = parallel.strategies()
 

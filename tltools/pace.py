@@ -6,10 +6,10 @@ import statistics
 from datetime import UTC, datetime
 from typing import Any
 
-from tltools import costs, studies, tickets
+from tltools import costs, plans, studies, tickets
 from tltools.artifacts import sealed
 from tltools.home import Home
-from tltools.records import Job, Refusal, Trial
+from tltools.records import Job, Refusal
 from tltools.store import Store
 
 
@@ -31,15 +31,10 @@ def seconds_left(home: Home, store: Store, job: Job) -> float | None:
     took: dict[Any, list[float]] = {}
     for event in done:
         if (trial := wanted.get(str(event.trial))) and event.numbers.get("seconds") is not None:
-            took.setdefault(_like(trial), []).append(event.numbers["seconds"] / event.numbers.get("at_once", 1.0))
+            took.setdefault(plans.like(trial), []).append(event.numbers["seconds"] / event.numbers.get("at_once", 1.0))
     todo = [trial for trial in wanted.values() if not sealed(home.trials / trial.id)]
-    seen = sum(statistics.median(took[_like(trial)]) for trial in todo if _like(trial) in took)
-    unseen = [trial for trial in todo if _like(trial) not in took]
+    seen = sum(statistics.median(took[plans.like(trial)]) for trial in todo if plans.like(trial) in took)
+    unseen = [trial for trial in todo if plans.like(trial) not in took]
     rest = costs.estimate(home, store, study, dataset, split, unseen).seconds if unseen else 0.0
     left = seen + rest - (datetime.now(UTC) - done[-1].at).total_seconds()
     return left if left > 0 else None
-
-
-def _like(trial: Trial) -> tuple[Any, ...]:
-    """What makes two trials take about the same time."""
-    return trial.source, trial.strategy, str(trial.knobs), trial.fraction, trial.per_class

@@ -195,6 +195,11 @@ def rows_shared(found: Sequence[Prefix]) -> tuple[int, int]:
     return sum(once.values()), sum(prefix.rows_naive for prefix in found)
 
 
+def like(trial: Trial) -> tuple[Any, ...]:
+    """What makes two trials take about the same time."""
+    return trial.source, trial.strategy, str(trial.knobs), trial.fraction, trial.per_class
+
+
 def ordered(trials: Iterable[Trial], stages: Mapping[str, int]) -> list[list[Trial]]:
     """The work in the order that brings evidence soonest; each list goes to its strategy in one call.
 

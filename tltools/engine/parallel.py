@@ -201,7 +201,7 @@ class Parallel:
             if kind == "tell":
                 name, arguments, numbers = said
                 if name == "working_on" and side.trial is not None:
-                    if side is self._busy()[0]:  # of several the one that began first is told of, or words would jump
+                    if side is self._busy()[0]:  # of several one is told of, or words would jump
                         self._ticket.working_on(arguments[0], strategies()[side.trial.strategy].title)
                 else:
                     getattr(self._ticket, name)(*arguments, **numbers)

@@ -133,7 +133,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
             for outcome in outcomes:
                 sealer.put(outcome)
                 done += 1
-                took[_like(outcome.trial)] = outcome.seconds
+                took[plans.like(outcome.trial)] = outcome.seconds
                 timed.progress(title, done, total, note=names[outcome.trial.source], even=False)
                 timed.check()
 
@@ -158,7 +158,7 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
                     why = "not needed: its arm is decided, or cannot be the best control"
                     timed.event("note", trial=first.id, note=why)
                     continue
-                if took[_like(first)] > timed.left:
+                if took[plans.like(first)] > timed.left:
                     timed.event("note", trial=first.id, note=f"left out: the time budget has {timed.left:.0f} s left")
                     continue
                 timed.progress(card.title, done, total, note=names[first.source], even=False)
@@ -172,11 +172,6 @@ def _work_off(kit: EngineKit, timed: TimedTicket, work: Plan, total: int, places
                 sealer.put(outcome)
                 done += 1
         return done - before, side_by_side.extra_mb
-
-
-def _like(trial: Trial) -> tuple[Any, ...]:
-    """What makes two trials take about the same time."""
-    return trial.source, trial.strategy, str(trial.knobs), trial.fraction, trial.per_class
 
 
 def peak_of(home: Any, trial: Trial) -> float:

@@ -20,9 +20,8 @@ ALL_IMAGES = (*EXTENSIONS, ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".
 LONGEST = 768  # pixels that are kept of the longer side: more than any backbone here reads
 SMALLEST = 6  # pixels of the shorter side; less shows nothing
 _READ = ("JPEG", "PNG", "WEBP")
-_NO_PICTURE = {0xFE, *range(0xE1, 0xF0)} - {
-    0xEE
-}  # comments and what applications add, but how colours are meant (Adobe)
+# comments and what applications add, but how colours are meant (Adobe's 0xEE)
+_NO_PICTURE = {0xFE, *range(0xE1, 0xEE), 0xEF}
 _WITHIN = {b"\x00", *(bytes([code]) for code in range(0xD0, 0xD8))}
 # what Pillow's decoders raise on damaged files
 DAMAGED = (

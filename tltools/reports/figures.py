@@ -216,12 +216,23 @@ def _metrics(cards: list[dict[str, Any]]) -> dict[str, float]:
     return {key: float(np.mean(values)) for key, values in found.items() if values}
 
 
-def told(verdict: Verdict, metric: Metric) -> dict[str, Any]:
+def verdict_fields(verdict: Verdict, metric: Metric) -> dict[str, Any]:
     """The fields of a verdict; its interval goes no further than a difference of two shares can."""
     fields = verdict.model_dump(exclude={"margin", "rows"})
     if metric.per_cent:
         fields |= {"low": max(verdict.low, -1.0), "high": min(verdict.high, 1.0)}
     return fields
+
+
+def compared(one: Judged, titles: Mapping[ArmKey, str], labels: Mapping[Share, int]) -> dict[str, Any]:
+    """Which arm, on how many labels, against which control."""
+    return who(one.cell) | {
+        "title": titles[one.cell.arm],
+        "n_train": labels[one.cell.share],
+        "against": one.against.strategy,
+        "against_source": one.against.source,
+        "against_title": titles[one.against],
+    }
 
 
 def verdict_rows(
@@ -231,14 +242,9 @@ def verdict_rows(
     made = []
     for one in judged:
         made.append(
-            who(one.cell)
+            compared(one, titles, labels)
             | {
-                "title": titles[one.cell.arm],
-                "n_train": labels[one.cell.share],
-                "against": one.against.strategy,
-                "against_source": one.against.source,
-                "against_title": titles[one.against],
-                **told(one.verdict, found.metric),
+                **verdict_fields(one.verdict, found.metric),
                 "by": words.tested_by(found.folds),
                 "alone": conclude(one.found.found, one.verdict.margin).verdict,  # without Holm
             }

@@ -8,7 +8,7 @@ from typing import Any
 
 from tltools.records import Report
 from tltools.reports import words
-from tltools.reports.figures import judge_all, told, who
+from tltools.reports.figures import compared, judge_all, verdict_fields
 from tltools.reports.readings import ArmKey, Readings, Share, scale_of
 from tltools.tasks import Metric, judged_by, tasks
 
@@ -39,15 +39,9 @@ def rows(
         again = by_another(found, metric, classes)
         width = margin if metric.unit == found.metric.unit else 0.0
         for one in judge_all(again, width):
-            verdict, share = told(one.verdict, metric), one.cell.share
-            made.append(
-                {"metric": metric.key, "margin": width}
-                | who(one.cell)
-                | {"title": titles[one.cell.arm], "n_train": labels[share]}
-                | {"against": one.against.strategy, "against_source": one.against.source}
-                | {"against_title": titles[one.against]}
-                | {key: verdict[key] for key in TOLD}
-            )
+            verdict = verdict_fields(one.verdict, metric)
+            told = {key: verdict[key] for key in TOLD}
+            made.append({"metric": metric.key, "margin": width} | compared(one, titles, labels) | told)
     return made
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
-from typing import Any
 
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Report
-from tltools.reports import charts, groups, other_metrics, views, words, worst
+from tltools.reports import charts, groups, markup, other_metrics, views, words, worst
+from tltools.reports.markup import Row
 from tltools.reports.style import STYLE
 from tltools.tasks import Metric, judged_by, tasks
-
-Row = dict[str, Any]
 
 
 def html(report: Report, home: Home | None = None) -> str:
@@ -41,36 +39,13 @@ def html(report: Report, home: Home | None = None) -> str:
     )
 
 
-def _factor(metric: Metric) -> tuple[float, str]:
-    return (100.0, "points") if metric.unit == "share" else (1.0, metric.title)
-
-
-def _shown(metric: Metric) -> float:
-    """What a score is multiplied by where it is drawn, as in the tables."""
-    return 100.0 if metric.per_cent else 1.0
-
-
-def _chip(word: str) -> str:
-    return f'<span class="chip {word}">{words.MARKS[word]} <span>{words.WORDS[word]}</span></span>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Cells are HTML already; columns in `numbers` are set right."""
-    side = ['class="n"' if k in numbers else "" for k in range(len(head))]
-    top = "".join(f"<th {side[k]}>{escape(text)}</th>" for k, text in enumerate(head))
-    body = "".join(
-        "<tr>" + "".join(f"<td {side[k]}>{cell}</td>" for k, cell in enumerate(row)) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _top(report: Report, metric: Metric) -> str:
     data = (
         f"{escape(report.name)} · {escape(report.task)} · "
         f"{words.rows_of(report)} · {escape(metric.title)} · margin {_margin(report, metric)}"
     )
     words_counted = {word: sum(row["verdict"] == word for row in report.verdicts) for word in words.WORDS}
-    chips = " ".join(f"{_chip(word)} {count}" for word, count in words_counted.items() if count)
+    chips = " ".join(f"{markup.chip(word)} {count}" for word, count in words_counted.items() if count)
     told = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.sentences)
     return (
         f'<p class="soft">{data}</p><h1>{escape(report.headline)}</h1><p>{chips}</p>'
@@ -92,7 +67,7 @@ def _by_labels(rows: Iterable[Row]) -> dict[int, list[Row]]:
 def _verdicts(report: Report, metric: Metric) -> str:
     if not report.verdicts:
         return ""
-    factor, unit = _factor(metric)
+    factor, unit = markup.factor(metric)
     parts = ["<h2>Did it help?</h2>"]
     for labels, rows in _by_labels(report.verdicts).items():
         rows = sorted(rows, key=lambda row: -float(row["gain"]))
@@ -100,18 +75,17 @@ def _verdicts(report: Report, metric: Metric) -> str:
         picture = charts.gains(drawn, report.margin, factor, f"gain over the best control, {unit} (band: the margin)")
         parts.append(f"<h3>With {labels:,} labels</h3><figure>{picture}</figure>")
         parts.append(
-            _table(
+            markup.table(
                 ["Arm", "Against", "Gain", "95 % interval", "P(better)", "P(same)", "P(worse)", "Verdict"],
                 [
                     [
                         escape(row["title"]),
                         escape(row["against_title"]),
-                        f"{factor * row['gain']:+.1f}" if factor > 1 else f"{row['gain']:+.3g}",
-                        words.span(row["low"], row["high"], metric).removeprefix("95 % interval "),
+                        *markup.gain(row, metric),
                         f"{row['p_better']:.2f}",
                         f"{row['p_equivalent']:.2f}",
                         f"{row['p_worse']:.2f}",
-                        _chip(row["verdict"])
+                        markup.chip(row["verdict"])
                         + (f'<br><span class="soft">{escape(row["needed"])}</span>' if row["needed"] else ""),
                     ]
                     for row in rows
@@ -127,10 +101,10 @@ def _labels(report: Report, metric: Metric) -> str:
     for row in sorted(report.arms, key=lambda row: (row["kind"], row["title"], row["n_train"])):
         one = series.setdefault(row["title"], {"title": row["title"], "kind": row["kind"], "points": []})
         one["points"].append((row["n_train"], row["score"], row["low"], row["high"]))
-    picture = charts.lines(list(series.values()), _shown(metric), metric.title)
+    picture = charts.lines(list(series.values()), markup.shown(metric), metric.title)
     parts = [f"<h2>How many labels is it worth?</h2><figure>{picture}</figure>"]
     if report.labels_saved:
-        parts.append(_table(
+        parts.append(markup.table(
             ["Arm", "Labels used", "Worth", "90 % interval", "Labels saved", ""],
             [
                 [escape(row["title"]), f"{row['n_train']:,}", *_worth(row), escape(row["because"])]
@@ -167,20 +141,18 @@ def _other_metrics(report: Report) -> str:
         ]
         for row, told in lines
     ]
-    return f"<h2>By other metrics</h2><p>{escape(other_metrics.HOW)}</p>" + _table(
+    return f"<h2>By other metrics</h2><p>{escape(other_metrics.HOW)}</p>" + markup.table(
         ["Arm", "Labels", *(metric.title for metric in metrics)], cells, numbers=(1,)
     )
 
 
 def _by(row: Row, metric: Metric) -> str:
-    factor, _ = _factor(metric)
-    gain = f"{factor * row['gain']:+.1f}" if factor > 1 else f"{row['gain']:+.3g}"
-    interval = words.span(row["low"], row["high"], metric).removeprefix("95 % interval ")
-    return f'{_chip(row["verdict"])}<br><span class="soft">{gain} ({interval})</span>'.replace("-0.0 ", "0.0 ")
+    gain, interval = markup.gain(row, metric)
+    return f'{markup.chip(row["verdict"])}<br><span class="soft">{gain} ({interval})</span>'
 
 
 def _arms(report: Report, metric: Metric) -> str:
-    return "<h2>All arms</h2>" + _table(
+    return "<h2>All arms</h2>" + markup.table(
         [
             "Arm",
             "Kind",
@@ -219,19 +191,15 @@ def _classes(report: Report, home: Home) -> str:
         table = views.per_cent(views.by_class(home, Dataset.model_validate(report.dataset), str(arm["trials"][0])))
     except (Refusal, OSError):
         return ""
-    rows = [[escape(str(first)), *map(_number, rest)] for first, *rest in table.itertuples(index=False)]
+    rows = [[escape(str(first)), *map(markup.number, rest)] for first, *rest in table.itertuples(index=False)]
     title = f"<h2>Each class</h2><p>{escape(arm['title'])}, {arm['n_train']:,} labels, its first draw.</p>"
-    return title + _table([str(name) for name in table.columns], rows, numbers=range(1, table.shape[1]))
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
+    return title + markup.table([str(name) for name in table.columns], rows, numbers=range(1, table.shape[1]))
 
 
 def _cost(report: Report, metric: Metric) -> str:
     if not report.arms:
         return ""
-    factor = _shown(metric)
+    factor = markup.shown(metric)
     most = max(row["n_train"] for row in report.arms)
     here = [row for row in report.arms if row["n_train"] == most]
     pictures = [
@@ -262,14 +230,19 @@ def _groups(report: Report, metric: Metric) -> str:
 
 def _of_column(report: Report, metric: Metric, column: str) -> str:
     """What fairness costs, each group's figures, and the largest differences between groups."""
-    factor = _shown(metric)
+    factor = markup.shown(metric)
     drawn = [row | {"x": 100 * row["gap"]} for row in groups.frontier(report, column)]
     across = "equalised odds difference, points (left: fairer)"
     picture = charts.scatter(drawn, factor, metric.title, across, log=False)
     lines = groups.side_by_side(report, column)
     names = list(dict.fromkeys(name for line in lines for name in line["metrics"]))
     wide = [
-        [escape(line["group"]), escape(line["title"]), f"{line['n']:,}", *map(_rate, map(line["metrics"].get, names))]
+        [
+            escape(line["group"]),
+            escape(line["title"]),
+            f"{line['n']:,}",
+            *map(markup.rate, map(line["metrics"].get, names)),
+        ]
         for line in lines
     ]
     gaps = [
@@ -277,25 +250,23 @@ def _of_column(report: Report, metric: Metric, column: str) -> str:
             escape(groups.title_of(report, row)),
             {"gap": "largest difference", "moved": "less that of the best control"}[row["kind"]],
             escape(row["metric"].replace("_", " ")),
-            _rate((row["score"], row["low"], row["high"])),
-            _chip(row["verdict"]) if row.get("verdict") else "",
+            markup.rate((row["score"], row["low"], row["high"])),
+            markup.chip(row["verdict"]) if row.get("verdict") else "",
         ]
         for row in report.groups
         if row["column"] == column and row["kind"] != "score"
     ]
     return (
         f"<h3>{escape(column)}</h3>{f'<figure>{picture}</figure>' if picture else ''}"
-        + _table(["Group", "Arm", "Rows", *(name.replace("_", " ") for name in names)], wide, range(2, 3 + len(names)))
-        + (_table(["Arm", "What", "Metric", "Value (95 % interval)", "Wider?"], gaps, numbers=(3,)) if gaps else "")
+        + markup.table(
+            ["Group", "Arm", "Rows", *(name.replace("_", " ") for name in names)], wide, range(2, 3 + len(names))
+        )
+        + (
+            markup.table(["Arm", "What", "Metric", "Value (95 % interval)", "Wider?"], gaps, numbers=(3,))
+            if gaps
+            else ""
+        )
     )
-
-
-def _rate(values: tuple[float | None, ...] | None) -> str:
-    if values is None or values[0] is None:
-        return "–"
-    value, low, high = values
-    interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
-    return f"{value:.3f}{interval}".replace("-", "−")
 
 
 def _ranking(report: Report) -> str:
@@ -309,7 +280,7 @@ def _ranking(report: Report) -> str:
     head = ["Source", "Leave-one-out ridge", "Neighbours", "LogME", "H-score", "Place by size", "Combined place"]
     said = [(row["source"], one) for row in report.ranking for one in (*(row.get("doubts") or ()), row.get("apart"))]
     notes = "".join(f"<li><b>{escape(source)}</b>: {escape(one)}</li>" for source, one in said if one)
-    table = _table(head, rows, numbers=(1, 2, 3, 4, 5, 6))
+    table = markup.table(head, rows, numbers=(1, 2, 3, 4, 5, 6))
     return "<h2>What the ranking said before training</h2>" + table + (f"<ul>{notes}</ul>" if notes else "")
 
 
@@ -320,7 +291,7 @@ def _risks(report: Report) -> str:
 
 
 def _method(report: Report, metric: Metric) -> str:
-    meaning = "".join(f"<li>{_chip(word)} {escape(text)}</li>" for word, text in words.MEANINGS.items())
+    meaning = "".join(f"<li>{markup.chip(word)} {escape(text)}</li>" for word, text in words.MEANINGS.items())
     if report.folds:
         how = (
             f"Arms were trained and tested on the same folds of {words.tested_by(report.folds)}, by "

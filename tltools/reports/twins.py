@@ -9,7 +9,7 @@ from typing import Any
 
 from tltools.judging.multiplicity import against_best, family
 from tltools.reports import words
-from tltools.reports.figures import paired, priors_of, told, who
+from tltools.reports.figures import paired, priors_of, verdict_fields, who
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
 from tltools.strategies import strategies
 from tltools.tasks import Metric
@@ -52,7 +52,7 @@ def twin_rows(found: Readings, titles: Mapping[ArmKey, str], labels: Mapping[Sha
         who(cell)
         | {"title": titles[cell.arm], "n_train": labels[cell.share], "against_title": titles[usual.arm]}
         | {"changed": _changed(cell.arm, usual.arm)}
-        | told(verdict, found.metric)
+        | verdict_fields(verdict, found.metric)
         for (cell, usual, _), verdict in zip(pairs, family(judged, margin), strict=True)
     ]
 
