@@ -41,7 +41,7 @@ def listed(home: Home, options: Namespace) -> Answer:
             cell.why,
             f"Instead: {cell.instead}." if cell.instead else "",
             *warned,
-            str((row or {}).get("apart", "")),
+            *(str((row or {}).get(key, "")) for key in ("own_head", "apart")),
         ]
         place = f"rank {row['rank']}" if row and row.get("rank") else ""
         lines.append(f"{'fits' if cell.fits else 'no  '} {place:8} {cell.source:50} {' '.join(filter(None, said))}")
@@ -60,7 +60,13 @@ def rank(home: Home, options: Namespace) -> Answer:
         said = []
         for row in result["ranking"]:
             scores = ", ".join(f"{key} {row[key]:.3f}" for key in evidence.KEPT if row.get(key) is not None)
-            found = [row.get("problem") or scores, row.get("beside"), *row.get("doubts", ()), row.get("apart")]
+            found = [
+                row.get("problem") or scores,
+                row.get("beside"),
+                *row.get("doubts", ()),
+                row.get("own_head"),
+                row.get("apart"),
+            ]
             depth = (result["depth"].get(row["source"]) or {}).get("sentence", "")
             said.append(f"{row['rank'] or '-':>4}  {row['source']:50} {' '.join(filter(None, [*found, depth]))}")
         return said

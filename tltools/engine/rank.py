@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tltools import datasets, evidence, sources, splits
 from tltools.engine import device as devices
-from tltools.engine import outlook
+from tltools.engine import outlook, source_heads
 from tltools.engine.backbone import Backbone, load_backbone
 from tltools.engine.features import FeatureStore
 from tltools.judging import ranking
@@ -123,7 +123,8 @@ def examine(
     row["warnings"] = list(fit.warnings)
     row["against_classical"] = yardstick.against(last)
     row["domain"] = outlook.distance(ticket, store, source, dataset, items, last)
-    row |= outlook.sentences(row, numbers)
+    row |= source_heads.examine(ticket.home, dataset, backbone, last, targets)
+    row |= outlook.sentences(row, numbers) | {"own_head": source_heads.sentence(row, len(rows))}
     return row, depth_probe(backbone, layers, columns, targets, numbers)
 
 

@@ -151,7 +151,7 @@ def _labels(home: Home, dataset: Dataset, split: Split, found: Readings) -> dict
 
 def _ranking(store: Store, study: Study, dataset: Dataset) -> list[dict[str, Any]]:
     """The ranking of source models before training, where one was made for this dataset."""
-    keys = ("source", "loo_ridge", "knn", "logme", "h_score", "static", "rank", "doubts", "apart")
+    keys = ("source", "loo_ridge", "knn", "logme", "h_score", "static", "rank", "doubts", "own_head", "apart")
     chosen = [{key: row.get(key) for key in keys} for row in evidence.rankings(store, dataset.id).values()]
     return sorted(chosen, key=lambda row: (row["rank"] is None, row["rank"]))
 

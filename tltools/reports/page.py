@@ -278,7 +278,11 @@ def _ranking(report: Report) -> str:
         for row in report.ranking
     ]
     head = ["Source", "Leave-one-out ridge", "Neighbours", "LogME", "H-score", "Place by size", "Combined place"]
-    said = [(row["source"], one) for row in report.ranking for one in (*(row.get("doubts") or ()), row.get("apart"))]
+    said = [
+        (row["source"], one)
+        for row in report.ranking
+        for one in (*(row.get("doubts") or ()), row.get("own_head"), row.get("apart"))
+    ]
     notes = "".join(f"<li><b>{escape(source)}</b>: {escape(one)}</li>" for source, one in said if one)
     table = markup.table(head, rows, numbers=(1, 2, 3, 4, 5, 6))
     return "<h2>What the ranking said before training</h2>" + table + (f"<ul>{notes}</ul>" if notes else "")

@@ -119,10 +119,11 @@ def _more(source: Source, rank: Row | None) -> None:
             "knn": "nearest neighbours",
             "logme": "LogME",
             "h_score": "H-score",
+            "leep": "LEEP",
         }
         said = minus(", ".join(f"{word} {rank[key]:.3f}" for key, word in names.items() if rank.get(key) is not None))
         st.markdown(f"**Scores on your rows.** {said}; one pass took {duration(rank.get('seconds'))}.")
-        for key, word in (("beside", "Frozen"), ("apart", "How far")):
+        for key, word in (("beside", "Frozen"), ("own_head", "Its own head"), ("apart", "How far")):
             if rank.get(key):
                 st.markdown(f"**{word}.** {esc(rank[key])}")
 

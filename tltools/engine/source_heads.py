@@ -1,0 +1,93 @@
+"""The head that a source was trained with: what it says of a dataset's rows as it is, before any of them is learnt."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from tltools import sources
+from tltools.engine import heads, weights
+from tltools.engine.backbone import Backbone
+from tltools.home import Home
+from tltools.judging import ranking
+from tltools.records import Dataset
+from tltools.tasks import row_classes, tasks
+
+Array = NDArray[Any]
+
+
+def examine(home: Home, dataset: Dataset, backbone: Backbone, features: Array, codes: Array) -> dict[str, Any]:
+    """What a ranking row tells of the source's own head; empty where it has none that reads the pooled features, or the
+    dataset has no classes of rows.
+
+    features: (n, D) pooled, codes: (n,) classes of the dataset. `leep` is the mean log-probability of the true class
+    when all that is known of a row is what the head says of it (Nguyen et al., ICML 2020), at most 0, and `leep_floor`
+    that of the classes' shares alone. Where the head knows all classes of the dataset by name, `as_it_is` is its
+    balanced accuracy among these: what the source is worth with no label at all.
+    """
+    names = row_classes(dataset)
+    head = _of(home, backbone, features.shape[1]) if names else None
+    if head is None or len(np.unique(codes)) < 2:
+        return {}
+    said = head.outputs(features)
+    shares = np.bincount(codes)[np.unique(codes)] / len(codes)
+    found: dict[str, Any] = {
+        "leep": round(ranking.leep(said, codes), 6),
+        "leep_floor": round(float((shares * np.log(shares)).sum()), 6),
+    }
+    known = {name.lower(): place for place, name in enumerate(backbone.source.classes_seen)}
+    places = [known[name.lower()] for name in names if name.lower() in known]
+    all_known = len(known) == said.shape[1] and len(set(places)) == len(names)
+    if all_known and backbone.source.trained_on != dataset.id:
+        found["as_it_is"] = round(ranking.balanced_accuracy(codes, said[:, places].argmax(1)), 6)
+    return found
+
+
+def sentence(row: dict[str, Any], rows: int) -> str:
+    """The findings of `examine` in words; rows: labelled ones that they rest on."""
+    if "leep" not in row:
+        return ""
+    told = (row["leep"] - row["leep_floor"]) / -row["leep_floor"]
+    said = f"What its own head says tells {100 * max(told, 0):.0f} % of what there is to know of your classes (LEEP)."
+    if "as_it_is" not in row:
+        return said
+    return (
+        f"It knows your classes: as it is, without any of your labels, its own head is right on "
+        f"{100 * row['as_it_is']:.1f} % of {rows:,} labelled rows (balanced accuracy). {said}"
+    )
+
+
+def _of(home: Home, backbone: Backbone, width: int) -> heads.Head | None:
+    """The linear classifier of a source, if its file has one that reads `width` features."""
+    source = backbone.source
+    folder = sources.fetch(home, source)
+    if source.provider == "own":
+        task = json.loads((folder / "card.json").read_text())["task"]
+        path, name = folder / "model.safetensors", "head" if tasks()[task].closed_form == "classes" else None
+    elif source.family == "timm" and source.pretrained:
+        facts: Any = backbone.core.default_cfg
+        path, name = weights.weights_file(folder), facts.get("classifier")
+    else:
+        return None
+    with safe_open(path, "pt") as file:
+        here = set(file.keys())
+        if not isinstance(name, str) or not {f"{name}.weight", f"{name}.bias"} <= here:
+            return None
+
+        def tensor(part: str, usual: float) -> Array:
+            found = file.get_tensor(f"{name}.{part}").float().numpy() if f"{name}.{part}" in here else None
+            return np.full(1, usual, np.float32) if found is None else found
+
+        weight = tensor("weight", 0)
+        weight = weight.reshape(len(weight), -1)  # of a convolution over one place
+        if weight.shape[1] != width:
+            return None
+        return heads.Head(
+            weight, tensor("bias", 0), tensor("mean", 0), tensor("scale", 1),
+            temperature=float(tensor("temperature", 1)[0]), strength=math.nan, loo_score=math.nan,
+        )  # fmt: skip
