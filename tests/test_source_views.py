@@ -1,7 +1,10 @@
-"""Which of one's own trials become cards of the source screen."""
+"""Cards of the source screen: which of one's own trials become one, and what stands on it."""
 
 from __future__ import annotations
 
+from streamlit.testing.v1 import AppTest
+
+from tltools.home import Home
 from tltools.records import Source
 from tltools.ui import source_views
 
@@ -22,3 +25,21 @@ def test_of_the_draws_of_one_arm_the_chosen_one_is_the_card() -> None:
 def test_a_chosen_draw_of_few_labels_stays_beside_the_one_of_most() -> None:
     found = [own("b", 1_500), own("c", 20)]
     assert [source.id for source in source_views.thinned(found, ("own/c",))] == ["own/b", "own/c"]
+
+
+def test_a_source_that_knows_the_classes_says_so_on_its_card(home: Home) -> None:
+    def page(root: str, rank: dict[str, float]) -> None:
+        from tests.test_source_views import own
+        from tltools.fits import Fit
+        from tltools.home import open_home
+        from tltools.store import open_store
+        from tltools.ui import source_views
+
+        source, store = own("a", 20), open_store(open_home(root))
+        source_views.card(store, source, Fit(source=source.id, fits=True, why=""), rank, None, (), 0, False)
+
+    for rank, said in (({"rank": 1, "as_it_is": 0.7114}, ["right on 71.1 % as it is"]), ({"rank": 1}, [])):
+        shown = AppTest.from_function(page, args=(str(home.root), rank)).run()
+        assert not shown.exception
+        captions = [one.value for one in shown.caption if "knows your classes" in one.value]
+        assert len(captions) == len(said) and all(part in captions[0] for part in said)

@@ -83,6 +83,9 @@ def card(
         rate, known = costs.forward_rate(store, source)
         if known:
             st.caption(f":material/speed: {rate:,.0f} rows a second, measured here")
+        if rank and rank.get("as_it_is") is not None:
+            right = f"{100 * rank['as_it_is']:.1f} %"
+            st.caption(f":material/psychology: knows your classes: right on {right} as it is, without your labels")
         if cell.columns:
             st.caption(f":material/table_chart: {esc(cell.why)}")
         for warning in (*cell.warnings, *doubts):
