@@ -48,7 +48,7 @@ def make(home: Home) -> Sealed:
     _run(made, "image", dataset=image.id, sources=("bundled/tiny-resnet",), strategies=({"full_finetune": SHORT},),
          controls=("classical",))  # fmt: skip
     own = f"own/{made.id('image/full_finetune')}"
-    _run(made, "own", dataset=image.id, sources=(own,), strategies=("multilayer_probe",),
+    _run(made, "own", dataset=image.id, sources=(own,), strategies=("multilayer_probe", "zero_shot"),
          controls=({"scratch": SHORT},))  # fmt: skip
     table = datasets.add(home, cells(folder), target="kind", inputs=INPUTS, task="classification")
     _run(made, "table", dataset=table.id, sources=("bundled/table-net",), strategies=({"full_finetune": SHORT},),

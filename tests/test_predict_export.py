@@ -30,7 +30,7 @@ from tltools.tickets import Cancelled, QuietTicket
 
 TRIALS = (
     "text/linear_probe", "text/prototype", "text/knn", "text/last_block", "text/setfit", "text/classical",
-    "image/full_finetune", "image/classical",
+    "image/full_finetune", "image/classical", "own/zero_shot",
     "own/multilayer_probe", "own/scratch", "table/full_finetune", "table/random_frozen", "table/classical",
     "sentences/multilayer_probe", "number/full_finetune", "number/classical",
 )  # fmt: skip

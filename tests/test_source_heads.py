@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.sealed_trials import Sealed
-from tltools import datasets, sources
+from tltools import datasets, sources, studies
 from tltools.engine import rank, torchvision_operators, trial_model
 from tltools.engine.backbone import load_backbone
 from tltools.home import Home
 from tltools.judging import ranking
+from tltools.records import Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
@@ -87,3 +89,29 @@ def test_sources_without_such_a_head_say_nothing(sealed: Sealed, tmp_path: Path)
     dataset = datasets.add(home, bars(tmp_path / "plain"))
     (row,) = rank.run(ticket, {"dataset": dataset.id, "sources": ["bundled/tiny-resnet"]})["ranking"]
     assert "leep" not in row and row["own_head"] == ""
+
+
+def test_zero_shot_says_what_the_source_said_and_uses_no_label(sealed: Sealed) -> None:
+    then = trial_model.load(sealed.home, sealed.id("image/full_finetune")).stored().set_index("row")
+    now = trial_model.load(sealed.home, sealed.id("own/zero_shot")).stored().set_index("row")
+    columns = ["p_0", "p_1"]
+    assert set(then.index) == set(now.index)
+    assert np.abs(then.loc[now.index, columns].to_numpy() - now[columns].to_numpy()).max() < 0.05
+    card = json.loads((sealed.home.trials / sealed.id("own/zero_shot") / "card.json").read_text())
+    assert card["n_train"] == 0 and not card["backbone_trained"]
+
+
+def test_a_source_that_lacks_a_class_cannot_be_asked_as_it_is(sealed: Sealed, tmp_path: Path) -> None:
+    home, own = sealed.home, f"own/{sealed.id('image/full_finetune')}"
+    known, other = (datasets.add(home, bars(tmp_path / name, names)) for name, names in (
+        ("known", ("lying", "standing")), ("lacking", ("lying", "upright"))))  # fmt: skip
+    for dataset, able in ((known, True), (other, False)):
+        study = Study(
+            dataset=dataset.id, sources=(own,), strategies=("zero_shot", "linear_probe"), controls=(), draws=1
+        )
+        planned = {trial.strategy for trial in studies.expand(home, study)}
+        assert ("zero_shot" in planned) is able
+        said = [str(problem.what) for problem in studies.check(home, study)]
+        assert able is not any("no trial of yours that knows them all" in what for what in said)
+        proposed = studies.propose(home, dataset, [sources.get(home, own, dataset)])
+        assert ("zero_shot" in proposed.strategies) is able

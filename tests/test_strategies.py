@@ -159,7 +159,7 @@ def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
         "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro",
-        "group_thresholds", "frozen_transformer", "boosted_continuation",
+        "group_thresholds", "frozen_transformer", "boosted_continuation", "zero_shot",
     }  # fmt: skip
     assert {s.key for s in ALL if s.kind == "control"} == {
         "scratch",
@@ -290,6 +290,7 @@ def test_augmentation_is_off_by_default_and_a_switch_turns_it_on() -> None:
 
 def test_few_shot_strategies_and_remedies_serve_classes_only_and_the_others_numbers_too() -> None:
     of_classes = {"prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro", "group_thresholds"}
+    of_classes |= {"zero_shot"}
     assert {s.key for s in ALL if s.targets == ("classes",)} == of_classes
     assert all({"classes", "number"} <= set(s.targets) for s in ALL if s.key not in of_classes)
 
@@ -309,8 +310,8 @@ def test_thresholds_per_group_are_those_of_the_plain_probe() -> None:
     assert kit.calls == [("probe", {}), ("by_group", 3.0)] * 2
 
 
-def test_prototypes_and_neighbours_ask_for_their_heads_on_frozen_features() -> None:
-    for key, head in (("linear_probe", None), ("prototype", "prototypes"), ("knn", "neighbours")):
+def test_heads_in_closed_form_are_asked_for_on_frozen_features() -> None:
+    for key, head in (("linear_probe", None), ("prototype", "prototypes"), ("knn", "neighbours"), ("zero_shot", "own")):
         kit = NotingKit()
         list(strategies()[key].run(kit, trials(strategies()[key], 2)))
         assert [what for what, _ in kit.calls] == ["probe", "probe"] and kit.calls[0][1].get("head") == head

@@ -55,11 +55,14 @@ def get(home: Home, source_id: str, dataset: Dataset | None = None, changes: mat
         remedy = f"Did you mean {near[0]}?" if near else "See `python -m tltools sources`."
         raise refuse(source_id, f"must start with one of {', '.join(k + '/' for k in providers())}.", remedy)
     card = providers()[key].card(home, source_id)
-    if dataset is None or not knows_columns(card, dataset):
-        return card if dataset is None else serving(card, dataset)
-    pairs = {m.column: m.source for m in matching.between(home, card, dataset, changes) if m.source is not None}
+    if dataset is None:
+        return card
     same = card.task == dataset.task and set(dataset.classes) <= set(card.classes_seen)
-    return card.model_copy(update={"columns": pairs, "continues": same})
+    card = card.model_copy(update={"continues": card.provider == "own" and same})
+    if not knows_columns(card, dataset):
+        return serving(card, dataset)
+    pairs = {m.column: m.source for m in matching.between(home, card, dataset, changes) if m.source is not None}
+    return card.model_copy(update={"columns": pairs})
 
 
 def knows_columns(source: Source, dataset: Dataset) -> bool:

@@ -96,6 +96,8 @@ def propose(home: Home, dataset: Dataset, chosen: list[Source]) -> Study:
     controls: tuple[str, ...] = ("scratch", "random_frozen", "classical") if usual or not chosen else ("classical",)
     if any(source.continues and source.columns for source in chosen):
         strategies = (*strategies, "boosted_continuation")
+    if any(source.continues and not source.columns for source in chosen) and task.closed_form == "classes":
+        strategies = ("zero_shot", *strategies)
     entered = [sources.serving(source, dataset).reads == "frames" for source in chosen]
     if any(entered):  # a text model behind a new input layer has strategies and a control of its own
         strategies = ("frozen_transformer",) if all(entered) else (*strategies, "frozen_transformer")

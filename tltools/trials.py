@@ -97,7 +97,8 @@ def usable(strategy: Strategy, source: Source) -> bool:
     """Whether a strategy can work with a source, as it serves the rows to it, at all. An untrained source has nothing
     to probe or to transfer from but may be trained, which is how one's own source task is learnt."""
     able = source.reads in strategy.reads and source.family in strategy.families
-    return able and (not strategy.continues or (source.continues and bool(source.columns)))
+    goes_on = source.continues and (strategy.own_head or bool(source.columns))
+    return able and (goes_on or not (strategy.continues or strategy.own_head))
 
 
 def unusable(strategy: Strategy, source: Source) -> str:
@@ -108,6 +109,8 @@ def unusable(strategy: Strategy, source: Source) -> str:
         return f"is for a text model that reads something else than texts, but {source.id} reads these rows as it is"
     if strategy.continues and source.family in strategy.families:
         return f"goes on from rows of the same task: {source.id} is no trial of yours on a table with these classes"
+    if strategy.own_head and source.family in strategy.families:
+        return f"needs a source whose own head says these classes: {source.id} is no trial of yours that knows them all"
     if source.family not in strategy.families:
         return f"needs a model of {' or '.join(strategy.families)}, but {source.id} is one of {source.family}"
     return f"needs a model that reads {' or '.join(strategy.reads)}, but {source.id} reads {source.reads}"

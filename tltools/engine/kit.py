@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tltools import datasets, plans, rates
-from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes
+from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, source_heads
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone
 from tltools.engine.checkpoints import Checkpoint
@@ -80,7 +80,9 @@ class EngineKit(Shared):
             place = np.full(self.dataset.rows, -1, np.int64)
             place[self._read] = np.arange(len(self._read))
             started = time.monotonic()
-            fitted = self._heads(head, table, [place[rows] for rows in drawn])
+            if head == "own":
+                drawn = [rows[:0] for rows in drawn]  # no label is used
+            fitted = self._heads(head, backbone, table, [place[rows] for rows in drawn])
             each = (time.monotonic() - started + read) / len(group)
             for trial, rows, one in zip(group, drawn, fitted, strict=True):
                 self.ticket.check()
@@ -184,8 +186,12 @@ class EngineKit(Shared):
             train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
         return train, validation
 
-    def _heads(self, kind: HeadKind, table: np.ndarray, draws: list[np.ndarray]) -> Sequence[heads.Head | Neighbours]:
+    def _heads(
+        self, kind: HeadKind, backbone: Backbone, table: np.ndarray, draws: list[np.ndarray]
+    ) -> Sequence[heads.Head | Neighbours]:
         """A head per draw, of (rows of `_read`, D) features and positions in it."""
+        if kind == "own":
+            return [source_heads.of_classes(self.home, backbone, self.dataset.classes)] * len(draws)
         targets, width = self.targets[self._read], self.task.width(self.dataset)
         if kind == "ridge":
             return heads.fit_many(table, targets, draws, self.kind, classes=width)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from tltools.engine import heads, weights
 from tltools.engine.backbone import Backbone
 from tltools.home import Home
 from tltools.judging import ranking
-from tltools.records import Dataset
+from tltools.records import Dataset, refuse
 from tltools.tasks import row_classes, tasks
 
 Array = NDArray[Any]
@@ -27,8 +29,8 @@ def examine(home: Home, dataset: Dataset, backbone: Backbone, features: Array, c
 
     features: (n, D) pooled, codes: (n,) classes of the dataset. `leep` is the mean log-probability of the true class
     when all that is known of a row is what the head says of it (Nguyen et al., ICML 2020), at most 0, and `leep_floor`
-    that of the classes' shares alone. Where the head knows all classes of the dataset by name, `as_it_is` is its
-    balanced accuracy among these: what the source is worth with no label at all.
+    that of the classes' shares alone. Where a trial of one's own knows all classes of the dataset, `as_it_is`
+    is its balanced accuracy among these: what the source is worth with no label at all.
     """
     names = row_classes(dataset)
     head = _of(home, backbone, features.shape[1]) if names else None
@@ -40,12 +42,23 @@ def examine(home: Home, dataset: Dataset, backbone: Backbone, features: Array, c
         "leep": round(ranking.leep(said, codes), 6),
         "leep_floor": round(float((shares * np.log(shares)).sum()), 6),
     }
-    known = {name.lower(): place for place, name in enumerate(backbone.source.classes_seen)}
-    places = [known[name.lower()] for name in names if name.lower() in known]
-    all_known = len(known) == said.shape[1] and len(set(places)) == len(names)
-    if all_known and backbone.source.trained_on != dataset.id:
-        found["as_it_is"] = round(ranking.balanced_accuracy(codes, said[:, places].argmax(1)), 6)
+    if backbone.source.continues and backbone.source.trained_on != dataset.id:
+        right = of_classes(home, backbone, names).raw(features).argmax(1)
+        found["as_it_is"] = round(ranking.balanced_accuracy(codes, right), 6)
     return found
+
+
+def of_classes(home: Home, backbone: Backbone, names: Sequence[str]) -> heads.Head:
+    """The head of a trial of one's own for some of the classes that it knows, in their order.
+
+    Raises: Refusal when it has no head that reads pooled features.
+    """
+    source = backbone.source
+    head = _of(home, backbone, backbone.width)
+    if head is None:
+        raise refuse(source.id, "has no head of its own that could be asked.", "Leave zero_shot out.")
+    places = [source.classes_seen.index(name) for name in names]
+    return replace(head, weight=head.weight[places], bias=head.bias[places])
 
 
 def sentence(row: dict[str, Any], rows: int) -> str:

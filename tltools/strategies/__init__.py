@@ -14,7 +14,7 @@ from tltools import registry
 from tltools.records import Knob, Trial
 
 Knobs = Mapping[str, Any]
-HeadKind = Literal["ridge", "prototypes", "neighbours", "reweighted", "group_balanced", "group_dro"]
+HeadKind = Literal["ridge", "prototypes", "neighbours", "reweighted", "group_balanced", "group_dro", "own"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ class Strategy:
     twin: str = ""  # the control that takes the same steps from random weights; it goes into every study of this arm
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     continues: bool = False  # True: only from a table of one's own, of the same task, with matched columns
+    own_head: bool = False  # True: only from a trial of one's own whose head knows all classes of the dataset
     needs_source: bool = True  # False: the classical control
     by_steps: tuple[str, str] | None = None  # what and when of tasks without a closed form, where it else has one
     order: int = 0  # place in lists: cheap ones first
