@@ -423,6 +423,18 @@ def test_a_failed_run_says_what_to_do(home: Home, judged: str) -> None:
     assert "Go on with it" in [button.label for button in app.button]
 
 
+def test_a_long_run_is_shown_however_many_jobs_came_after_it(home: Home, judged: str) -> None:
+    from tltools.holders import this_process
+
+    store = open_store(home)
+    store.submit("study", {"study": judged}, title="Do notes help?", key=judged)
+    assert store.claim(this_process(), "long", 30.0) is not None
+    for k in range(101):
+        store.cancel(store.submit("predict", {"trial": "t"}, title="Predict one", key=str(k)).id)
+    app = opened("train/runs.py")
+    assert app.title[0].value == "Running now" and "Do notes help?" in sound(app)
+
+
 def test_an_upload_that_was_kept_on_disk_leaves_the_servers_memory(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = MemoryUploadedFileManager("")
     monkeypatch.setattr(local_script_runner, "MemoryUploadedFileManager", lambda _: memory)
