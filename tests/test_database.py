@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -52,6 +53,26 @@ def test_a_newer_store_is_refused(home: Home) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(Refusal, match="newer tltools"):
         Store(home)
+
+
+def test_the_newest_jobs_of_many_are_found_by_an_index_also_in_an_older_store(home: Home) -> None:
+    first = Store(home)
+    with first.engine.begin() as connection:  # as the first version had it
+        for name in ("by_time", "by_kind"):
+            connection.exec_driver_sql(f"DROP INDEX {name}")
+        connection.exec_driver_sql("PRAGMA user_version = 1")
+    first.engine.dispose()
+    plans: list[str] = []
+    again = Store(home)
+
+    @sa.event.listens_for(again.engine, "before_cursor_execute")
+    def explain(connection: sa.Connection, cursor: sqlite3.Cursor, statement: str, given: Any, *_: Any) -> None:
+        if statement.startswith("SELECT jobs"):
+            plans.extend(str(row[3]) for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", given).fetchall())
+
+    again.jobs()
+    again.jobs(kinds=("study",), limit=200)
+    assert len(plans) == 2 and "by_time" in plans[0] and "by_kind" in plans[1], "neither reads nor sorts every job"
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home: Home) -> None:

@@ -40,6 +40,14 @@ def said(home: Home, dataset: Dataset) -> str:
     return " ".join(problem.sentence() for problem in datasets.profile(home, dataset.id).problems)
 
 
+@pytest.mark.parametrize(("marked", "words"), [(1000, "all texts hold"), (997, "about 99 % of the texts hold")])
+def test_html_remains_are_in_all_texts_only_where_they_are(home: Home, tmp_path: Path, marked: int, words: str) -> None:
+    path = tmp_path / "notes.csv"
+    texts = [f"note {k} on thing {k * 7 % 13}{'<br />' if k < marked else ''},{'xy'[k % 2]}" for k in range(1000)]
+    path.write_text("\n".join(["text,kind", *texts]))
+    assert f"{words} remains of HTML" in said(home, datasets.add(home, path, target="kind", inputs=["text"]))
+
+
 def test_text_is_recognised_and_stored(home: Home, tmp_path: Path) -> None:
     made = add(home, tmp_path, FEELINGS)
     assert (made.modality, made.task, made.target, made.inputs) == ("text", "classification", "sentiment", ("text",))

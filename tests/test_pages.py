@@ -375,6 +375,24 @@ def test_one_text_is_sent_to_the_worker_and_its_answer_shown(home: Home, judged:
     assert again.text_area[0].value == "A quiet triumph.", "an answer without its question says nothing"
 
 
+def test_a_number_of_a_row_may_be_left_empty_as_a_cell_of_a_file(home: Home, wine: Dataset) -> None:
+    study = Study(dataset=wine.id, sources=("bundled/minilm-l6",), strategies=("linear_probe",), draws=3)
+    trials = [one for one in studies.expand(home, study) if one.strategy == "linear_probe" and one.fraction == 1]
+    id = studies.save(home, study)
+    seal(home, wine, trials[0], study)
+    report = hand_made(id, wine, study, trials)
+    (home.studies / id / "report.json").write_text(report.model_dump_json())
+    app = opened("judge/predict.py", study=id)
+    first, second = (app.number_input(key=f"one_{name}") for name in wine.inputs[:2])
+    assert first.value is not None and not first.proto.HasField("default"), "else a browser puts the number in again"
+    first.set_value(None)
+    press(app, "Predict")
+    job = open_store(home).jobs(kinds=("predict",))[0]
+    assert job.payload["items"][0][wine.inputs[0]] is None and job.payload["items"][0][wine.inputs[1]] == second.value
+    again = opened("judge/predict.py", study=id, job=job.id)
+    assert again.number_input(key=f"one_{wine.inputs[0]}").value is None
+
+
 def test_a_predicted_file_is_shown_as_it_will_be_downloaded(home: Home, judged: str, tmp_path: Path) -> None:
     out, trial = tmp_path / "new-predicted.csv", reports.load(home, judged).arms[0]["trials"][0]
     out.write_text("id,text,where,prediction,p_negative,p_positive\n007,Fine.,new.csv line 2,positive,0.09,0.91\n")
@@ -421,6 +439,18 @@ def test_a_failed_run_says_what_to_do(home: Home, judged: str) -> None:
     text = sound(app)
     assert "The memory was full" in text and "Take a smaller source" in text
     assert "Go on with it" in [button.label for button in app.button]
+
+
+def test_a_long_run_is_shown_however_many_jobs_came_after_it(home: Home, judged: str) -> None:
+    from tltools.holders import this_process
+
+    store = open_store(home)
+    store.submit("study", {"study": judged}, title="Do notes help?", key=judged)
+    assert store.claim(this_process(), "long", 30.0) is not None
+    for k in range(101):
+        store.cancel(store.submit("predict", {"trial": "t"}, title="Predict one", key=str(k)).id)
+    app = opened("train/runs.py")
+    assert app.title[0].value == "Running now" and "Do notes help?" in sound(app)
 
 
 def test_an_upload_that_was_kept_on_disk_leaves_the_servers_memory(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,11 @@ def test_rows_that_are_not_held_out_are_trained_on_at_one_rate() -> None:
     assert plans.epochs(apart, 1000) == 3 * plans.epochs(together, 1200)
 
 
+def test_a_last_batch_of_few_rows_is_a_step_as_the_loop_counts_it() -> None:
+    few = trial("full_finetune", knobs={"epochs": 4, "min_steps": 40, "batch_size": 16.0, "rates_tried": 1})
+    assert [plans.epochs(few, rows) for rows in (8, 17, 32, 1000)] == [40, 20, 20, 4]
+
+
 def test_activations_are_kept_where_reading_is_cheaper() -> None:
     prefixes = plans.prefixes(study("last_block"), {"local/a": 7}, COUNTS)
     slow, fast = {"rows_per_second": 50.0}, {"rows_per_second": 1e6}

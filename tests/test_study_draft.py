@@ -63,10 +63,14 @@ def test_a_study_file_that_is_opened_sets_every_widget(home: Home, wine: Dataset
     assert kept == asked.model_copy(update={"draws": 7})
 
 
-def test_a_study_that_is_opened_keeps_its_minutes_and_gaps(home: Home, wine: Dataset, asked: Study) -> None:
+def test_a_study_that_is_opened_keeps_its_minutes_its_draws_and_gaps(home: Home, wine: Dataset, asked: Study) -> None:
     own = asked.model_copy(update={"metric": None, "budget": Budget(minutes=7)})
     app = opened(PAGE, study=studies.save(home, own))
-    assert on_screen(app) == yaml.safe_load(studies.dump(own)) | {"draws": on_screen(app)["draws"]}
+    assert on_screen(app) == yaml.safe_load(studies.dump(own)) and "30 draws" in sound(app)
+    labelled(app.number_input, "Seed").set_value(12).run()
+    assert on_screen(app)["draws"] < 30, "planned anew"
+    labelled(app.number_input, "Seed").set_value(11).run()
+    assert on_screen(app) == yaml.safe_load(studies.dump(own))
     labelled(app.selectbox, "Metric").set_value("macro_f1").run()
     assert on_screen(app)["metric"] == "macro_f1"
 

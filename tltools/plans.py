@@ -153,8 +153,9 @@ def epochs(trial: Trial, rows: int) -> float:
         return float(passes(int(trial.knobs["texts"]), rows))
     if "epochs" not in trial.knobs:
         return 1.0
-    steps = float(trial.knobs.get("min_steps", 0)) * float(trial.knobs.get("batch_size", 16))
-    return max(float(trial.knobs["epochs"]), math.ceil(steps / max(rows, 1))) * rates_tried(trial)
+    a_pass = max(1, math.ceil(rows / float(trial.knobs.get("batch_size", 16))))  # steps; the last may be of few rows
+    least = math.ceil(float(trial.knobs.get("min_steps", 0)) / a_pass)
+    return max(float(trial.knobs["epochs"]), least) * rates_tried(trial)
 
 
 def rates_tried(trial: Trial) -> int:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tltools.home import Home
 from tltools.records import refuse
 
-VERSION = 1  # of the tables; a newer file is refused, an older one is migrated
+VERSION = 2  # of the tables; a newer file is refused, an older one is migrated
 
 _SPACE = "Make room on its disk and try again; what is stored is kept."
 _WAIT = "Another program holds it: wait until that is done, or end it; then try again. What is stored is kept."
@@ -59,6 +59,8 @@ jobs = sa.Table(
         postgresql_where=sa.text("state IN ('queued', 'running')"),
     ),
     sa.Index("by_state", "state", "lane", "created"),
+    sa.Index("by_time", "created"),  # the newest of many thousand jobs are found without reading them all
+    sa.Index("by_kind", "kind", "created"),
 )
 trials = sa.Table(  # what the jobs of a study sealed themselves; the folders hold the numbers
     "trials",
@@ -135,7 +137,7 @@ def open_engine(home: Home) -> sa.Engine:
         engine = sa.create_engine(url, pool_pre_ping=True)
         with engine.begin() as connection:  # two workers may start at once: one of them makes the tables
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7305811)"))
-            tables.create_all(connection)
+            _make(connection)
         return engine
     except sa.exc.DBAPIError as error:
         raise refuse(
@@ -149,6 +151,13 @@ def open_engine(home: Home) -> sa.Engine:
             f"must be a database URL whose driver is installed; {error}.",
             "Unset it for SQLite, or `pip install pg8000` and write postgresql+pg8000://user:password@host/name.",
         ) from error
+
+
+def _make(connection: sa.Connection) -> None:
+    """Makes the tables and indexes that are missing: two processes may both come here."""
+    tables.create_all(connection)
+    for index in jobs.indexes:  # `create_all` passes over a table that is there, with its indexes
+        index.create(connection, checkfirst=True)
 
 
 def _remedy(error: BaseException | None) -> str:
@@ -189,6 +198,6 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         )
     if found < VERSION:
         with engine.begin() as connection:
-            tables.create_all(connection)  # makes only what is missing: two processes may both come here
+            _make(connection)
             connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
     return engine

@@ -13,11 +13,11 @@ home, store = state.home(), state.store()
 study = state.study()
 if study is not None:
     stepper.draw("verdict")
-jobs = store.jobs(limit=100)
 mine = recent.job_by_study(store).get(state.get("study") or "")
-running = [job for job in jobs if job.state == "running"]
-waiting = [job for job in jobs if job.state == "queued"]
-ended = [job for job in jobs if job.state not in live.LIVE]
+now = store.jobs(states=("running", "queued"), limit=1000)  # apart from the newest: a long one is older than many
+running = [job for job in now if job.state == "running"]
+waiting = [job for job in now if job.state == "queued"]
+ended = [job for job in store.jobs(limit=100) if job.state not in live.LIVE]
 
 if mine is not None and mine.state in live.LIVE:
     widgets.title(esc(short(mine.title, 70)), "You may close this page: it goes on, and any browser finds it here.")

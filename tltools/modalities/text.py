@@ -132,10 +132,11 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
     step = max(1, len(texts) // 5_000)
     marked = [row for row in range(0, len(texts), step) if _MARKUP.search(texts[row])]
     if len(marked) * step > 0.01 * len(texts):
-        share = len(marked) * step / len(texts)
+        share = len(marked) / len(range(0, len(texts), step))
         example = _MARKUP.search(texts[marked[0]])
         sign = example.group(0)[:20] if example else ""
-        what = f'about {share:.0%} of the texts hold remains of HTML such as "{sign}" ({places[marked[0]]}).'
+        most = "all texts" if share == 1 else f"about {min(round(100 * share), 99)} % of the texts"  # 99.7 are not all
+        what = f'{most} hold remains of HTML such as "{sign}" ({places[marked[0]]}).'
         found.append(
             Problem(severity="note", where=where, what=what, remedy="Clean them if you can; models mostly cope.")
         )

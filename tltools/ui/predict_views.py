@@ -44,7 +44,7 @@ def one(home: Home, dataset: Dataset, trial: str, last: Job | None) -> Any | Non
 
 
 def _text(home: Home, dataset: Dataset, minds: Sequence[str], asked: Mapping[str, Any]) -> Any | None:
-    usual = {**_usual(str(home.root), dataset.id, tuple(minds), home), **asked}
+    usual = _usual(str(home.root), dataset.id, tuple(minds), home)
     with st.form("one_text", border=False):
         parts = {
             name: _question(str(asked.get(name, "")))
@@ -52,7 +52,7 @@ def _text(home: Home, dataset: Dataset, minds: Sequence[str], asked: Mapping[str
             else st.text_area(esc(name), asked.get(name, ""), key=f"one_{name}", max_chars=20_000)
             for name in dataset.inputs[:6]
         }
-        groups = {name: _field(name, usual[name], home, dataset) for name in minds}
+        groups = {name: _field(name, usual[name], asked, home, dataset) for name in minds}
         sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
     if sent and parts.get(answers.COLUMN) == "":
         st.caption("It needs both: a question, and a text to look for the answer in.")
@@ -81,25 +81,29 @@ def _file(home: Home, files: Files) -> Any | None:
 
 def _row(home: Home, dataset: Dataset, minds: Sequence[str], asked: Mapping[str, Any]) -> Any | None:
     names = [*minds, *dataset.inputs]
-    usual = {**_usual(str(home.root), dataset.id, tuple(names), home), **asked}
+    usual = _usual(str(home.root), dataset.id, tuple(names), home)
     with st.form("one_row", border=False):
-        values: dict[str, Any] = dict(usual)
+        values: dict[str, Any] = {**usual, **asked}
         columns = st.columns(3)
         for k, name in enumerate(names[:_FIELDS]):
             with columns[k % 3]:
-                values[name] = _field(name, usual[name], home, dataset)
+                values[name] = _field(name, usual[name], asked, home, dataset)
         if len(names) > _FIELDS:
             st.caption(f"{len(names) - _FIELDS} more columns keep their usual value; a file sets them all.")
         sent = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
     return values if sent else None
 
 
-def _field(name: str, value: Any, home: Home, dataset: Dataset) -> Any:
-    if isinstance(value, float):
-        return st.number_input(esc(short(name, 40)), value=value, key=f"one_{name}", format="%g")
+def _field(name: str, usual: Any, asked: Mapping[str, Any], home: Home, dataset: Dataset) -> Any:
+    """A number or one of the words of a column; None where it is left empty, as an empty cell of a file."""
+    label, key, begin = esc(short(name, 40)), f"one_{name}", asked.get(name, usual)
+    # a field that begins with a value cannot be emptied: it is put in from outside, once
+    if isinstance(usual, float):
+        st.session_state.setdefault(key, begin)
+        return st.number_input(label, value=None, key=key, format="%g", placeholder="missing")
     known = _options(str(home.root), dataset.id, name, home)
-    at = known.index(str(value)) if str(value) in known else 0
-    return st.selectbox(esc(short(name, 40)), known, index=at, key=f"one_{name}")
+    st.session_state.setdefault(key, begin if begin is None or begin in known else next(iter(known), None))
+    return st.selectbox(label, known, index=None, key=key, placeholder="missing")
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -103,7 +103,7 @@ def queue(jobs: list[Job]) -> None:
 
 
 def history(jobs: list[Job]) -> None:
-    """Everything that ended, newest first."""
+    """What ended lately, newest first."""
     rows = [
         {
             "what": job.title,

@@ -52,8 +52,16 @@ def keep(store: Store, study: Study, proposed: Study, opened: Study | None) -> N
         store.remember("draft", study.dataset, draft)
 
 
-def fit(home: Home, store: Store, study: Study, minutes: float) -> tuple[Study, str]:
-    """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence."""
+def fit(home: Home, store: Store, study: Study, minutes: float, opened: Study | None) -> tuple[Study, str]:
+    """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence.
+
+    One that is opened keeps the draws that were planned for it, as long as nothing of it is changed.
+    """
+    shares = len(study.per_class or study.fractions)
+    if opened is not None and opened == study.model_copy(update={"draws": opened.draws}):
+        wanted = len(studies.expand(home, opened))
+        said = f"**{minutes:g} min**, as the study says: {opened.draws} draws × {shares} shares of every arm: "
+        return opened, f"{said}{wanted} trials."
     tried: dict[int, costs.Estimate] = {}
 
     def fits(draws: int) -> bool:
@@ -71,7 +79,6 @@ def fit(home: Home, store: Store, study: Study, minutes: float) -> tuple[Study, 
             least = middle
         else:
             most = middle - 1
-    shares = len(study.per_class or study.fractions)
     said = f"**{minutes:g} min buy** {least} draws × {shares} shares of every arm: {tried[least].trials} trials."
     return _budgeted(study, least, minutes), said
 
