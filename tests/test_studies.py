@@ -301,9 +301,13 @@ def test_another_study_asks_for_the_same_trials_by_the_same_ids(home: Home, film
     assert studies.study_id(first) != studies.study_id(second)
 
 
-def test_a_knob_that_is_set_to_its_default_makes_the_same_trials(home: Home, film_notes: Dataset) -> None:
-    usual, written = (study(film_notes, strategies=(arm,)) for arm in ("lp_ft", {"lp_ft": {"epochs": 6}}))
-    assert {t.id for t in studies.expand(home, usual)} == {t.id for t in studies.expand(home, written)}
+@pytest.mark.parametrize("written", [{"lp_ft": {"epochs": 6}}, {"last_block": {"patience": 2}}])
+def test_a_knob_that_is_set_to_its_default_makes_the_same_trials(
+    home: Home, film_notes: Dataset, written: dict[str, dict[str, int]]
+) -> None:
+    arms = (next(iter(written)), written)
+    usual, same = ({t.id for t in studies.expand(home, study(film_notes, strategies=(arm,)))} for arm in arms)
+    assert usual == same
 
 
 @pytest.mark.parametrize(

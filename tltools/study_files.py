@@ -157,6 +157,7 @@ def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset 
             values[knob.key] = knob.convolutional
         elif anew and knob.anew is not None:
             values[knob.key] = knob.anew
+        values[knob.key] = float(values[knob.key])  # 6 and 6.0 would make two trials of one
     return values
 
 
@@ -190,7 +191,7 @@ def filled(
             elif knob.integer and value != int(value):
                 wrong(key, f"must be a whole number; got {value:g}.", f"Set {round(value)}.")
             else:
-                values[key] = float(value)  # as the defaults are: 6 and 6.0 would make two trials of one
+                values[key] = float(value)  # as the defaults are
         elif knob.kind == "choice":
             if value not in knob.options:
                 wrong(key, f"must be one of {', '.join(knob.options)}; got {value!r}.", f"Set {knob.default}.")
