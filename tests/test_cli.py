@@ -159,6 +159,24 @@ def test_a_full_disk_and_a_broken_store_are_told_in_a_sentence(
     assert cli.main(["doctor"]) == 1 and capsys.readouterr().out == ""
 
 
+def test_ctrl_c_is_told_in_json_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("TLTOOLS_HOME", str(tmp_path))
+    monkeypatch.setattr(commands, "doctor", stopped)
+    assert cli.main(["doctor", "--json"]) == 1
+    told = capsys.readouterr()
+    assert "Stopped" in told.err and json.loads(told.out)["failure"]["type"] == "cancelled"
+
+
+def test_json_may_be_asked_for_before_the_inner_verb_or_after_it() -> None:
+    for words in (["sources", "--json", "rank", "x"], ["sources", "rank", "x", "--json"]):
+        assert cli.parser().parse_args(words).json is True
+
+
 def test_sources_are_listed_and_judged_for_a_dataset(home: Home, sealed: Sealed) -> None:
     listed = {one["id"]: one for one in as_json(home, "sources")["sources"]}
     assert listed["bundled/minilm-l6"]["installed"] and f"own/{sealed.id('image/full_finetune')}" in listed

@@ -101,7 +101,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("dataset: a\ndataset: b\n", "dataset stands twice"),
+        ("dataset: a\nseed: 1\nseed: 2\n", "seed stands twice (line 3)"),
         ("dataset: &a x\ntarget: *a\n", "aliases"),
         ("dataset: [unclosed\n", "not a readable YAML file"),
         ("- a\n- b\n", "table of fields"),
@@ -132,8 +132,24 @@ def test_no_file_and_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_line_of_a_list_is_named_with_its_field() -> None:
-    said = problems("dataset: d\nstrategies: [linear_probe, 3]\n")
-    assert all("study, strategies.1" in line for line in said[:2]), said
+    said = problems("dataset: d\nsources: [a, 3]\n")
+    assert len(said) == 1 and "study, sources.1" in said[0], said
+
+
+@pytest.mark.parametrize("entry", ["3", "null", "[linear_probe]", "{full_finetune: }", "{full_finetune: fast}"])
+def test_an_arm_of_a_wrong_form_is_one_problem_that_shows_the_form(entry: str) -> None:
+    said = problems(f"dataset: d\nstrategies: [{entry}]\n")
+    assert len(said) == 1 and "study, strategies.0: must be a name" in said[0] and "{full_fine" in said[0], said
+
+
+def test_a_line_that_names_no_strategy_says_so() -> None:
+    with pytest.raises(Refusal, match="one strategy a line; got none"):
+        trials.arms(studies.parse("dataset: d\nstrategies: [{}]\n"))
+
+
+@pytest.mark.parametrize("line", ["dataset: 1234567890123456", "dataset: d\ntarget: 7", "dataset: d\nname: 2026-01-01"])
+def test_a_name_that_yaml_reads_as_a_number_or_a_day_is_to_be_quoted(line: str) -> None:
+    assert [said.endswith("Put it in quotes.") for said in problems(line + "\n")] == [True]
 
 
 def test_a_number_written_as_1e_4_is_a_number() -> None:
@@ -175,6 +191,7 @@ def test_unknown_strategies_and_knobs_are_named_together_with_the_nearest(home: 
         ("per_class", (0,), "per_class: must be at least 1; got 0"),
         ("per_class", (), "per_class: must name at least one"),
         ("margin", -0.1, "margin: must be 0 or more"),
+        ("margin", 1.0, "margin: must be below 1, as balanced_accuracy is a share from 0 to 1; got 1. Set 0.01."),
         ("metric", "r2", "'r2' is not a metric of classification"),
         ("sensitive", ("no such",), "there is no column 'no such'"),
         ("group", "no such", "no such"),
@@ -184,6 +201,7 @@ def test_unknown_strategies_and_knobs_are_named_together_with_the_nearest(home: 
         ("strategies", (), "strategies: must name at least one"),
         ("target", "other", "target: is 'other', but the dataset was stored with"),
         ("task", "regression", "task: is 'regression'"),
+        ("inputs", ("note", "film"), "inputs: is note, film, but the dataset was stored with "),
         ("seed", -1, "seed: must be from 0"),
         ("strategies", ({"lp_ft": {"epochs": 10**400}},), "epochs: must be from 1 to 500; got inf"),
     ],
@@ -283,6 +301,15 @@ def test_another_study_asks_for_the_same_trials_by_the_same_ids(home: Home, film
     shared = {t.id for t in studies.expand(home, first)} & {t.id for t in studies.expand(home, second)}
     assert len(shared) == 5 * (1 + 3)
     assert studies.study_id(first) != studies.study_id(second)
+
+
+@pytest.mark.parametrize("written", [{"lp_ft": {"epochs": 6}}, {"last_block": {"patience": 2}}])
+def test_a_knob_that_is_set_to_its_default_makes_the_same_trials(
+    home: Home, film_notes: Dataset, written: dict[str, dict[str, int]]
+) -> None:
+    arms = (next(iter(written)), written)
+    usual, same = ({t.id for t in studies.expand(home, study(film_notes, strategies=(arm,)))} for arm in arms)
+    assert usual == same
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refusal as refusal:
         return _refused(refusal.problems, as_json)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 1
+        remedy = "Run it again; what is finished is not done twice."
+        return _failed(Failure(type="cancelled", what="Stopped.", remedy=remedy), as_json)
     except (OSError, SQLAlchemyError) as error:
         return _failed(failure(error, detail=traceback.format_exc()), as_json)
     _said([json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str)] if as_json else lines)
@@ -85,12 +85,13 @@ def parser() -> argparse.ArgumentParser:
 
     sources = verb("sources", source_commands.listed, "every source model: fits or why not; rank")
     sources.add_argument("--dataset", metavar="ID")
+    json_too: Any = {"action": "store_true", "default": argparse.SUPPRESS, "help": "print one JSON document on stdout"}
     inner = sources.add_subparsers(dest="action", metavar="add, rank")
     ranked = inner.add_parser("rank", help="rank sources for a dataset by one feature pass each, before any training")
     ranked.set_defaults(run=source_commands.rank)
     ranked.add_argument("dataset", metavar="DATASET_ID")
     ranked.add_argument("--source", action="append", default=[], metavar="ID", help="default: all installed that fit")
-    ranked.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    ranked.add_argument("--json", **json_too)
     own = inner.add_parser("add", help="add your own weights: a transformers folder, or safetensors for a timm network")
     own.set_defaults(run=source_commands.add)
     own.add_argument("path")
@@ -102,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         "--option", action="append", default=[], metavar="NAME=VALUE", help="for timm's builder, e.g. pad_type=same"
     )
     own.add_argument("--name", required=True)
-    own.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    own.add_argument("--json", **json_too)
 
     plan = verb("plan", commands.plan, "problems, trials, time and memory of a study file")
     plan.add_argument("study", metavar="STUDY.yaml")

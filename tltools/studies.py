@@ -232,22 +232,19 @@ def _check_numbers(study: Study, say: Any) -> None:
 
 
 def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None:
-    task = tasks()[dataset.task]
-    metrics = [metric.key for metric in task.metrics]
-    if study.metric is not None and study.metric not in metrics:
-        say(
-            "error",
-            "metric",
-            f"{study.metric!r} is not a metric of {dataset.task}.",
-            f"Choose from {', '.join(metrics)}.",
-        )
-    for field, asked, stored in (
-        ("target", study.target, dataset.target),
-        ("task", study.task, dataset.task),
-        ("inputs", study.inputs, dataset.inputs),
-    ):
+    metrics = {metric.key: metric for metric in tasks()[dataset.task].metrics}
+    metric = metrics.get(study.metric or next(iter(metrics)))
+    if metric is None:
+        what = f"{study.metric!r} is not a metric of {dataset.task}."
+        say("error", "metric", what, f"Choose from {', '.join(metrics)}.")
+    elif metric.per_cent and 1 <= study.margin < float("inf"):  # no gain is as large: all arms would be neutral
+        what = f"must be below 1, as {metric.key} is a share from 0 to 1; got {study.margin:g}."
+        say("error", "margin", what, "Set 0.01.")
+    for field in ("target", "task", "inputs"):
+        asked, stored = getattr(study, field), getattr(dataset, field)
         if asked is not None and asked != stored:
-            what = f"is {asked!r}, but the dataset was stored with {stored!r}."
+            shown = [", ".join(value) if isinstance(value, tuple) else repr(value) for value in (asked, stored)]
+            what = f"is {shown[0] or 'empty'}, but the dataset was stored with {shown[1]}."
             say("error", field, what, "Add the dataset again with this choice, or leave the field out.")
     if study.group:
         torn = splits.without_giants(datasets.groups(home, dataset, study.group))[1]

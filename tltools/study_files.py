@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,9 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if doubled:
-            raise yaml.YAMLError(f"{', '.join(doubled)} stands twice (line {node.start_mark.line + 1})")
+        for place, (key, _) in enumerate(node.value):
+            if keys[place] in keys[:place]:
+                raise yaml.YAMLError(f"{keys[place]} stands twice (line {key.start_mark.line + 1})")
         return super().construct_mapping(node, deep)
 
 
@@ -89,22 +90,42 @@ def _record(where: str, fields: dict[str, Any]) -> Study:
     except ValidationError as error:
         for item in error.errors():
             field, *below = map(str, item["loc"])
-            place = ".".join([field, *(part for part in below if not part.startswith(("tuple", "str", "dict")))])
+            if field in ("strategies", "controls") and below:
+                continue  # told once an entry below, not once for each form that an entry may have
+            place = ".".join([field, *below])
             what = f"{item['msg'][0].lower()}{item['msg'][1:]}; got {str(item.get('input'))[:60]!r}."
-            problems.append(Problem(severity="error", where=f"{where}, {place}", what=what, remedy="Mend this field."))
+            unquoted = item["type"] == "string_type" and isinstance(item["input"], int | float | date)
+            remedy = "Put it in quotes." if unquoted else "Mend this field."
+            problems.append(Problem(severity="error", where=f"{where}, {place}", what=what, remedy=remedy))
+        problems += _malformed_arms(where, given)
     if problems:  # a file that cannot be settled never reaches `studies.check`, so its strategies are looked at here
         raise Refusal(*problems, *_unknown_strategies(given))
     return study
 
 
+def _malformed_arms(where: str, given: dict[str, Any]) -> list[Problem]:
+    problems = []
+    for field in ("strategies", "controls"):
+        for place, entry in enumerate(_entries(given.get(field))):
+            if isinstance(entry, str) or (isinstance(entry, dict) and all(isinstance(v, dict) for v in entry.values())):
+                continue
+            what = f"must be a name, or one name with a table of its knobs; got {str(entry)[:60]!r}."
+            remedy = "Write it as `linear_probe` or `{full_finetune: {epochs: 6}}`."
+            problems.append(Problem(severity="error", where=f"{where}, {field}.{place}", what=what, remedy=remedy))
+    return problems
+
+
 def _unknown_strategies(given: dict[str, Any]) -> list[Problem]:
     problems = []
     for field, kind in (("strategies", "transfer"), ("controls", "control")):
-        entries = given.get(field)
-        for entry in entries if isinstance(entries, list) else []:
-            key = next(iter(entry), "") if isinstance(entry, dict) else entry
-            problems.append(known_strategy(str(key), kind)[1])
+        for entry in _entries(given.get(field)):
+            if isinstance(entry, str | dict) and entry:
+                problems.append(known_strategy(str(next(iter(entry)) if isinstance(entry, dict) else entry), kind)[1])
     return [problem for problem in problems if problem is not None]
+
+
+def _entries(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, list) else (given,) if isinstance(given, str | int | float | dict) else ()
 
 
 def dump(study: Study) -> str:
@@ -119,9 +140,10 @@ def arm(entry: str | dict[str, dict[str, Any]]) -> Arm:
     if isinstance(entry, str):
         return entry, {}
     if len(entry) != 1:
-        raise refuse("strategies", f"must name one strategy a line; got {', '.join(entry)}.", "Use one line for each.")
+        named = ", ".join(entry) or "none"
+        raise refuse("strategies", f"must name one strategy a line; got {named}.", "Use one line for each.")
     (key, knobs), *_ = entry.items()
-    return key, dict(knobs or {})
+    return key, dict(knobs)
 
 
 def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset | None = None) -> dict[str, Any]:
@@ -135,6 +157,7 @@ def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset 
             values[knob.key] = knob.convolutional
         elif anew and knob.anew is not None:
             values[knob.key] = knob.anew
+        values[knob.key] = float(values[knob.key])  # 6 and 6.0 would make two trials of one
     return values
 
 
@@ -168,7 +191,7 @@ def filled(
             elif knob.integer and value != int(value):
                 wrong(key, f"must be a whole number; got {value:g}.", f"Set {round(value)}.")
             else:
-                values[key] = int(value) if knob.integer else float(value)
+                values[key] = float(value)  # as the defaults are
         elif knob.kind == "choice":
             if value not in knob.options:
                 wrong(key, f"must be one of {', '.join(knob.options)}; got {value!r}.", f"Set {knob.default}.")
