@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.judge_worlds import World, hits
-from tltools.judging.gain import measure
+from tltools.judging.gain import Gain, Squares, estimate, measure
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, holm, without_luck
 from tltools.judging.needed import detectable, needed_draws, needed_rows
 from tltools.judging.verdict import claims, compare, conclude
@@ -241,6 +241,28 @@ def test_what_is_needed_would_decide() -> None:
     assert words.count("positive") >= 20
     draws = needed_draws(found, 0.01)
     assert draws is None or draws > 5
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.001, 0.005, 0.015, 0.03])
+@pytest.mark.parametrize("draw", [0.0, 2e-6, 1e-5, 1e-4])
+@pytest.mark.parametrize("draws", [3, 5, 10])
+def test_what_is_needed_is_what_the_judge_would_decide_at(gain: float, draw: float, draws: int) -> None:
+    def seen(draws: int, rows: int) -> Gain:  # the mean squares of known variances, which no counting error blurs
+        return estimate(Squares(gain, rows * draw + 0.05, draws * 0.04 + 0.05, 0.05, 0.0, draws, rows))
+
+    def decided(draws: int, rows: int) -> bool:
+        return conclude(seen(draws, rows), 0.01).verdict in {"positive", "negative", "neutral"}
+
+    found = seen(draws, 200)
+    rows, more = needed_rows(found, 0.01), needed_draws(found, 0.01)
+    if rows is None:
+        assert not any(decided(draws, count) for count in (1_000, 10_000, 100_000, 1_000_000))
+    else:
+        assert decided(draws, rows) and (rows == 200 or not decided(draws, int(0.98 * rows)))
+    if more is None:
+        assert not decided(100, 200)
+    else:
+        assert decided(more, 200) and (more == draws or not decided(more - 1, 200))
 
 
 def test_what_is_needed_is_more_than_there_is_also_where_only_the_family_holds_a_claim_back() -> None:

@@ -139,13 +139,11 @@ def estimate(found: Squares, prior: Prior | None = None) -> Gain:
         each = per_draw * mixture.possible(round(draw_df, 2))
         squared = np.maximum(each + per_row, found.rest / cells) + unseen
         errors = np.sqrt(np.where(squared > 0, squared, 1e-24))
-    widened = per_draw * (1 + 12 / (draws - 1) ** 3)
-    spread = widened**2 / draw_df + (found.row / cells) ** 2 / (rows - 1) + unseen**2 / rows
-    df = (widened + per_row + unseen) ** 2 / spread if spread > 0 else rows - 1.0
+    df = satterthwaite(per_draw, per_row, found.row / cells, draws, rows, unseen=unseen, draw_df=draw_df)
     return Gain(
         gain=found.gain,
         error=math.sqrt(variance),
-        df=float(np.clip(df, draws - 1.0, 1e6)),
+        df=df,
         draw=max(ms_draw - found.rest, 0.0) / rows,
         row=max(found.row - found.rest, 0.0) / draws + unseen * rows,
         rest=found.rest,
@@ -153,6 +151,27 @@ def estimate(found: Squares, prior: Prior | None = None) -> Gain:
         rows=rows,
         errors=errors,
     )
+
+
+def satterthwaite(
+    per_draw: float,
+    per_row: float,
+    rows_seen: float,
+    draws: int,
+    rows: int,
+    *,
+    unseen: float = 0.0,
+    draw_df: float | None = None,
+) -> float:
+    """Degrees of freedom, from draws - 1 to 1e6, of the variance per_draw + per_row + unseen of a gain.
+
+    rows_seen: the mean square of rows that per_row comes from, in the same unit; draw_df: of the mean square of draws
+    (None: draws - 1). Three draws hide how large the draw part is, so it counts (1 + 12/(draws-1)^3)-fold.
+    """
+    widened = per_draw * (1 + 12 / (draws - 1) ** 3)
+    spread = widened**2 / (draw_df or draws - 1.0) + rows_seen**2 / (rows - 1) + unseen**2 / rows
+    df = (widened + per_row + unseen) ** 2 / spread if spread > 0 else rows - 1.0
+    return min(max(df, draws - 1.0), 1e6)
 
 
 def checked(transfer: Array, control: Array, rows: int = 2) -> tuple[Array, Array]:

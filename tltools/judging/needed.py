@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
-from tltools.judging.gain import POWER, PSEUDO_ROWS, SURE, Gain
+from tltools.judging import mixture
+from tltools.judging.gain import POWER, PSEUDO_ROWS, SURE, Gain, satterthwaite
 
 
 def open_ways(found: Gain, margin: float, alpha: float = 1 - SURE) -> dict[str, Any]:
@@ -42,40 +44,44 @@ def _needed(found: Gain, margin: float, rows: int | None, draws: int | None) -> 
 
 
 def needed_rows(found: Gain, margin: float, alpha: float = 1 - SURE) -> int | None:
-    """Test rows that would decide with the draws as they are; None when no number would, or more than a million."""
-    target = _target(found, margin, alpha, found.draws)
-    room = target**2 - found.draw / found.draws
-    spread = found.row + found.rest / found.draws
-    if room <= 0 or spread > 1_000_000 * room:  # not the quotient: the room can be smaller than any number divides by
-        return None
-    return max(math.ceil(spread / room), 2)
+    """Test rows, no fewer than there are, that would decide with the draws as they are; None when no number up to a
+    million would."""
+    return _fewest(found.rows, 1_000_000, lambda rows: _p_value(found, margin, rows, found.draws) <= alpha)
 
 
 def needed_draws(found: Gain, margin: float, alpha: float = 1 - SURE) -> int | None:
-    """Draws that would decide with the test rows as they are; None when no number up to 100 would, and for folds: more
-    repeats of the same rows say little more."""
+    """Draws, no fewer than there are, that would decide with the test rows as they are; None when no number up to 100
+    would, and for folds: more repeats of the same rows say little more."""
     if found.folds:
         return None
-    for draws in range(2, 101):
-        error2 = found.draw / draws + found.row / found.rows + found.rest / (draws * found.rows)
-        if error2 <= _target(found, margin, alpha, draws) ** 2:
-            return draws
-    return None
+    return _fewest(found.draws, 100, lambda draws: _p_value(found, margin, found.rows, draws) <= alpha)
 
 
-def _target(found: Gain, margin: float, alpha: float, draws: int) -> float:
-    """The standard error at which the gain seen would be decided, one way or the other."""
-    away = abs(abs(found.gain) - margin)
-    inside = abs(found.gain) <= margin
-    tail = alpha / 2 if inside and found.gain == 0 else alpha
-    if not inside:  # what lies beyond the other margin counts against the claim, too
-        near, far = found.below(margin), found.below(-margin)
-        near, far = (near, far) if found.gain > 0 else (1 - far, 1 - near)
-        tail = max(tail * near / (near + far), 1e-6) if near + far > 0 else tail
+def _fewest(start: int, most: int, decides: Callable[[int], bool]) -> int | None:
+    """The smallest count from `start` to `most` that decides, by doubling and halving; None when `most` does not."""
+    low, high = start - 1, start
+    while not decides(high):
+        if high >= most:
+            return None
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high
+
+
+def _p_value(found: Gain, margin: float, rows: int, draws: int) -> float:
+    """Of the claim on whose side the gain lies, were there so many rows and draws and the gain where it is: what lies
+    beyond the nearer margin and beyond the farther one, for a difference as for sameness (`verdict.claims`)."""
+    single = found.rest / (draws * rows)
+    per_draw, per_row = found.draw / draws + single, found.row / rows
+    error = math.sqrt(per_draw + per_row) or found.error
+    near, far = abs(abs(found.gain) - margin), abs(found.gain) + margin
     if found.errors is not None:  # the shape that it has, whatever the number of draws
-        return away * found.error / (found.gain - found.bound(tail))
-    df = max(draws - 1.0, min(found.df, 1e6)) if draws >= found.draws else max(found.df * draws / found.draws, 1.0)
-    return away / -float(stdtrit(df, tail))
+        errors = found.errors * (error / found.error)
+        return mixture.below(-near, 0.0, errors, rows - 1.0) + mixture.below(-far, 0.0, errors, rows - 1.0)
+    df = found.df if found.folds else satterthwaite(per_draw, per_row, per_row + single, draws, rows)
+    return float(stdtr(df, -near / error) + stdtr(df, -far / error))
 
 
 def _at_margin(found: Gain, margin: float) -> bool:
