@@ -27,6 +27,7 @@ from tltools.judging.verdict import claims, spoken
 from tltools.records import VerdictWord
 
 Array = NDArray[Any]
+Replicates = dict[str, Array]  # a difference between groups -> as seen, then resampled
 
 SMALL = 30  # rows below which a group's figures are named as too few to judge, and left out of the gaps
 QUANTILES = 4
@@ -143,50 +144,53 @@ def resampled(groups: Array, replicates: int = 500, seed: int = 0, widen: float 
     return np.concatenate([np.ones((1, len(groups)), np.float32), weights])
 
 
-def gaps(
+def replicated(
     truth: Array, said: Array, groups: Array, classes: int, *, by_row: Array | None = None, widen: float | None = None
-) -> list[Gap]:
-    """Demographic parity and equalised odds differences with joint bootstrap intervals; largest over classes.
+) -> Replicates:
+    """(1 + replicates,) of the demographic parity and of the equalised odds difference of an arm, largest over classes:
+    as seen, then under the joint bootstrap of draws and of rows within groups. by_row: `resampled` of the groups."""
+    by_row = resampled(groups, widen=widen) if by_row is None else by_row
+    by_draw = np.full((len(by_row), len(said)), 1 / len(said))
+    if widen is None:
+        by_draw[1:] = draw_weights(len(said), len(by_row) - 1, np.random.default_rng(len(said)))
+    members = np.stack([groups == name for name in sizes(groups)], axis=1).astype(np.float32)  # (M, G)
+    parity, odds = np.zeros(len(by_row)), np.zeros(len(by_row))
+    for positive in range(classes) if classes > 2 else [classes - 1]:
+        picked = (said == positive).astype(np.float32)
+        parity = np.fmax(parity, _spread(picked, members, by_row, by_draw))
+        for side in (truth == positive, truth != positive):
+            if side.any():
+                odds = np.fmax(odds, _spread(picked[:, side], members[side], by_row[:, side], by_draw))
+    return {"demographic_parity_difference": parity, "equalized_odds_difference": odds}
+
+
+def gaps(found: Replicates) -> list[Gap]:
+    """Demographic parity and equalised odds differences with joint bootstrap intervals.
 
     Resampling widens a largest difference, and the replicates of a true one of 0 all lie above it; so an interval
-    reaches as far below the difference as it does above, down to 0. by_row: `resampled` of the groups.
+    reaches as far below the difference as it does above, down to 0.
     """
-    by_row = resampled(groups, widen=widen) if by_row is None else by_row
-    found = []
-    for metric, (value, *again) in _gap_replicates(truth, said, groups, classes, by_row, widen).items():
-        low, high = interval(np.array(again))
-        found.append(Gap(metric, float(value), max(min(low, 2 * value - high), 0.0), max(high, value)))
-    return found
+    made = []
+    for metric, values in found.items():
+        value, (low, high) = float(values[0]), interval(values[1:])
+        made.append(Gap(metric, value, max(min(low, 2 * value - high), 0.0), max(high, value)))
+    return made
 
 
-def moved(
-    truth: Array,
-    said: Array,
-    control_said: Array,
-    groups: Array,
-    classes: int,
-    margin: float,
-    *,
-    by_row: Array | None = None,
-    widen: float | None = None,
-) -> list[Gap]:
+def moved(ours: Replicates, theirs: Replicates, margin: float) -> list[Gap]:
     """The bias-transfer delta: each gap of an arm less that of the control, resampled together, with its verdict alone.
 
     positive = the arm's gap is wider by more than the margin; negative = narrower. The replicates are taken for one
     more than they are, which is on nobody's side: no p-value is smaller than so many can say.
     """
-    by_row = resampled(groups, widen=widen) if by_row is None else by_row
-    ours = _gap_replicates(truth, said, groups, classes, by_row, widen)
-    theirs = _gap_replicates(truth, control_said, groups, classes, by_row, widen)
-    found = []
+    made = []
     for metric in ours:
-        value, *again = ours[metric] - theirs[metric]
-        difference = np.array(again)
-        known = difference[np.isfinite(difference)]
+        difference = ours[metric] - theirs[metric]
+        known = difference[1:][np.isfinite(difference[1:])]
         sides = known > margin, known < -margin, np.abs(known) <= margin
         shares = [float(side.sum() / (len(known) + 1)) for side in sides]
-        found.append(Gap(metric, float(value), *interval(difference), spoken(*shares), *shares))
-    return found
+        made.append(Gap(metric, float(difference[0]), *interval(difference[1:]), spoken(*shares), *shares))
+    return made
 
 
 def together(found: Sequence[Gap]) -> list[VerdictWord]:
@@ -200,25 +204,6 @@ def judged(groups: Array, small: int = SMALL) -> tuple[Array, list[str]]:
     """((M,) bool: rows of groups that are large enough, names of the groups that are too small)."""
     few = [name for name, rows in sizes(groups).items() if rows < small]
     return ~np.isin(groups, few), few
-
-
-def _gap_replicates(
-    truth: Array, said: Array, groups: Array, classes: int, by_row: Array, widen: float | None
-) -> dict[str, Array]:
-    """(1 + replicates,) of each gap: as seen, then under the joint bootstrap of draws and of rows within groups."""
-    draws, replicates = len(said), len(by_row) - 1
-    by_draw = np.full((1 + replicates, draws), 1 / draws)
-    if widen is None:
-        by_draw[1:] = draw_weights(draws, replicates, np.random.default_rng(draws))
-    members = np.stack([groups == name for name in sizes(groups)], axis=1).astype(np.float32)  # (M, G)
-    parity, odds = np.zeros(len(by_row)), np.zeros(len(by_row))
-    for positive in range(classes) if classes > 2 else [classes - 1]:
-        picked = (said == positive).astype(np.float32)
-        parity = np.fmax(parity, _spread(picked, members, by_row, by_draw))
-        for side in (truth == positive, truth != positive):
-            if side.any():
-                odds = np.fmax(odds, _spread(picked[:, side], members[side], by_row[:, side], by_draw))
-    return {"demographic_parity_difference": parity, "equalized_odds_difference": odds}
 
 
 def _spread(picked: Array, members: Array, by_row: Array, by_draw: Array) -> Array:

@@ -96,37 +96,30 @@ class _Column:
     classes: int
     replicates: int
     drawn: dict[float | None, Any] = field(default_factory=dict)  # widening -> how often each row is drawn
+    known: dict[tuple[ArmKey, tuple[int, ...]], fairness.Replicates] = field(default_factory=dict)
 
     def gaps(self, cell: Cell) -> list[fairness.Gap]:
         """The largest differences between the groups."""
-        at = sorted(cell.said)
-        return fairness.gaps(self._truth, self._said(cell, at), self._kept, self.classes, **self._how(at))
+        return fairness.gaps(self._replicated(cell, sorted(cell.said)))
 
     def moved(self, cell: Cell, best: Cell, margin: float) -> list[fairness.Gap]:
         """The same less those of the best control; none of one draw."""
         at = sorted(cell.said.keys() & best.said.keys())
         if len(at) < (1 if self.found.folds else 2):
             return []
-        said, control = self._said(cell, at), self._said(best, at)
-        return fairness.moved(self._truth, said, control, self._kept, self.classes, margin, **self._how(at))
+        return fairness.moved(self._replicated(cell, at), self._replicated(best, at), margin)
 
-    @property
-    def _truth(self) -> Any:
-        return self.found.truth[self.kept]
-
-    @property
-    def _kept(self) -> Any:
-        return self.groups[self.kept]
-
-    def _said(self, cell: Cell, at: Sequence[int]) -> Any:
-        """(draws or repeats, rows of groups that are large enough)."""
-        return np.stack([cell.said[k] for k in at])[:, self.kept]
-
-    def _how(self, at: Sequence[int]) -> dict[str, Any]:
-        widen = self.found.widening(len(at))
-        if widen not in self.drawn:
-            self.drawn[widen] = fairness.resampled(self._kept, self.replicates, widen=widen)
-        return {"by_row": self.drawn[widen], "widen": widen}
+    def _replicated(self, cell: Cell, at: Sequence[int]) -> fairness.Replicates:
+        """The differences of an arm over some draws, or repeats, once computed."""
+        if (key := (cell.arm, tuple(at))) not in self.known:
+            groups, widen = self.groups[self.kept], self.found.widening(len(at))
+            if widen not in self.drawn:
+                self.drawn[widen] = fairness.resampled(groups, self.replicates, widen=widen)
+            said, truth = np.stack([cell.said[k] for k in at])[:, self.kept], self.found.truth[self.kept]
+            self.known[key] = fairness.replicated(
+                truth, said, groups, self.classes, by_row=self.drawn[widen], widen=widen
+            )
+        return self.known[key]
 
 
 def _score_rows(found: Readings, cell: Cell, column: str, groups: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -173,6 +166,19 @@ def _base(arm: ArmKey, column: str, kind: str) -> dict[str, Any]:
     return {"column": column, "kind": kind, "source": arm.source, "strategy": arm.strategy} | {
         "knobs": json.loads(arm.knobs)
     }
+
+
+def how(report: Report) -> str:
+    """How groups were compared, for a reader; "" where nothing was."""
+    told = []
+    if any(row["kind"] == "moved" for row in report.groups):
+        told.append("Whether a gap is wider is judged of all differences by one column together (Holm).")
+    if report.folds and report.groups:
+        told.append(
+            "Each row counts once, by what the models that had not seen it said over the repeats. As their training "
+            "rows overlap, rows count as fewer than they are, by the rule of the correlated t."
+        )
+    return " ".join(told)
 
 
 def side_by_side(report: Report, column: str) -> list[dict[str, Any]]:
