@@ -116,6 +116,12 @@ def test_a_finished_study_is_judged_as_it_was_made(home: Home, finished: tuple[D
     assert [row["strategy"] for row in best] == ["linear_probe"]
     assert any("Over-fitting" in sentence for sentence in report.sentences)
     assert {row["bound"] for row in report.labels_saved} & {"exact", "at_least"}
+    words_at = {(row["strategy"], row["n_train"]): row["verdict"] for row in report.verdicts}
+    claims = [row for row in report.labels_saved if row["low"] is not None and row["low"] > 1]
+    assert {row["sure"] for row in claims} == {True, False}, "labels are saved where the gain is decided, not elsewhere"
+    for row in claims:
+        word = words_at[row["strategy"], row["n_train"]]
+        assert row["sure"] == (word == "positive") and ("A leaning only" in row["because"]) != row["sure"]
 
 
 def test_the_document_has_every_field_of_the_contract_and_is_valid_json(

@@ -105,7 +105,7 @@ def _labels(report: Report, metric: Metric) -> str:
     parts = [f"<h2>How many labels is it worth?</h2><figure>{picture}</figure>"]
     if report.labels_saved:
         parts.append(markup.table(
-            ["Arm", "Labels used", "Worth", "90 % interval", "Labels saved", ""],
+            ["Arm", "Labels used", "Worth", "95 % interval", "Labels saved", ""],
             [
                 [escape(row["title"]), f"{row['n_train']:,}", *_worth(row), escape(row["because"])]
                 for row in report.labels_saved
