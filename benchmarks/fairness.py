@@ -83,8 +83,8 @@ def judged(
     truth, classes = readings.truth[kept], len(dataset.classes)
     arms = []
     for key in (PLAIN, *REMEDIES, "classical"):
-        arm = said[key]
-        (gap,) = [g for g in fairness.gaps(truth, arm[:, kept], groups[kept], classes) if g.metric == ODDS]
+        again = {k: fairness.replicated(truth, said[k][:, kept], groups[kept], classes) for k in (key, PLAIN)}
+        (gap,) = [g for g in fairness.gaps(again[key]) if g.metric == ODDS]
         own = measure(scores[key], np.zeros_like(scores[key]))
         row = {
             "arm": key,
@@ -92,8 +92,7 @@ def judged(
             "gap": [gap.value, gap.low, gap.high],
         }
         if key != PLAIN:
-            moved = fairness.moved(truth, arm[:, kept], said[PLAIN][:, kept], groups[kept], classes, MARGIN)
-            (delta,) = [g for g in moved if g.metric == ODDS]
+            (delta,) = [g for g in fairness.moved(again[key], again[PLAIN], MARGIN) if g.metric == ODDS]
             cost = measure(scores[key], scores[PLAIN])
             row |= {"moved": [delta.value, delta.low, delta.high], "verdict": delta.verdict,
                     "cost": _bounds(cost)}  # fmt: skip
@@ -116,7 +115,7 @@ def page(found: dict[str, Any]) -> str:
         "of true or false positive rates between two groups, groups of fewer than 30 test rows left out). Score: "
         "balanced accuracy. 95 % intervals over draws and rows. The last columns are differences from the linear "
         "probe, paired: a gap is narrower or wider where the judge is sure of it beyond a margin of "
-        f"{100 * MARGIN:g} point.",
+        f"{100 * MARGIN:g} point, of each comparison alone; a report holds those of a column together (Holm).",
         "Resampling widens a largest difference, so the interval of a gap reaches as far below it as above, down to 0; "
         "differences between arms, resampled together, are less touched by that.",
         "`group_thresholds` needs the group of every row that is predicted, the other remedies only while training.",

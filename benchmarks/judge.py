@@ -124,7 +124,7 @@ def family_wise(studies: int, gain: float = 0.0, controls: int = 3, seed: int = 
 
 
 def saved(studies: int, seed: int = 4) -> tuple[float, float, float]:
-    """(share of 90 % intervals of the multiplier that hold it, refused, open above): the source is worth twice."""
+    """(share of 95 % intervals of the multiplier that hold it, refused, open above): the source is worth twice."""
     rng, held, refused, open_above = np.random.default_rng(seed), 0, 0, 0
     labels = np.array([25.0, 50, 100, 200, 400])
 
@@ -179,7 +179,7 @@ def main() -> None:
     print(f"| best control, Holm | {joint:.3f} |\n| each arm alone against one control, one share | {single:.3f} |\n")
     held, refused, open_above = saved(studies)
     print("## Labels saved\n\n| a source worth twice its labels | |\n|---|---|")
-    print(f"| 90 % interval holds it | {held:.3f} |\n| refused | {refused:.3f} |\n| open above | {open_above:.3f} |\n")
+    print(f"| 95 % interval holds it | {held:.3f} |\n| refused | {refused:.3f} |\n| open above | {open_above:.3f} |\n")
     _print_adaptive(5 * studies)
     t, c = hits(np.random.default_rng(0), World(10, 5000, 0.8, "low"), 0.02)
     started = time.perf_counter()

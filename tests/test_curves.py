@@ -41,7 +41,7 @@ def test_the_interval_of_labels_covers_the_truth() -> None:
         found = labels_saved(curve, 100, seen, rng.normal(seen, error, 300))
         high = np.inf if found.high is None else found.high
         covered += found.bound != "refused" and found.low <= truth <= high
-    assert covered >= 0.84 * studies, covered
+    assert covered >= 0.9 * studies, covered
 
 
 def test_beyond_the_control_the_answer_is_at_least() -> None:

@@ -227,7 +227,7 @@ def test_a_study_of_texts_is_judged_by_its_mean_average_precision(ran: tuple[Hom
 def test_screens_get_a_table_by_label_and_the_worst_rows(ran: tuple[Home, Study]) -> None:
     home, study = ran
     trial = trial_of(ran, "classical")
-    table, worst = views.by_class(home, datasets.get(home, study.dataset), trial), views.worst_mistakes(home, trial)
+    table, worst = views.by_class(home, datasets.get(home, study.dataset), [trial]), views.worst_mistakes(home, [trial])
     assert sorted(table["label"]) == sorted(SAYINGS)
     assert table["average precision"].mean() == pytest.approx(reports.trial_card(home, trial)["metrics"]["map"])  # type: ignore[index]
     assert (worst["truth"] != worst["prediction"]).all() and worst["surprise"].is_monotonic_decreasing

@@ -95,9 +95,13 @@ def test_probabilities_are_called_untrustworthy_only_where_it_is_no_chance() -> 
 
 
 def test_what_labels_are_worth_at_least_is_said_only_where_it_saves_some() -> None:
-    row = {"title": "Probe", "n_train": 50, "bound": "at_least", "multiplier": 2.8, "labels_saved": 90.0, "high": None}
+    row = {"title": "Probe", "n_train": 50, "bound": "at_least", "multiplier": 2.8, "labels_saved": 90.0, "high": None,
+           "low": 2.8, "sure": True}  # fmt: skip
     rows = [verdict("Probe", "positive", 0.1)]
     (said,) = [s for s in words.sentences(rows, [], [row], METRIC, 0.01, None, None) if "labels of the best" in s]
     assert said == "Probe with 50 labels is worth at least 140 labels of the best control: it saves 90 or more."
+    for bound, words_for in (("at_least", "leans to be worth 140 labels"), ("exact", "may be worth about 140 labels")):
+        (said,) = words.sentences(rows[:0], [], [{**row, "bound": bound, "sure": False}], METRIC, 0.01, None, None)
+        assert words_for in said and said.endswith("but that it saves any is not decided.")
     level = {**row, "n_train": 500, "multiplier": 1.0, "labels_saved": 0.0}
     assert not any("saves" in s for s in words.sentences(rows, [], [level], METRIC, 0.01, None, None))

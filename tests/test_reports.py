@@ -20,6 +20,7 @@ from tltools.judging.verdict import conclude
 from tltools.records import Dataset, Refusal, Report, Split, Study, Trial
 from tltools.reports import copies, figures, groups, views
 from tltools.reports.readings import ArmKey, Cell, Readings, Share, titles
+from tltools.reports.trust import trust
 from tltools.store import Store, open_store
 from tltools.tasks import tasks
 
@@ -115,6 +116,12 @@ def test_a_finished_study_is_judged_as_it_was_made(home: Home, finished: tuple[D
     assert [row["strategy"] for row in best] == ["linear_probe"]
     assert any("Over-fitting" in sentence for sentence in report.sentences)
     assert {row["bound"] for row in report.labels_saved} & {"exact", "at_least"}
+    words_at = {(row["strategy"], row["n_train"]): row["verdict"] for row in report.verdicts}
+    claims = [row for row in report.labels_saved if row["low"] is not None and row["low"] > 1]
+    assert {row["sure"] for row in claims} == {True, False}, "labels are saved where the gain is decided, not elsewhere"
+    for row in claims:
+        word = words_at[row["strategy"], row["n_train"]]
+        assert row["sure"] == (word == "positive") and ("A leaning only" in row["because"]) != row["sure"]
 
 
 def test_the_document_has_every_field_of_the_contract_and_is_valid_json(
@@ -371,10 +378,10 @@ def test_what_fairness_costs_names_the_arms_that_none_beats_in_both(finished: tu
 def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tuple[Dataset, Report]) -> None:
     dataset, report = finished
     trial = views.draw_zero(report, "bundled/minilm-l6", "linear_probe")
-    cells = views.confusion(home, trial)
+    cells = views.confusion(home, [trial])
     assert cells["count"].sum() == report.rows["test"] and len(cells) == 4
     assert all(len(rows) == count for rows, count in zip(cells["rows"], cells["count"], strict=True))
-    wrong = views.worst_mistakes(home, trial, 5)
+    wrong = views.worst_mistakes(home, [trial], 5)
     assert len(wrong) == 5 and (wrong["truth"] != wrong["prediction"]).all()
     assert wrong["confidence"].iloc[0] >= wrong["confidence"].iloc[-1]
     labels = datasets.rows(home, dataset.id)["y"]
@@ -384,7 +391,7 @@ def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tup
     assert len(views.score_by_labels(report)) == 16 and len(views.score_by_cost(report)) == 16
     assert set(views.learning_curves(report)["epoch"]) == {1.0}
     assert len(views.verdict_table(report)) == 8
-    found = views.trust(home, trial)
+    found = trust(home, [[trial]])
     assert 0 <= found["ece"] < 0.5 and found["conformal"] is None and len(found["abstain"]) <= 200
 
 

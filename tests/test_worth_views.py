@@ -10,7 +10,7 @@ def screen(saved: float | None) -> None:
 
     from tltools.ui import worth_views
 
-    row = {"title": "Linear probe", "n_train": 100, "bound": "exact", "labels_saved": saved}
+    row = {"title": "Linear probe", "n_train": 100, "bound": "exact", "labels_saved": saved, "sure": True}
     worth_views.asked(SimpleNamespace(labels_saved=(row,)))  # type: ignore[arg-type]
 
 

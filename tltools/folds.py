@@ -57,8 +57,6 @@ def problems(home: Home, study: Study, dataset: Dataset, made: tuple[Split, ...]
 
     if study.adaptive:
         say("error", "adaptive", "cannot go with folds, which must all be run.", "Set adaptive: false.")
-    if study.sensitive:
-        say("error", "sensitive", "groups are compared on a locked test part, not by folds.", "Leave one out.")
     if classes := row_classes(dataset):
         targets = datasets.target(home, dataset)
         held = np.stack([np.bincount(targets[list(fold.test)], minlength=len(classes)) for fold in made])

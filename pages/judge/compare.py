@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tltools import studies
+from tltools.reports import views as tables
 from tltools.tasks import judged_by, row_classes, tasks
 from tltools.ui import arm_views, judged, live, place_views, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
@@ -85,7 +86,7 @@ with opened["Groups"]:
 if classes and dataset is not None:
     with opened["By class"]:
         if opened["By class"].open and (picked := row_views.pick_trial(shown, key="classes_arm")) is not None:
-            row_views.by_class(home, dataset, picked[0])
+            row_views.by_class(home, dataset, tables.tested_by(home, report, picked[1])[0])
 if rows_tab in opened:
     with opened[rows_tab]:
         if opened[rows_tab].open and dataset is not None:
@@ -93,7 +94,7 @@ if rows_tab in opened:
                 if (picked := row_views.pick_trial(shown, key="worst_arm")) is not None:
                     place_views.mistakes(home, dataset, picked[0], judged_by(report))
             elif (picked := row_views.pick_trial(shown, key="confusion_arm")) is not None:
-                row_views.confusion(home, dataset, picked[0])
+                row_views.confusion(home, dataset, tables.tested_by(home, report, picked[1])[0])
 with opened["Problems"]:
     if opened["Problems"].open:
         if not report.problems:

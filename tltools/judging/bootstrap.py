@@ -18,13 +18,19 @@ Array = NDArray[Any]
 REPLICATES = 2000
 
 
-def row_weights(rows: int, replicates: int, rng: np.random.Generator, strata: Array | None = None) -> Array:
-    """(replicates, rows) float32: how often each row is drawn, with replacement, within its stratum."""
+def row_weights(
+    rows: int, replicates: int, rng: np.random.Generator, strata: Array | None = None, widen: float = 1.0
+) -> Array:
+    """(replicates, rows) float32: how often each row is drawn, with replacement, within its stratum.
+
+    widen: how many times the variance of rows counts; so many times fewer are drawn (the m out of n bootstrap).
+    """
     codes = np.zeros(rows, np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
     weights = np.zeros((replicates, rows), np.float32)
     for stratum in range(codes.max() + 1):
         members = np.flatnonzero(codes == stratum)
-        picked = members[rng.integers(0, len(members), (replicates, len(members)))]
+        drawn = max(round(len(members) / widen), 1)
+        picked = members[rng.integers(0, len(members), (replicates, drawn))]
         np.add.at(weights, (np.arange(replicates)[:, None], picked), 1.0)
     return weights
 

@@ -1,6 +1,7 @@
 """Trust in a probability: reliability, calibration error, temperature, abstaining, and sets that hold the true class.
 
-Probabilities are (M, C), truth (M,) class codes.
+Probabilities are (M, C), truth (M,) class codes. Of a cross-validation probabilities are (R, M, C), of each of the R
+repeats: its error is the mean of theirs, and its rows are resampled for all of them at once, so that a row counts once.
 """
 
 from __future__ import annotations
@@ -29,19 +30,26 @@ class Bin:
 
 
 def reliability(probabilities: Array, truth: Array, bins: int = BINS) -> list[Bin]:
-    """The reliability diagram over equally full bins of the top probability; fewer bins when there are few rows."""
+    """The reliability diagram over equally full bins of the top probability; fewer bins when there are few rows.
+
+    Of several repeats a bin holds what all of them said, and as many rows as one of them has in it on average.
+    """
+    bins, repeats = _bins(bins, len(truth)), 1 if probabilities.ndim == 2 else len(probabilities)
     confidence, right = _top(probabilities, truth)
     found = []
-    for rows in _equally_full(confidence, bins):
-        low, high = wilson(float(right[rows].sum()), len(rows))
-        found.append(Bin(float(confidence[rows].mean()), float(right[rows].mean()), low, high, len(rows)))
+    for at in _equally_full(confidence.ravel(), bins):
+        rows, accuracy = len(at) / repeats, float(right.ravel()[at].mean())
+        low, high = wilson(accuracy * rows, rows)
+        found.append(Bin(float(confidence.ravel()[at].mean()), accuracy, low, high, round(rows)))
     return found
 
 
 def ece(probabilities: Array, truth: Array, bins: int = BINS) -> float:
     """Expected calibration error: mean distance of accuracy and confidence over equally full bins, by their rows."""
+    if probabilities.ndim == 3:
+        return float(np.mean([ece(one, truth, bins) for one in probabilities]))
     confidence, right = _top(probabilities, truth)
-    parts = _equally_full(confidence, bins)
+    parts = _equally_full(confidence, _bins(bins, len(truth)))
     return float(sum(abs(float(right[p].sum() - confidence[p].sum())) for p in parts) / len(truth))
 
 
@@ -57,7 +65,7 @@ def ece_interval(
     again = np.empty(replicates)
     for b in range(replicates):
         rows = rng.integers(0, len(truth), len(truth))
-        again[b] = ece(probabilities[rows], truth[rows], bins)
+        again[b] = ece(probabilities[..., rows, :], truth[rows], bins)
     low, high = np.quantile(again, [0.025, 0.975])
     return seen, float(max(2 * seen - high, 0.0)), float(max(2 * seen - low, seen))
 
@@ -69,7 +77,8 @@ def ece_by_chance(probabilities: Array, bins: int = BINS) -> float:
     the distance, which the error adds up, is half-normal; two deviations, because few of these lean to the right.
     """
     confidence = probabilities.max(1).astype(np.float64)
-    variances = np.array([(confidence[p] * (1 - confidence[p])).sum() for p in _equally_full(confidence, bins)])
+    parts = _equally_full(confidence, _bins(bins, len(confidence)))
+    variances = np.array([(confidence[p] * (1 - confidence[p])).sum() for p in parts])
     mean, variance = np.sqrt(2 / np.pi * variances).sum(), (1 - 2 / np.pi) * variances.sum()
     return float((mean + 2 * np.sqrt(variance)) / len(probabilities))
 
@@ -104,12 +113,13 @@ def rescale(probabilities: Array, at: float) -> Array:
 
 
 def abstain(probabilities: Array, truth: Array) -> dict[str, Array]:
-    """Answering only the surest rows: {"coverage", "accuracy", "confidence"}, each (M,), surest first."""
-    confidence, right = _top(probabilities, truth)
+    """Answering only the surest rows: {"coverage", "accuracy", "confidence"}, each (M,), or (R M,) of several repeats,
+    surest first."""
+    confidence, right = (values.ravel() for values in _top(probabilities, truth))
     order = np.argsort(-confidence, kind="stable")
-    counts = np.arange(1, len(truth) + 1)
+    counts = np.arange(1, len(order) + 1)
     accuracy = np.cumsum(right[order]) / counts
-    return {"coverage": counts / len(truth), "accuracy": accuracy, "confidence": confidence[order]}
+    return {"coverage": counts / len(order), "accuracy": accuracy, "confidence": confidence[order]}
 
 
 @dataclass(frozen=True)
@@ -151,12 +161,16 @@ def wilson(hits: float, rows: float, z: float = 1.959964) -> tuple[float, float]
 
 
 def _top(probabilities: Array, truth: Array) -> tuple[Array, Array]:
-    return probabilities.max(1).astype(np.float64), (probabilities.argmax(1) == truth).astype(np.float64)
+    return probabilities.max(-1).astype(np.float64), (probabilities.argmax(-1) == truth).astype(np.float64)
+
+
+def _bins(bins: int, rows: int) -> int:
+    """At least about ten rows a bin."""
+    return max(min(bins, rows // 10), 1)
 
 
 def _equally_full(confidence: Array, bins: int) -> list[Array]:
-    """Row numbers of each bin; at least about ten rows a bin."""
-    bins = max(min(bins, len(confidence) // 10), 1)
+    """Row numbers of each bin."""
     return [part for part in np.array_split(np.argsort(confidence, kind="stable"), bins) if len(part)]
 
 

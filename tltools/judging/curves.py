@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 FEWEST_POINTS = 4
 GRID = 200  # points on which a curve is read between its measured ones
-LEVEL = 0.90  # of the intervals of labels
+LEVEL = 0.95  # of the intervals of labels, as of all others
 EXPONENTS = np.geomspace(0.05, 2.0, 24)  # of the power law err = a + b n^-c
 
 

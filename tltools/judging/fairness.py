@@ -2,12 +2,17 @@
 
 truth and said are class codes: truth (M,), said (draws, M); groups (M,) names. Rates are per class against the rest, so
 more than two classes work; gaps are the largest difference between two groups, as fairlearn counts them.
+
+`widen`: of a cross-validation, whose repeats stand in the place of draws. Each said something of every row, by models
+whose training rows overlap; so a row counts once, by its mean over the repeats, and the variance of rows counts `widen`
+times (`folds.Design.widening`). Repeats are not resampled: more of them tell nothing of other rows.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,10 +22,12 @@ from numpy.typing import NDArray
 
 from tltools.judging.bootstrap import draw_weights, interval, row_weights
 from tltools.judging.gain import measure
-from tltools.judging.verdict import spoken
+from tltools.judging.multiplicity import holm
+from tltools.judging.verdict import claims, spoken
 from tltools.records import VerdictWord
 
 Array = NDArray[Any]
+Replicates = dict[str, Array]  # a difference between groups -> as seen, then resampled
 
 SMALL = 30  # rows below which a group's figures are named as too few to judge, and left out of the gaps
 QUANTILES = 4
@@ -43,7 +50,10 @@ class Gap:
     value: float
     low: float
     high: float
-    verdict: VerdictWord | None = None  # of a difference between arms: positive = the gap is wider
+    verdict: VerdictWord | None = None  # of a difference between arms, alone: positive = the gap is wider
+    wider: float = 0.0  # of a difference between arms: probability that it is above the margin
+    narrower: float = 0.0  # that it is below minus the margin
+    same: float = 0.0  # that it is neither
 
 
 def edges(column: pd.Series) -> list[float] | None:
@@ -94,8 +104,10 @@ def sizes(groups: Array) -> dict[str, int]:
     return {str(names[k]): int(counts[k]) for k in np.argsort(-counts, kind="stable")}
 
 
-def by_group(scores: Array, groups: Array) -> dict[str, Share]:
+def by_group(scores: Array, groups: Array, widen: float | None = None) -> dict[str, Share]:
     """Mean of (draws, M) row scores in each group with its 95 % interval over draws and rows."""
+    if widen is not None:
+        scores = scores.mean(0, keepdims=True)
     found = {}
     for name, rows in sizes(groups).items():
         inside = scores[:, groups == name]
@@ -103,6 +115,7 @@ def by_group(scores: Array, groups: Array) -> dict[str, Share]:
             found[name] = Share(float(inside.mean()), float("nan"), float("nan"), rows)
             continue
         mean = measure(inside, np.zeros_like(inside))
+        mean = replace(mean, error=mean.error * math.sqrt(1.0 if widen is None else widen))
         found[name] = Share(mean.gain, mean.bound(0.025), mean.bound(0.975), rows)
     return found
 
@@ -124,46 +137,67 @@ def true_and_false_positive_rates(
     return found  # type: ignore[return-value]
 
 
-def gaps(truth: Array, said: Array, groups: Array, classes: int, *, replicates: int = 500, seed: int = 0) -> list[Gap]:
-    """Demographic parity and equalised odds differences with joint bootstrap intervals; largest over classes.
+def resampled(groups: Array, replicates: int = 500, seed: int = 0, widen: float | None = None) -> Array:
+    """(1 + replicates, M) float32: how often each row counts, once as seen, then drawn within its group. What is
+    compared must be resampled by the same."""
+    weights = row_weights(len(groups), replicates, np.random.default_rng(seed), groups, widen or 1.0)
+    return np.concatenate([np.ones((1, len(groups)), np.float32), weights])
+
+
+def replicated(
+    truth: Array, said: Array, groups: Array, classes: int, *, by_row: Array | None = None, widen: float | None = None
+) -> Replicates:
+    """(1 + replicates,) of the demographic parity and of the equalised odds difference of an arm, largest over classes:
+    as seen, then under the joint bootstrap of draws and of rows within groups. by_row: `resampled` of the groups."""
+    by_row = resampled(groups, widen=widen) if by_row is None else by_row
+    by_draw = np.full((len(by_row), len(said)), 1 / len(said))
+    if widen is None:
+        by_draw[1:] = draw_weights(len(said), len(by_row) - 1, np.random.default_rng(len(said)))
+    members = np.stack([groups == name for name in sizes(groups)], axis=1).astype(np.float32)  # (M, G)
+    parity, odds = np.zeros(len(by_row)), np.zeros(len(by_row))
+    for positive in range(classes) if classes > 2 else [classes - 1]:
+        picked = (said == positive).astype(np.float32)
+        parity = np.fmax(parity, _spread(picked, members, by_row, by_draw))
+        for side in (truth == positive, truth != positive):
+            if side.any():
+                odds = np.fmax(odds, _spread(picked[:, side], members[side], by_row[:, side], by_draw))
+    return {"demographic_parity_difference": parity, "equalized_odds_difference": odds}
+
+
+def gaps(found: Replicates) -> list[Gap]:
+    """Demographic parity and equalised odds differences with joint bootstrap intervals.
 
     Resampling widens a largest difference, and the replicates of a true one of 0 all lie above it; so an interval
     reaches as far below the difference as it does above, down to 0.
     """
-    seen, again = _gap_replicates(truth, said, groups, classes, replicates, seed)
-    found = []
-    for metric, value in seen.items():
-        low, high = interval(again[metric])
-        found.append(Gap(metric, value, max(min(low, 2 * value - high), 0.0), max(high, value)))
-    return found
+    made = []
+    for metric, values in found.items():
+        value, (low, high) = float(values[0]), interval(values[1:])
+        made.append(Gap(metric, value, max(min(low, 2 * value - high), 0.0), max(high, value)))
+    return made
 
 
-def moved(
-    truth: Array,
-    said: Array,
-    control_said: Array,
-    groups: Array,
-    classes: int,
-    margin: float,
-    *,
-    replicates: int = 500,
-    seed: int = 0,
-) -> list[Gap]:
-    """The bias-transfer delta: each gap of an arm less that of the control, resampled together, with its verdict.
+def moved(ours: Replicates, theirs: Replicates, margin: float) -> list[Gap]:
+    """The bias-transfer delta: each gap of an arm less that of the control, resampled together, with its verdict alone.
 
-    positive = the arm's gap is wider by more than the margin; negative = narrower.
+    positive = the arm's gap is wider by more than the margin; negative = narrower. The replicates are taken for one
+    more than they are, which is on nobody's side: no p-value is smaller than so many can say.
     """
-    seen, again = _gap_replicates(truth, said, groups, classes, replicates, seed)
-    seen_control, again_control = _gap_replicates(truth, control_said, groups, classes, replicates, seed)
-    found = []
-    for metric in seen:
-        difference = again[metric] - again_control[metric]
-        known = difference[np.isfinite(difference)]
-        wider, narrower = float((known > margin).mean()), float((known < -margin).mean())
-        word = spoken(wider, narrower, 1 - wider - narrower) if len(known) else "not_enough_evidence"
-        low, high = interval(difference)
-        found.append(Gap(metric, seen[metric] - seen_control[metric], low, high, word))
-    return found
+    made = []
+    for metric in ours:
+        difference = ours[metric] - theirs[metric]
+        known = difference[1:][np.isfinite(difference[1:])]
+        sides = known > margin, known < -margin, np.abs(known) <= margin
+        shares = [float(side.sum() / (len(known) + 1)) for side in sides]
+        made.append(Gap(metric, float(difference[0]), *interval(difference[1:]), spoken(*shares), *shares))
+    return made
+
+
+def together(found: Sequence[Gap]) -> list[VerdictWord]:
+    """The verdicts of differences between arms that stand in one table, held back together by Holm's step-down: at most
+    5 % of such tables then hold a single false one. Fewer replicates than 20 times their number cannot decide any."""
+    p = [min(claims(gap.wider, gap.narrower, gap.same).values()) for gap in found]
+    return [spoken(gap.wider, gap.narrower, gap.same, level) for gap, level in zip(found, holm(p), strict=True)]
 
 
 def judged(groups: Array, small: int = SMALL) -> tuple[Array, list[str]]:
@@ -172,35 +206,12 @@ def judged(groups: Array, small: int = SMALL) -> tuple[Array, list[str]]:
     return ~np.isin(groups, few), few
 
 
-def _gap_replicates(
-    truth: Array, said: Array, groups: Array, classes: int, replicates: int, seed: int
-) -> tuple[dict[str, float], dict[str, Array]]:
-    """Gaps as seen, and (replicates,) of each under the joint bootstrap, rows resampled within groups."""
-    draws, rows = said.shape
-    rng = np.random.default_rng(seed)
-    by_row = np.concatenate([np.ones((1, rows), np.float32), row_weights(rows, replicates, rng, groups)])
-    by_draw = np.concatenate([np.full((1, draws), 1 / draws), draw_weights(draws, replicates, rng)])
-    members = np.stack([groups == name for name in sizes(groups)], axis=1).astype(np.float32)  # (M, G)
-    parity, odds = np.zeros(len(by_row)), np.zeros(len(by_row))
-    for positive in range(classes) if classes > 2 else [classes - 1]:
-        picked = (said == positive).astype(np.float32)
-        everyone = np.ones(rows, np.float32)
-        parity = np.fmax(parity, _spread(picked, everyone, members, by_row, by_draw))
-        for side in (truth == positive, truth != positive):
-            if side.any():
-                odds = np.fmax(odds, _spread(picked, side.astype(np.float32), members, by_row, by_draw))
-    both = {"demographic_parity_difference": parity, "equalized_odds_difference": odds}
-    return {key: float(value[0]) for key, value in both.items()}, {key: value[1:] for key, value in both.items()}
-
-
-def _spread(picked: Array, side: Array, members: Array, by_row: Array, by_draw: Array) -> Array:
-    """(1 + B,) largest less smallest rate over the groups; groups without rows on this side are left out."""
-    inside = members * side[:, None]  # (M, G)
-    totals = by_row @ inside  # (B, G)
-    rates = np.zeros_like(totals, dtype=np.float64)
-    for s in range(len(picked)):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rates += by_draw[:, s, None] * ((by_row * picked[s]) @ inside) / totals
+def _spread(picked: Array, members: Array, by_row: Array, by_draw: Array) -> Array:
+    """(1 + B,) largest less smallest rate over the groups; groups without rows here are left out."""
+    inside = (picked[:, :, None] * members).transpose(1, 0, 2)  # (M, S, G)
+    counts = (by_row @ inside.reshape(len(members), -1)).reshape(len(by_row), *inside.shape[1:])  # (B, S, G)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = np.einsum("bs,bsg->bg", by_draw, counts) / (by_row @ members)
     known = np.isfinite(rates).any(1)
     spread = np.full(len(rates), np.nan)
     if known.any():

@@ -35,6 +35,11 @@ class Design:
         """The variance of a mean over so many folds, in units of the variance of one."""
         return 1 / folds + 1 / (self.k - 1)  # rho/(1-rho) of rho = 1/k
 
+    def widening(self, repeats: int) -> float:
+        """How many times the variance of a mean over rows counts, each of which was tested once a repeat: the same
+        correction where a figure is one of rows and not of folds, whose variance is k times that of all rows."""
+        return self.k * self.inflation(self.k * repeats)
+
 
 def weigh(
     transfer: Array,

@@ -92,7 +92,8 @@ def _report(
     arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), again_seen)
     verdicts = figures.verdict_rows(found, judged, names, sizes)
     replicates = labels.curve_replicates(found)
-    saved = labels.saved_rows(found, replicates, names, sizes)
+    said = {(one.cell.arm, one.cell.share): one.verdict.verdict for one in judged}
+    saved = labels.saved_rows(found, replicates, names, sizes, said)
     by_group, few = groups.group_rows(
         found, datasets.rows(home, dataset.id), study.sensitive, row_classes(dataset), margin
     )

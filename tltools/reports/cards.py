@@ -10,7 +10,7 @@ from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.records import Report, refuse
 from tltools.reports import words
-from tltools.reports.groups import arm_of
+from tltools.reports.groups import arm_of, how
 from tltools.tasks import Metric, judged_by, tasks
 
 
@@ -43,7 +43,7 @@ def export_card(report: Report, trial_id: str) -> str:
     where = "the rows that each fold tests" if report.folds else "the test part"
     parts.append(f"## Scores on {where}\n\n" + _scores(report, arm, metric))
     if own := [row for row in report.groups if arm_of(report, row) is arm]:
-        parts.append("## Groups\n\n" + _groups(own))
+        parts.append("## Groups\n\n" + f"{_groups(own)}\n\n{how(report)}".strip())
     parts.append("## Risks\n\n" + _risks(report, arm))
     parts.append("## How to reproduce\n\n```yaml\n" + report.study_file.strip() + "\n```\n\n" + _environment(report))
     return "\n\n".join(parts) + "\n"

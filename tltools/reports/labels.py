@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from tltools.judging import curves, folds
 from tltools.judging.bootstrap import means
+from tltools.records import VerdictWord
 from tltools.reports.figures import who
 from tltools.reports.readings import ArmKey, Readings, Share
+from tltools.reports.words import WORDS
 
 Array = NDArray[Any]
 Replicates = dict[tuple[ArmKey, Share], Array]
@@ -38,9 +40,17 @@ def curve_replicates(found: Readings) -> Replicates:
 
 
 def saved_rows(
-    found: Readings, again: Replicates, titles: Mapping[ArmKey, str], labels: Mapping[Share, int]
+    found: Readings,
+    again: Replicates,
+    titles: Mapping[ArmKey, str],
+    labels: Mapping[Share, int],
+    judged: Mapping[tuple[ArmKey, Share], VerdictWord],
 ) -> list[dict[str, Any]]:
-    """Labels saved by every transfer arm at every share, against the best control at each number of labels."""
+    """Labels saved by every transfer arm at every share, against the best control at each number of labels.
+
+    An interval of labels is of one arm and share alone; `judged` has the words that the study says of all together. A
+    row is `sure` where both say the same: labels are saved, or lost, only where the gain is positive, or negative.
+    """
     controls = {arm for arm, _ in again if arm.kind == "control"}
     shares = [share for share in found.shares() if any((arm, share) in again for arm in controls)]
     whole = [arm for arm in controls if all((arm, share) in again for share in shares)]
@@ -59,9 +69,19 @@ def saved_rows(
             who(cell)
             | {"title": titles[arm], "n_train": labels[share], "multiplier": one.multiplier, "low": one.low}
             | {"high": one.high, "bound": one.bound, "labels_saved": one.labels_saved, "because": one.because}
-            | {"at_most": one.at_most}
+            | {"at_most": one.at_most, **_sure(one, judged.get((arm, share)))}
         )
     return sorted(made, key=lambda row: (row["title"], row["n_train"]))
+
+
+def _sure(one: curves.LabelsSaved, word: VerdictWord | None) -> dict[str, Any]:
+    """{"sure": whether the verdict bears out what the interval says, "because": with what it says instead}."""
+    saves = one.low is not None and (one.low > 1 or one.bound == "at_least")
+    side = "positive" if saves else "negative" if one.high is not None and one.high < 1 else None
+    if side is None or word == side:
+        return {"sure": side is not None, "because": one.because}
+    said = f"A leaning only: by its gain with as many labels it is {WORDS.get(word or '', 'not judged')}."
+    return {"sure": False, "because": f"{one.because} {said}".strip()}
 
 
 def more_labels(found: Readings, again: Replicates, arm: ArmKey, labels: Mapping[Share, int]) -> curves.Advice | None:

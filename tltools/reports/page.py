@@ -105,7 +105,7 @@ def _labels(report: Report, metric: Metric) -> str:
     parts = [f"<h2>How many labels is it worth?</h2><figure>{picture}</figure>"]
     if report.labels_saved:
         parts.append(markup.table(
-            ["Arm", "Labels used", "Worth", "90 % interval", "Labels saved", ""],
+            ["Arm", "Labels used", "Worth", "95 % interval", "Labels saved", ""],
             [
                 [escape(row["title"]), f"{row['n_train']:,}", *_worth(row), escape(row["because"])]
                 for row in report.labels_saved
@@ -188,11 +188,13 @@ def _classes(report: Report, home: Home) -> str:
     if tasks()[report.task].by_class is None or arm is None:
         return ""
     try:
-        table = views.per_cent(views.by_class(home, Dataset.model_validate(report.dataset), str(arm["trials"][0])))
+        trials = views.tested_by(home, report, arm)[0]
+        table = views.per_cent(views.by_class(home, Dataset.model_validate(report.dataset), trials))
     except (Refusal, OSError):
         return ""
     rows = [[escape(str(first)), *map(markup.number, rest)] for first, *rest in table.itertuples(index=False)]
-    title = f"<h2>Each class</h2><p>{escape(arm['title'])}, {arm['n_train']:,} labels, its first draw.</p>"
+    first = "repeat" if len(trials) > 1 else "fold" if report.folds else "draw"
+    title = f"<h2>Each class</h2><p>{escape(arm['title'])}, {arm['n_train']:,} labels, its first {first}.</p>"
     return title + markup.table([str(name) for name in table.columns], rows, numbers=range(1, table.shape[1]))
 
 
@@ -225,7 +227,8 @@ def _cost(report: Report, metric: Metric) -> str:
 
 def _groups(report: Report, metric: Metric) -> str:
     parts = [_of_column(report, metric, column) for column in dict.fromkeys(row["column"] for row in report.groups)]
-    return "<h2>Groups of people</h2>" + "".join(parts) if parts else ""
+    told = f"<p>{escape(groups.how(report))}</p>"
+    return f"<h2>Groups of people</h2>{told}{''.join(parts)}" if parts else ""
 
 
 def _of_column(report: Report, metric: Metric, column: str) -> str:

@@ -55,7 +55,9 @@ class Share:
 class Cell:
     """One arm at one share: its sealed draws. Arrays are in the order of the test rows.
 
-    Of a cross-validation the draws are its folds, and each has one value: the mean over the rows that it tests."""
+    Of a cross-validation the draws are its folds, and each has one value: the mean over the rows that it tests. What
+    was said of the rows is kept by repeat, each row as said by the fold that tests it; only of whole repeats.
+    """
 
     arm: ArmKey
     share: Share
@@ -65,7 +67,8 @@ class Cell:
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
     values: dict[int, Array] = field(default_factory=dict)  # (M,) pseudo-values, higher is better
     others: dict[str, dict[int, Array]] = field(default_factory=dict)  # the same by other metrics
-    said: dict[int, Array] = field(default_factory=dict)  # (M,) predicted codes, or numbers
+    outputs: dict[int, Array] = field(default_factory=dict)  # of a fold, until its repeat is put together: its rows'
+    said: dict[int, Array] = field(default_factory=dict)  # draw or repeat -> (M,) predicted codes, or numbers
     sure: dict[int, Array] = field(default_factory=dict)  # (M,) probability of the predicted class
     ece: dict[int, float] = field(default_factory=dict)
     ece_by_chance: dict[int, float] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class Readings:
     metric: Metric
     folds: Folds | None = None  # set where draws are folds
     others: Sequence[Metric] = ()  # that cells are scored by, too
+    one_value: bool = True  # False: rows have no class or number of their own, but several labels, or places
     rows: Array = field(default_factory=lambda: np.empty(0, np.int64))  # (M,) numbers of the test rows, of all folds
     truth: Array = field(default_factory=lambda: np.empty(0))  # (M,) codes or numbers; of several labels (M, C)
     scale: float | None = None  # how far one unseen row could move a score
@@ -96,6 +100,10 @@ class Readings:
     def design(self) -> Design | None:
         """How the judge is to take the scores: None for draws by test rows."""
         return Design(self.folds.k, len(self.rows)) if self.folds else None
+
+    def widening(self, repeats: int) -> float | None:
+        """How much more the variance of rows counts over so many repeats; None for draws. See `judging.fairness`."""
+        return self.design.widening(repeats) if self.design else None
 
     def of_kind(self, kind: str, share: Share) -> dict[ArmKey, Cell]:
         """The arms of a kind that have at least one sealed draw at a share."""
@@ -114,7 +122,8 @@ def read(
     others: Sequence[Metric] = (),
 ) -> Readings:
     """Reads all sealed trials; those that are not sealed are only counted, those that do not fit are named."""
-    found, parts = Readings(metric, folds, others), dict[str, tuple[Array, Array]]()
+    task, parts = tasks()[dataset.task], dict[str, tuple[Array, Array]]()
+    found = Readings(metric, folds, others, one_value=not (task.objects or task.several))
     for trial in sorted(trials, key=lambda t: (t.draw, t.id)):
         key, share = key_of(trial)
         cell = found.cells.setdefault((key, share), Cell(key, share))
@@ -127,6 +136,8 @@ def read(
         if folds:  # each row comes once a repeat
             found.rows, first = np.unique(found.rows, return_index=True)
             found.truth = found.truth[first]
+            for cell in found.cells.values():
+                _put_together(found, cell, parts, bool(row_classes(dataset)))
         found.scale = scale_of(metric, found.truth, len(row_classes(dataset)))
     return found
 
@@ -177,13 +188,30 @@ def _add(
         again = _scores(other, truth, outputs, found.folds)
         if np.isfinite(again).all():
             cell.others.setdefault(other.key, {})[trial.draw] = again
-    if found.folds:
-        return  # what follows is of use only where draws have their rows in common
-    if not own:
-        cell.said[trial.draw] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
+    if found.folds and not own:
+        cell.outputs[trial.draw] = outputs
+    elif not own:
+        _keep(cell, trial.draw, truth, outputs, bool(classes))
+
+
+def _put_together(found: Readings, cell: Cell, parts: dict[str, tuple[Array, Array]], classes: bool) -> None:
+    """Keeps what the folds of each whole repeat said, as if one model had said it of all rows."""
+    assert found.folds is not None
+    for repeat in range(found.folds.repeats):
+        draws = range(repeat * found.folds.k, (repeat + 1) * found.folds.k)
+        if all(draw in cell.outputs for draw in draws):
+            order = np.argsort(np.concatenate([parts[cell.trials[draw].split][0] for draw in draws]))
+            outputs = np.concatenate([cell.outputs[draw] for draw in draws])[order]
+            _keep(cell, repeat, found.truth, outputs, classes)
+    cell.outputs.clear()
+
+
+def _keep(cell: Cell, at: int, truth: Array, outputs: Array, classes: bool) -> None:
+    """Keeps what was said of the test rows in a draw or a repeat: outputs (M, C) probabilities, or (M, 1) numbers."""
+    cell.said[at] = outputs.argmax(1).astype(np.int32) if classes else outputs[:, 0]
     if classes:
-        cell.sure[trial.draw] = outputs.max(1).astype(np.float32)
-        cell.ece[trial.draw], cell.ece_by_chance[trial.draw] = ece(outputs, truth), ece_by_chance(outputs)
+        cell.sure[at] = outputs.max(1).astype(np.float32)
+        cell.ece[at], cell.ece_by_chance[at] = ece(outputs, truth), ece_by_chance(outputs)
 
 
 def _scores(metric: Metric, truth: Array, outputs: Array, folds: Folds | None) -> Array:

@@ -1,7 +1,8 @@
-"""What the Compare and Explain screens ask for: tables for charts, confusion, mistakes, trust in probabilities."""
+"""What the Compare and Explain screens ask for: tables for charts, confusion, mistakes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,19 +42,34 @@ def scored(home: Home, trial_id: str, part: str = "test") -> tuple[list[str], Ar
     return classes, *predictions(path, classes)
 
 
-def by_class(home: Home, dataset: Dataset, trial_id: str) -> pd.DataFrame:
-    """How well a trial finds each class in its test rows; the columns are the task's, the class comes first.
+def tested_by(home: Home, report: Report, arm: Mapping[str, Any]) -> list[list[str]]:
+    """The trials of an arm of a report by whom every test row was tested once: [[that of the first draw]]; of a
+    cross-validation the folds of each repeat that is whole, and where none is the first fold alone."""
+    first = [[str(arm["trials"][0])]]
+    if report.folds is None:
+        return first
+    by_repeat: dict[int, list[str]] = {}
+    for trial in map(str, arm["trials"]):
+        if (card := trial_card(home, trial)) is not None:
+            by_repeat.setdefault(int(card["trial"]["draw"]) // report.folds.k, []).append(trial)
+    return [folds for _, folds in sorted(by_repeat.items()) if len(folds) == report.folds.k] or first
+
+
+def by_class(home: Home, dataset: Dataset, trials: Sequence[str]) -> pd.DataFrame:
+    """How well trials find each class in their test rows; the columns are the task's, the class comes first.
 
     Raises:
-        Refusal: the trial is not sealed, the dataset is gone, or its task has no such table.
+        Refusal: a trial is not sealed, the dataset is gone, or its task has no such table.
     """
-    task, path = tasks()[dataset.task], home.trials / trial_id / "predictions.parquet"
+    task = tasks()[dataset.task]
     own = task.objects or task.several
     if task.by_class is None or own is None:
         raise refuse(dataset.task, "has no table by class.", "Look at its confusion matrix or its mistakes.")
-    if trial_card(home, trial_id) is None or not path.is_file():
-        raise refuse(f"trial {trial_id[:40]!r}", "is not finished.", "Choose a finished trial.")
-    table, rows = pd.read_parquet(path), datasets.rows(home, dataset.id)
+    paths = [home.trials / trial / "predictions.parquet" for trial in trials]
+    for trial, path in zip(trials, paths, strict=True):
+        if trial_card(home, trial) is None or not path.is_file():
+            raise refuse(f"trial {trial[:40]!r}", "is not finished.", "Choose a finished trial.")
+    table, rows = pd.concat(map(pd.read_parquet, paths), ignore_index=True), datasets.rows(home, dataset.id)
     return task.by_class(*own.read_frame(table, dataset.classes), dataset.classes, rows.loc[table["row"]])
 
 
@@ -69,9 +85,17 @@ def _several(home: Home, trial_id: str) -> Several | None:
     return task.several if task else None
 
 
-def confusion(home: Home, trial_id: str) -> pd.DataFrame:
-    """Every cell of the confusion matrix: truth, prediction, count, share of the truth's rows, rows (row numbers)."""
-    classes, rows, truth, outputs = scored(home, trial_id)
+def _scored_by(home: Home, trials: Sequence[str]) -> tuple[list[str], Array, Array, Array]:
+    """The test rows of all these trials, as `scored` has them of one."""
+    found = [scored(home, trial) for trial in trials]
+    rows, truth, outputs = (np.concatenate(parts) for parts in list(zip(*found, strict=True))[1:])
+    return found[0][0], rows, truth, outputs
+
+
+def confusion(home: Home, trials: Sequence[str]) -> pd.DataFrame:
+    """Every cell of the confusion matrix of test rows: truth, prediction, count, share of the truth's rows, rows
+    (row numbers)."""
+    classes, rows, truth, outputs = _scored_by(home, trials)
     said = outputs.argmax(1)
     made = []
     for t, true_name in enumerate(classes):
@@ -82,15 +106,15 @@ def confusion(home: Home, trial_id: str) -> pd.DataFrame:
     return pd.DataFrame(made, columns=["truth", "prediction", "count", "share", "rows"])
 
 
-def worst_mistakes(home: Home, trial_id: str, limit: int = 20) -> pd.DataFrame:
-    """The rows a model was most wrong on, worst first.
+def worst_mistakes(home: Home, trials: Sequence[str], limit: int = 20) -> pd.DataFrame:
+    """The test rows that trials were most wrong on, worst first.
 
     Classes: row, truth, prediction, confidence (of the prediction), p_truth. Numbers: row, truth, prediction, error.
     Several labels: row, truth, prediction, surprise (how far all probabilities are from the truth, mean over labels).
     """
-    classes, rows, truth, outputs = scored(home, trial_id)
+    classes, rows, truth, outputs = _scored_by(home, trials)
     if truth.ndim > 1:
-        return _worst_sets(home, trial_id, limit)
+        return _worst_sets(home, trials, limit)
     if not classes:
         error = outputs[:, 0] - truth
         order = np.argsort(-np.abs(error), kind="stable")[:limit]
@@ -106,43 +130,14 @@ def worst_mistakes(home: Home, trial_id: str, limit: int = 20) -> pd.DataFrame:
     )
 
 
-def _worst_sets(home: Home, trial_id: str, limit: int) -> pd.DataFrame:
-    classes, rows, truth, outputs = scored(home, trial_id)
-    several = _several(home, trial_id)
+def _worst_sets(home: Home, trials: Sequence[str], limit: int) -> pd.DataFrame:
+    classes, rows, truth, outputs = _scored_by(home, trials)
+    several = _several(home, trials[0])
     assert several is not None
     table = pd.DataFrame({"row": rows, "truth": several.cells(truth, classes)})
     table = table.assign(prediction=several.cells(outputs, classes), surprise=np.abs(truth - outputs).mean(1))
     wrong = table[table["truth"] != table["prediction"]]
     return wrong.sort_values("surprise", ascending=False, kind="stable", ignore_index=True).head(limit)
-
-
-def trust(home: Home, trial_id: str, level: float = 0.9) -> dict[str, Any]:
-    """How far the probabilities of a trial can be trusted.
-
-    {"bins": DataFrame, "ece", "ece_low", "ece_high", "held": which rows the next two rest on, in words,
-    "temperature" and "ece_after" (None without such rows), "conformal": {"level", "coverage", "mean_size"} | None,
-    "abstain": DataFrame of coverage and accuracy}
-    """
-    classes, _, truth, outputs = scored(home, trial_id)
-    if not classes:
-        raise refuse(f"trial {trial_id}", "predicts numbers, which have no probabilities.", "Choose a classification.")
-    _, _, held_truth, held = scored(home, trial_id, "validation")
-    in_turn = (trial_card(home, trial_id) or {}).get("validated_by") == "leave_one_out"
-    error, low, high = calibration.ece_interval(outputs, truth, replicates=200)
-    at = calibration.temperature(held, held_truth) if len(held) >= 20 else None
-    sets = calibration.conformal(held, held_truth, outputs, truth, level) if len(held) else None
-    curve = pd.DataFrame(calibration.abstain(outputs, truth))
-    return {
-        "bins": pd.DataFrame([vars(one) for one in calibration.reliability(outputs, truth)]),
-        "ece": error,
-        "ece_low": low,
-        "ece_high": high,
-        "held": "labelled rows, each left out in turn" if in_turn else "validation rows",
-        "temperature": at,
-        "ece_after": None if at is None else calibration.ece(calibration.rescale(outputs, at), truth),
-        "abstain": curve.iloc[np.unique(np.linspace(0, len(curve) - 1, min(200, len(curve))).astype(int))],
-        "conformal": sets and {"level": level, "coverage": sets.coverage, "mean_size": sets.mean_size},
-    }
 
 
 def least_probability(home: Home, trial_id: str, level: float = 0.9) -> float | None:

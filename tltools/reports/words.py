@@ -159,7 +159,7 @@ def sentences(
     if advice is not None:
         title, more = advice
         found.append(
-            f"{more.more:,} more labels would be worth about {amount(more.gain, metric)} to {title} (90 % interval "
+            f"{more.more:,} more labels would be worth about {amount(more.gain, metric)} to {title} (95 % interval "
             f"{amount(max(more.low, 0.0), metric)} to {amount(more.high, metric)}), if its curve goes on as it does."
         )
     return found + over_fitted(arms) + _over_confident(arms)
@@ -214,21 +214,29 @@ def _saved(saved: Sequence[Row]) -> list[str]:
     beyond = [row for row in saved if row["bound"] == "at_least" and row["multiplier"] > 1]
     found = []
     if exact:
-        row = max(exact, key=lambda row: float(row["labels_saved"]))
+        row = max(exact, key=lambda row: (row["sure"], float(row["labels_saved"])))
         worth, high = row["multiplier"] * row["n_train"], row["high"]
         top = f"to {high * row['n_train']:,.0f}" if high is not None else "or more"
+        interval = f"95 % interval {row['low'] * row['n_train']:,.0f} {top}"
         found.append(
             f"{row['title']} with {row['n_train']:,} labels is worth about {worth:,.0f} labels of the best control "
-            f"(90 % interval {row['low'] * row['n_train']:,.0f} {top})."
+            f"({interval})."
+            if row["sure"]
+            else f"{row['title']} with {row['n_train']:,} labels may be worth about {worth:,.0f} labels of the best "
+            f"control ({interval}), but that it saves any is not decided."
         )
     if beyond:
-        row = max(beyond, key=lambda row: float(row["multiplier"]))
+        row = max(beyond, key=lambda row: (row["sure"], float(row["multiplier"])))
         worth = row["multiplier"] * row["n_train"]
         found.append(
             f"{row['title']} with {row['n_train']:,} labels is worth at least {worth:,.0f} labels of the best control: "
             f"it saves {row['labels_saved']:,.0f} or more."
+            if row["sure"]
+            else f"{row['title']} with {row['n_train']:,} labels leans to be worth {worth:,.0f} labels of the best "
+            "control or more, but that it saves any is not decided."
         )
     harm = [row for row in saved if row["bound"] == "exact" and row["high"] is not None and row["high"] < 1]
+    harm = [row for row in harm if row["sure"]]
     if harm:
         row = min(harm, key=lambda row: float(row["multiplier"]))
         worth = row["multiplier"] * row["n_train"]

@@ -176,6 +176,7 @@ def groups(report: Report) -> None:
                 "shown, but left out of the gaps."
             )
         _gaps(report, column, k)
+    st.caption(by_group.how(report))
 
 
 def _frontier(report: Report, column: str, k: int) -> None:

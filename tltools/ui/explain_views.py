@@ -46,10 +46,12 @@ _HOW = {  # how marks are found -> what it is called, and what it does and when 
 }
 
 
-def why(store: Store, home: Home, dataset: Dataset, trial: str, rows: Sequence[int]) -> None:
-    """Three questions about a trial; the worker answers, and what was answered stays."""
+def why(
+    store: Store, home: Home, dataset: Dataset, trial: str, rows: Sequence[int], which: str = "the worst mistakes above"
+) -> None:
+    """Three questions about a trial and some of its test rows; the worker answers, and what was answered stays."""
     st.header("Why?", anchor=False)
-    st.caption("The worker answers, in seconds to a minute. Rows are the worst mistakes above.")
+    st.caption(f"The worker answers, in seconds to a minute. Rows are {which}.")
     how = "occlusion" if modalities()[dataset.modality].cells else _how(dataset)
     jobs = _jobs(store, trial)
     busy = next((job for job in jobs if job.state in live.LIVE), None)

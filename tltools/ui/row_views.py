@@ -20,9 +20,9 @@ from tltools.ui.words import counted, esc, label_names, short
 MOST = 24
 
 
-def confusion(home: Home, dataset: Dataset, trial: str) -> None:
+def confusion(home: Home, dataset: Dataset, trials: Sequence[str]) -> None:
     """The confusion matrix; a click on a cell, or the list beside it, opens the rows behind it."""
-    table = tables.confusion(home, trial)
+    table = tables.confusion(home, trials)
     classes = list(dataset.classes)
     wrong = table[(table["truth"] != table["prediction"]) & (table["count"] > 0)].sort_values("count", ascending=False)
     left, right = st.columns([3, 2], gap="large")
@@ -50,16 +50,16 @@ def confusion(home: Home, dataset: Dataset, trial: str) -> None:
             st.markdown(":green[:material/check_circle:] No mistakes on the test rows.")
             return
         at = list(cells.values()).index(clicked) if clicked else 0
-        picked = st.selectbox("Open a cell: true → predicted", list(cells), index=at, key=f"cell_{trial}_{clicked}")
+        picked = st.selectbox("Open a cell: true → predicted", list(cells), index=at, key=f"cell_{trials[0]}_{clicked}")
         truth, said = cells[picked]
         rows = table[(table["truth"] == truth) & (table["prediction"] == said)]["rows"].iloc[0]
         st.caption(f"{counted(len(rows), 'test row', 'test rows')} of {esc(truth)} taken for {esc(said)}.")
         show(home, dataset, rows[:MOST])
 
 
-def by_class(home: Home, dataset: Dataset, trial: str) -> None:
+def by_class(home: Home, dataset: Dataset, trials: Sequence[str]) -> None:
     """How well each class is found: a table in place of a confusion matrix, where rows have no class of their own."""
-    table = _by_class(str(home.root), trial, home, dataset)
+    table = _by_class(str(home.root), tuple(trials), home, dataset)
     st.caption("How well each class is found in the test rows; – where they have none of it.")
     shown = tables.per_cent(table)
     forms = {name: st.column_config.NumberColumn(format="%.1f") for name in shown.select_dtypes("floating")}
@@ -67,13 +67,13 @@ def by_class(home: Home, dataset: Dataset, trial: str) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner="Counting by class")
-def _by_class(root: str, trial: str, _home: Home, _dataset: Dataset) -> pd.DataFrame:
-    return tables.by_class(_home, _dataset, trial)
+def _by_class(root: str, trials: tuple[str, ...], _home: Home, _dataset: Dataset) -> pd.DataFrame:
+    return tables.by_class(_home, _dataset, trials)
 
 
-def mistakes(home: Home, dataset: Dataset, trial: str, most: int = 12) -> pd.DataFrame:
+def mistakes(home: Home, dataset: Dataset, trials: Sequence[str], most: int = 12) -> pd.DataFrame:
     """The worst mistakes with the rows themselves; returns the table."""
-    table = tables.worst_mistakes(home, trial, most)
+    table = tables.worst_mistakes(home, trials, most)
     if table.empty:
         st.markdown(":green[:material/check_circle:] No mistakes on the test rows.")
         return table

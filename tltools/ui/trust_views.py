@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,26 +10,35 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tltools.home import Home
-from tltools.reports import views as tables
+from tltools.reports.trust import trust
 from tltools.ui import charts
+from tltools.ui.words import counted
 
 
-def calibration(home: Home, trial: str) -> None:
-    """Said against true, the error before and after its mending, and the abstain slider."""
-    found = _trust(str(home.root), trial, home)
+def calibration(home: Home, tested: Sequence[Sequence[str]]) -> None:
+    """Said against true, the error before and after its mending, and the abstain slider; tested: the trials, as
+    `views.tested_by` has them."""
+    found = _trust(str(home.root), tuple(map(tuple, tested)), home)
     left, right = st.columns(2, gap="large")
     with left:
-        _reliability(found)
+        _reliability(found, len(tested[0]))
     with right:
         _abstain(found)
+    if (folds := len(tested[0])) > 1:
+        st.caption(
+            f"Every row as the model said that had not seen it, over {counted(len(tested), 'repeat', 'repeats')} of "
+            f"{folds} folds; temperatures and lists are set in each fold on its own rows. A row counts once."
+        )
+    for said in found["refused"]:
+        st.caption(said)
 
 
 @st.cache_data(max_entries=8, show_spinner="Measuring calibration")
-def _trust(root: str, trial: str, _home: Home) -> dict[str, Any]:
-    return tables.trust(_home, trial)
+def _trust(root: str, tested: tuple[tuple[str, ...], ...], _home: Home) -> dict[str, Any]:
+    return trust(_home, tested)
 
 
-def _reliability(found: dict[str, Any]) -> None:
+def _reliability(found: dict[str, Any], folds: int) -> None:
     bins, colours = found["bins"], charts.palette()
     st.subheader("Is it as sure as it says?", anchor=False)
     chart = charts.figure(colours, 340, x="what it said (%)", y="how often it was right (%)")
@@ -52,9 +62,10 @@ def _reliability(found: dict[str, Any]) -> None:
     charts.show(chart, alt, "calibration", bins)
     low, high = 100 * found["ece_low"], 100 * found["ece_high"]
     text = f"Off by **{100 * found['ece']:.1f} points** on average ({low:.1f} to {high:.1f})."
+    each = " (median of the folds)" if folds > 1 else ""
     if found["ece_after"] is not None:
         after = 100 * found["ece_after"]
-        text += f" With temperature {found['temperature']:.2f}, fitted on {found['held']}: {after:.1f}."
+        text += f" With temperature {found['temperature']:.2f}{each}, fitted on {found['held']}: {after:.1f}."
     st.markdown(text)
 
 

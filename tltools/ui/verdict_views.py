@@ -110,15 +110,18 @@ def _saved(report: Report) -> tuple[str, str, str]:
     rows = [row for row in report.labels_saved if row.get("multiplier")]
     exact = [row for row in rows if row["bound"] == "exact"]
     if exact:
-        row = max(exact, key=lambda row: float(row["multiplier"]) * row["n_train"])
+        row = max(exact, key=lambda row: (bool(row.get("sure")), float(row["multiplier"]) * row["n_train"]))
         count, worth = row["n_train"], row["multiplier"]
         high = f"{row['high'] * count:,.0f}" if row["high"] is not None else "more"
         low = f"{row['low'] * count:,.0f}" if row["low"] is not None else "fewer"
-        return f"{count:,} labels are worth", f"≈ {worth * count:,.0f}", f"{low} to {high} (90 %)"
+        under = f"{low} to {high} (95 %{'' if row.get('sure') else ', not sure'})"
+        return f"{count:,} labels are worth", f"≈ {worth * count:,.0f}", under
     if rows:
-        row = max(rows, key=lambda row: float(row["multiplier"]))
+        row = max(rows, key=lambda row: (bool(row.get("sure")), float(row["multiplier"])))
+        if not row.get("sure"):
+            return "Labels saved", "–", f"leaning to ≥ {row['multiplier'] * row['n_train']:,.0f} for {row['n_train']:,}"
         worth, most = row["multiplier"] * row["n_train"], max(one["n_train"] for one in report.arms)
-        under = "all the control had" if worth >= most else "at least (90 %)"
+        under = "all the control had" if worth >= most else "at least (95 %)"
         return f"{row['n_train']:,} labels are worth", f"≥ {worth:,.0f}", under
     return "Labels saved", "–", "cannot be told, see below" if report.labels_saved else "no control's curve"
 

@@ -23,7 +23,8 @@ def asked(report: Report) -> None:
             return
         st.dataframe(table(rows, price, pace), hide_index=True, width="stretch")
         st.caption(
-            "Saved labels are estimates with the intervals above; “at least” where the control never catches up."
+            "Saved labels are estimates with the intervals above; “at least” where the control never catches up, "
+            "“leaning” where the gain is not decided."
         )
 
 
@@ -31,7 +32,8 @@ def table(rows: list[dict[str, object]], price: float | None, pace: float | None
     """One row an arm and share: labels saved, whether exactly or at least, and their money and hours."""
     bounds = {"exact": "about", "at_least": "at least"}
     return pd.DataFrame([
-        {"Arm": row["title"], "Labels given": row["n_train"], "": bounds.get(str(row["bound"]), ""),
+        {"Arm": row["title"], "Labels given": row["n_train"],
+         "": bounds.get(str(row["bound"]), "") + ("" if row.get("sure") else ", leaning"),
          "Labels saved": round(saved)}
         | {key.capitalize(): round(value, 2) for key, value in worth(saved, price, pace).items()}
         for row in rows
