@@ -213,6 +213,13 @@ def test_plan_tells_trials_time_and_problems(home: Home, folder: Path) -> None:
     assert as_json(home, "plan", str(folder / "none.yaml"), code=2)["problems"]
 
 
+def test_what_was_inferred_of_a_path_in_a_study_file_is_shown(home: Home, folder: Path) -> None:
+    file = sealed_trials.cells(folder)
+    study = _study(folder, "inferred.yaml", strategies=["full_finetune"], dataset=str(file), test=str(file))
+    _, told = run(home, "plan", str(study), "--json")
+    assert "Cut at each comma" in told and "repeats cells.csv, line 2" in told
+
+
 def test_run_then_report(home: Home, folder: Path) -> None:
     sealed_trials.cells(folder)
     study = _study(folder, "run.yaml", strategies=[{"full_finetune": sealed_trials.SHORT}], fractions=[1.0])

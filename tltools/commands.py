@@ -221,7 +221,13 @@ def _failed(job: Job) -> Answer:
 
 def _read(home: Home, path: str) -> Study:
     file = existing(path) or Path(path)
-    return studies.settle(home, studies.parse(file), file.resolve().parent)
+    asked = studies.parse(file)
+    study = studies.settle(home, asked, file.resolve().parent)
+    if study.dataset != asked.dataset:  # a path: what was inferred of it has not been seen by anybody yet
+        profile = datasets.profile(home, study.dataset)
+        told = [*profile.inference, *[f"{problem.severity}: {problem.sentence()}" for problem in profile.problems]]
+        print(*told, sep="\n", file=sys.stderr)
+    return study
 
 
 def table(found: Report) -> list[str]:
