@@ -57,7 +57,7 @@ class FakeBackbone(nn.Module):
             id=f"local/fake-{reads}", name="fake", provider="local", reads=reads, family="transformers",
             architecture="fake", image_size=2,
         )  # fmt: skip
-        self.reads, self.width, self.passes = reads, width, 0
+        self.reads, self.width, self.passes, self.preprocessing = reads, width, 0, "none"
         self.embed: nn.Module = nn.Embedding(60, width) if reads == "text" else nn.Conv2d(3, width, 1)
         self.one, self.two = Layer(width, reads), Layer(width, reads)
         self.stages = tuple(Stage(n, (m,), 1) for n, m in self.named_children())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -396,3 +397,23 @@ def test_rates_rise_and_then_fall_to_nearly_nothing() -> None:
     assert factors[:10] == pytest.approx(np.arange(1, 11) / 10)
     assert factors[10:] == sorted(factors[10:], reverse=True) and 0 < factors[-1] < 0.02
     assert layouts.schedule(0, 1, 0.1) == 1.0
+
+
+def test_of_the_rates_tried_the_best_so_far_is_held_and_nothing_else(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    models, least = list[weakref.ref[nn.Module]](), []
+
+    def begin(k: int, multiplier: float) -> loop.Training:
+        assert sum(model() is not None for model in models) < 2, "the best so far"
+        asked = recipe(epochs=2)
+        made = training(backbone, table, codes, tmp_path / str(k), asked)
+        made.multiplier = multiplier
+        models.append(weakref.ref(made.model))
+        return made
+
+    def run(made: loop.Training) -> loop.Fitted:
+        least.append(made.run().least)
+        return made.at
+
+    best = loop.best_of((1e-3, 3.0, 1e-2, 3.0), begin, run)
+    assert len(least) == 4 and least[1] == least[3] == min(least), "that of the largest steps"
+    assert best.at.least == min(least) and best.model is models[1](), "the first of equal ones"

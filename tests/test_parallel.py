@@ -168,6 +168,11 @@ def test_a_fork_serves_several_trials_on_one_thread_and_a_single_call_stays_here
     assert beside.extra_mb > 0
 
 
+def test_what_a_trial_would_take_alone_is_told_by_the_speed_up_of_all_threads(beside: Parallel) -> None:
+    slow, quick = _all(beside, _trial("works", 0, speedup=1.25), _trial("works", 1, speedup=0.5))
+    assert slow.seconds == quick.seconds == 1.0 and {slow.alone, quick.alone} == {0.8, 1.0}
+
+
 def test_several_trials_of_one_call_and_those_that_threads_serve_better_stay_here(beside: Parallel) -> None:
     with beside:
         found = [*beside.run([_trial("works", 0), _trial("works", 1)]), *beside.run([_trial("works", 2, speedup=1.9)])]

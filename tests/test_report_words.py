@@ -69,6 +69,20 @@ def test_errors_are_better_or_worse_and_the_least_comes_first() -> None:
     assert "arm 0, arm 1" in " ".join(words.sentences([better], arms, [], METRIC, 0.01, None, None))
 
 
+def test_the_quickest_is_named_where_the_seconds_of_all_are_known() -> None:
+    arms = [
+        {"title": title, "score": 0.9, "n_train": 100, "best_set": True, "seconds": seconds, "train_gap": None,
+         "kind": "transfer", "ece": None} for title, seconds in (("Probe", 16.0), ("Means", 12.0))
+    ]  # fmt: skip
+
+    def said() -> str:
+        return " ".join(words.sentences([verdict("Probe", "positive", 0.1)], arms, [], METRIC, 0.01, None, None))
+
+    assert "The quickest of them is Means (12 s a trial)." in said()
+    arms[0]["seconds"] = None
+    assert "quickest" not in said()
+
+
 def test_a_control_that_the_headline_says_is_beaten_is_not_called_the_best() -> None:
     arms = [
         {"title": title, "score": score, "n_train": 100, "best_set": True, "seconds": None, "train_gap": None,

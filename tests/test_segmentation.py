@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from tests import shapes
 from tltools import datasets, places, reports, splits, studies
 from tltools.engine import classical_dense, dense, explain, export, predict, trial_model
 from tltools.engine import study as engine
+from tltools.engine.kit import EngineKit
 from tltools.home import Home, open_home
 from tltools.places import as_rows
 from tltools.records import Refusal, Study
@@ -168,3 +170,33 @@ def test_the_control_of_colours_holds_the_pixels_of_one_picture_at_a_time(monkey
     assert len(held) == 6
     said = model.predict(read(pictures[0])).reshape(classical_dense.SIDE, classical_dense.SIDE)
     assert (said[::3, ::3] == truth[0]).mean() > 0.95, "each pixel was learnt with its own class"
+
+
+def test_the_control_reads_each_picture_once_a_study_and_says_the_same(
+    ran: tuple[Home, Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, study = ran
+    asked = study.model_copy(update={"fractions": (0.5, 1.0), "draws": 2})
+    lent = EngineKit(QuietTicket(home, open_store(home)), asked, *studies.split_of(home, asked))
+    opened, decode = list[str](), classical_dense.decode
+    monkeypatch.setattr(classical_dense, "decode", lambda item, side: opened.append(str(item)) or decode(item, side))
+    trials = [one for one in studies.expand(home, asked) if one.strategy == "classical"]
+    found = [dense.classical(lent, trial) for trial in trials]
+    assert len(found) == 4 and opened and len(opened) == len(set(opened))
+    items: Any = lent.view("image")
+    for trial, outcome in zip(trials, found, strict=True):
+        rows = np.sort(np.concatenate(lent.draw(trial)))
+        given = [items[row] for row in rows], lent.targets[rows], [items[row] for row in lent.test]
+        wanted, _ = dense.control(lent.task)(*given, trial.seed)
+        assert all(np.array_equal(a, b) for a, b in zip(wanted, outcome.outputs, strict=True))
+        assert outcome.reading and outcome.alone and outcome.alone > outcome.reading
+
+
+def test_what_a_control_holds_has_an_end_behind_which_rows_are_given_as_they_are() -> None:
+    read = list[int]()
+    held = classical_dense.Held([10, 20, 30, 40], lambda row: read.append(row) or np.full(100, row, np.uint8), most=150)
+    first = held.of([2, 0, 1])
+    assert [type(one) for one in first] == [np.ndarray, np.ndarray, int] and first[2] == 20
+    assert held.of(np.array([0, 2, 3]))[:2] == [pytest.approx(first[1]), pytest.approx(first[0])]
+    assert read == [30, 10] and held.seconds([1, 3]) == 0
+    assert classical_dense.Held([1, 2], None).of([1]) == [2]

@@ -71,6 +71,22 @@ def test_merged_adapters_say_what_they_said_apart(ran: tuple[Home, Study]) -> No
         assert all(np.array_equal(a, b) for a, b in zip(before, again, strict=True))
 
 
+def test_new_texts_are_read_beside_others_of_their_length(
+    ran: tuple[Home, Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, study = ran
+    model: Any = trial_model.load(home, next(one.id for one in studies.expand(home, study) if one.strategy == "lora"))
+    items = ["Ann saw Rome", "Bob saw " + "old " * 30 + "Oslo"] * 4
+    by_itself = [model.outputs([item])[0] for item in items]
+    shapes = list[tuple[int, ...]]()
+    monkeypatch.setattr(trial_model, "BATCH", 4)
+    model.model.register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0]["attention_mask"].shape)))
+    together = model.outputs(items)
+    assert [len(tags) for tags in together] == [3, 33] * 4
+    assert all(np.array_equal(a, b) for a, b in zip(by_itself, together, strict=True))
+    assert [rows for rows, _ in shapes] == [4, 4] and 3 * shapes[0][1] < shapes[1][1], "short ones are not padded"
+
+
 def test_every_metric_has_values_of_rows_that_average_to_it() -> None:
     random = np.random.default_rng(0)
     truth, said = (places.as_rows([random.integers(0, 5, n) for n in (3, 9, 1, 5)]) for _ in "ab")

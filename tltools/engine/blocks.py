@@ -143,6 +143,18 @@ def read_records(folder: Path) -> Array:
     return np.frombuffer(content[: len(content) // RECORD.itemsize * RECORD.itemsize], RECORD)
 
 
+def add_time(folder: Path, rows: int, seconds: float) -> None:
+    """Notes beside a block how long a pass took that wrote into it; only the holder of its lock may."""
+    before = _times(folder)
+    write_json(folder / "time.json", {"rows": before["rows"] + rows, "seconds": before["seconds"] + seconds})
+
+
+def row_seconds(folder: Path) -> float | None:
+    """Seconds a row of the passes that wrote a block; None where none was timed."""
+    known = _times(folder)
+    return known["seconds"] / known["rows"] if known["rows"] else None
+
+
 def lock(features: Path, name: str) -> FileLock:
     """The lock of a block; it lies outside the block's folder, so that it outlives the block."""
     (features / "locks").mkdir(parents=True, exist_ok=True)
@@ -179,6 +191,13 @@ def evict(features: Path, trash: Path, *, down_to: int, keep: set[str]) -> list[
         total -= sizes[folder]
         gone.append(folder.name)
     return gone
+
+
+def _times(folder: Path) -> dict[str, float]:
+    try:
+        return dict(json.loads((folder / "time.json").read_text()))
+    except FileNotFoundError:
+        return {"rows": 0, "seconds": 0.0}
 
 
 def _used(folder: Path) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,37 @@ from tltools.tasks import tagging
 SIDE = 72  # pixels of a side that the colour control reads
 PIXELS = 60_000  # of the training pictures that it is fitted on
 SENTENCES = 1_000  # whose words are tagged at a time
+MOST_HELD = 2.5e8  # bytes of small pictures, and of small masks
+
+
+class Held:
+    """What a control reads of rows, found when a row is first asked for and then held, as long as there is room; rows
+    beyond that are given as they are, for the control to read anew."""
+
+    def __init__(
+        self, rows: Sequence[Any] | np.ndarray, read: Callable[[Any], np.ndarray] | None, most: float = MOST_HELD
+    ) -> None:
+        """read: what is found of a row; None: it is read as it is."""
+        self._rows, self._read, self._room = rows, read, most
+        self._held: dict[int, np.ndarray] = {}
+        self._took = 0.0
+
+    def of(self, wanted: Sequence[int] | np.ndarray) -> list[Any]:
+        """What is read of rows, by their numbers."""
+        return [self._one(int(row)) for row in wanted]
+
+    def seconds(self, wanted: Sequence[int] | np.ndarray) -> float:
+        """Seconds that it took to find what is held of these rows, by their number."""
+        return self._took / max(len(self._held), 1) * sum(int(row) in self._held for row in wanted)
+
+    def _one(self, row: int) -> Any:
+        if self._read is None or row in self._held or self._room <= 0:
+            return self._held.get(row, self._rows[row])
+        started = time.monotonic()
+        found = self._held[row] = self._read(self._rows[row])
+        self._took += time.monotonic() - started
+        self._room -= found.nbytes
+        return found
 
 
 def pixel_colours(items: Sequence[Any], truth: np.ndarray, wanted: Sequence[Any], seed: int) -> tuple[np.ndarray, str]:
@@ -37,7 +69,7 @@ def colour_model(items: Sequence[Any], truth: np.ndarray, seed: int) -> Any:
     """What `pixel_colours` fits on pictures and their masks (N,), or the only class there is."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    codes = np.concatenate([scores.fitted(mask, (SIDE, SIDE)).ravel() for mask in truth])
+    codes = np.concatenate([small_mask(mask).ravel() for mask in truth])
     judged = np.flatnonzero(codes != places.IGNORED)
     chosen = np.random.default_rng(seed).permutation(judged)[:PIXELS]
     kinds = np.unique(codes[chosen])
@@ -163,11 +195,25 @@ def shape(word: str) -> str:
     return "".join(c for k, c in enumerate(signs) if not k or signs[k - 1] != c)
 
 
+def small(item: Any) -> np.ndarray:
+    """(SIDE, SIDE, 3) uint8: a picture as the colour control reads it."""
+    return decode(item, SIDE)
+
+
+def small_mask(mask: np.ndarray) -> np.ndarray:
+    """(SIDE, SIDE) of a mask (h, w)."""
+    return scores.fitted(mask, (SIDE, SIDE))
+
+
 def _pixels(item: Any) -> np.ndarray:
-    """(SIDE * SIDE, 8): red, green, blue of a pixel and of its neighbourhood, and where it lies."""
+    """(SIDE * SIDE, 8) of a picture, or of what `small` says of it: red, green, blue of a pixel and of its
+    neighbourhood, and where it lies."""
     from scipy.ndimage import uniform_filter
 
-    picture = decode(item, SIDE).astype(np.float32)
+    picture = (item if isinstance(item, np.ndarray) else small(item)).astype(np.float32)
     around = uniform_filter(picture, size=(9, 9, 1))
     place = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), 2).astype(np.float32)
     return np.concatenate([picture, around, place], 2).reshape(SIDE * SIDE, 8)
+
+
+READ = {"pixel_colours": (small, small_mask)}  # what is found of items and of their truth once, by control

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +25,7 @@ from tltools.engine import (
 )
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.classical_dense import Held
 from tltools.engine.feeds import Feed
 from tltools.places import as_rows
 from tltools.records import Dataset, Trial, refuse
@@ -198,7 +198,7 @@ def prepare(backbone: Backbone, task: Task, dataset: Dataset) -> None:
 
 def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     """As `EngineKit.finetune`; the layouts say what of the backbone is trained beside the head."""
-    started, seed, dense = time.monotonic(), 1 + trial.seed * 1009 + trial.draw, kit.task.dense
+    clock, seed, dense = kit.clock(), 1 + trial.seed * 1009 + trial.draw, kit.task.dense
     assert dense is not None
     if recipe.augmentation.get("rotate"):
         raise refuse("rotate", "cannot turn boxes or masks with their pictures.", "Set it to 0; scale and crop can.")
@@ -206,12 +206,11 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     recipe = replace(recipe, batch_size=min(dense.batch, recipe.batch_size), head_start="random", augmentation={})
     base = kit.backbone(trial, recipe.init, seed=seed if recipe.init == "random" else 0)
     train, validation = kit.parts(trial, recipe)
-    encoded = kit.encoded(base)
-    setting, steps = kit.store.setting(base, encoded), kit.store.steps(base, encoded)
+    encoded, setting, steps = kit.ready(base)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
     place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
-    tried: list[tuple[float, int, Training]] = []
-    for k, multiplier in enumerate(recipe.rates_tried):
+
+    def begin(k: int, multiplier: float) -> Training:
         with devices.seeded(seed + k):
             model = places(base.twin(), kit.task, kit.dataset)
             if recipe.adapter:
@@ -220,15 +219,16 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         targets = torch.from_numpy(dense.tensors(kit.targets, model.shape()))
         rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
         feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
-        training = Training(
+        return Training(
             model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, model.loss, multiplier,
             seed + k, kit.ticket, kit.checkpoint(trial, k), kit.telling(trial),
             task=kit.task, truth=kit.targets, changed=changed,
         )  # fmt: skip
-        tried.append((kit.train(training).least, k, training))
-    *_, best = min(tried, key=lambda item: item[:2])
+
+    best = loop.best_of(recipe.rates_tried, begin, kit.train)
     found = outcome(kit, trial, best, base, seed, train)
-    return replace(found, card={**found.card, **best.places.facts()}, seconds=time.monotonic() - started)
+    reading = kit.store.reading(base, len(train) + len(validation) + len(kit.test), {})
+    return replace(found, card={**found.card, **best.places.facts()}, **clock(), reading=reading)
 
 
 def read_once(
@@ -269,14 +269,22 @@ def _by_rule(learned: Callable[[Any, np.ndarray], plain_rules.Rule]) -> Callable
 
 def classical(kit: EngineKit, trial: Trial) -> Outcome:
     """What one would do without a network; see `control`."""
-    started = time.monotonic()
-    rows = np.sort(np.concatenate(kit.draw(trial)))
-    items = kit.view(kit.dataset.modality)
-    outputs, method = control(kit.task)(
-        [items[i] for i in rows], kit.targets[rows], [items[i] for i in kit.test], trial.seed
-    )
+    clock, rows = kit.clock(), np.sort(np.concatenate(kit.draw(trial)))
+    with kit.aside():
+        items, truth = kit.seen_by_control
+        train, codes, test = items.of(rows), as_rows(truth.of(rows)), items.of(kit.test)
+    outputs, method = control(kit.task)(train, codes, test, trial.seed)
     card = {"method": method, "n_train": len(rows), "weights": "not kept: refitted from its rows when needed"}
-    return Outcome(trial, kit.test, outputs, {}, card, time.monotonic() - started, devices.peak_mb(), 0)
+    found = Outcome(trial, kit.test, outputs, {}, card, 0.0, devices.peak_mb(), 0)
+    reading = items.seconds([*rows, *kit.test]) + truth.seconds(rows)
+    return replace(found, **clock(), reading=reading)
+
+
+def seen_by_control(task: Task, items: Sequence[Any], truth: np.ndarray) -> tuple[Held, Held]:
+    """Items and truth of all rows as the task's control reads them, which is the same in each of its trials."""
+    assert task.objects is not None
+    read, fitted = classical_dense.READ.get(task.objects.classical, (None, None))
+    return Held(items, read), Held(truth, fitted)
 
 
 def outcome(kit: EngineKit, trial: Trial, training: Training, base: Backbone, seed: int, train: np.ndarray) -> Outcome:

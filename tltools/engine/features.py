@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from tltools import costs
 from tltools.engine import autotune, stepping
 from tltools.engine.autotune import Memory, Setting
-from tltools.engine.blocks import FORMAT, Block, block_bytes, evict, lock
+from tltools.engine.blocks import FORMAT, Block, add_time, block_bytes, evict, lock, row_seconds
 from tltools.engine.stepping import Steps
 from tltools.engine.sweep import Sweep, Want
 from tltools.home import Home
@@ -62,8 +63,27 @@ class FeatureStore:
         self._steps: dict[str, Steps] = {}
         self._open: dict[str, Block] = {}
         self._expected: dict[str, set[Want]] = {}
+        self._encoding: dict[str, float] = {}  # seconds a row, by what encoding depends on
         self.rows_computed = 0
         self.rows_found = 0
+
+    def encode(self, backbone: Backbone, items: Sequence[Any]) -> Encoded:
+        """Items as the backbone reads them; how long a row takes counts as part of reading it."""
+        started = time.monotonic()
+        encoded = backbone.encode(items)
+        self._encoding[encoding_of(backbone)] = (time.monotonic() - started) / max(len(encoded), 1)
+        return encoded
+
+    def reading(self, backbone: Backbone, rows: int, wants: Mapping[Want, int]) -> float | None:
+        """Seconds that one trial takes to read so many rows by itself: to encode them, and to pass as many of them as
+        each of `wants` needs, whose blocks are there, whoever wrote them. None where a pass was never timed."""
+        encoding, found = self._encoding.get(encoding_of(backbone), 0.0), [0.0]
+        for want, passed in wants.items():  # one pass serves them all: the longest
+            each = row_seconds(self.folder(self._name(backbone, want, self.setting(backbone, None))))
+            if each is None:
+                return None
+            found.append((each - encoding) * passed)
+        return rows * encoding + max(found)
 
     def pooled(
         self, backbone: Backbone, encoded: Encoded | Callable[[], Encoded], keys: Sequence[bytes], rows: Array,
@@ -177,6 +197,7 @@ class FeatureStore:
                     sweep = Sweep(self, backbone, autotune.made(encoded), setting, names, ticket, optional=later)
                     self.rows_computed += sweep.run(unique, rows[first], absent)
                     self._remember_rate(backbone, sweep)
+                    self._note_time(backbone, sweep, names.values())
                     for name in names.values():
                         self._open.pop(name, None)
             yield {want: self._opened(names[want]) for want in wants}
@@ -187,6 +208,12 @@ class FeatureStore:
             key = costs.rate_key(backbone.source)
             known = self._memory.recall("rate", key) or {}
             self._memory.remember("rate", key, {**known, "rows_per_second": sweep.rows / max(sweep.seconds, 1e-9)})
+
+    def _note_time(self, backbone: Backbone, sweep: Sweep, names: Iterable[str]) -> None:
+        """What reading cost lies beside what was read, so that a study that finds it there counts it, too."""
+        seconds = sweep.seconds + sweep.rows * self._encoding.get(encoding_of(backbone), 0.0)
+        for folder in filter(Path.is_dir, map(self.folder, names)):  # what did not fit has none
+            add_time(folder, sweep.rows, seconds)
 
     def _opened(self, name: str) -> Block:
         if name not in self._open:
@@ -275,6 +302,11 @@ def _held(mutex: FileLock, ticket: Ticket | None) -> Iterator[None]:
         yield
     finally:
         mutex.release()
+
+
+def encoding_of(backbone: Backbone) -> str:
+    """What encoding depends on beside the items: equal of backbones that share encoded rows."""
+    return f"{backbone.source.id}|{backbone.preprocessing}"
 
 
 def _resumable(backbone: Backbone, boundary: int) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from tltools.engine.neighbours import Neighbours, neighbours
 from tltools.engine.parallel import Parallel
 from tltools.engine.prototypes import prototypes
 from tltools.engine.shared import Init, Shared
+from tltools.engine.sweep import Want
 from tltools.engine.text_backbone import TextBackbone
 from tltools.records import Dataset, Refusal, Split, Study, Trial
 from tltools.strategies import HeadKind, Outcome, Recipe
@@ -72,58 +72,65 @@ class EngineKit(Shared):
         for trial in trials:
             by_source[trial.source].append(trial)
         for group in by_source.values():
-            started = time.monotonic()
+            clock = self.clock()
             backbone = self.backbone(group[0], init)
             table = self._features(backbone, features)
-            read = time.monotonic() - started
             drawn = [np.sort(np.concatenate(self.draw(trial))) for trial in group]
             place = np.full(self.dataset.rows, -1, np.int64)
             place[self._read] = np.arange(len(self._read))
-            started = time.monotonic()
             if head == "own":
                 drawn = [rows[:0] for rows in drawn]  # no label is used
             fitted = self._heads(head, backbone, table, [place[rows] for rows in drawn])
-            each = (time.monotonic() - started + read) / len(group)
+            each = {name: seconds / len(group) for name, seconds in clock().items()}
             for trial, rows, one in zip(group, drawn, fitted, strict=True):
                 self.ticket.check()
+                clock, count = self.clock(), len(rows) + len(self.test)
                 outputs = one.outputs(table[place[self.test]]).astype(np.float32)
-                yield outcomes.of_probe(self, trial, backbone, one, outputs, rows, features, init, each)
+                outcome = outcomes.of_probe(self, trial, backbone, one, outputs, rows, features, init)
+                reading = self.store.reading(backbone, count, {features: count})
+                yield replace(outcome, **_sum(each, clock()), reading=reading)
 
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         if self.own:
             outcome: Outcome = self.own.finetune(self, trial, recipe)
             return outcome
-        started = time.monotonic()
+        clock = self.clock()
         base = self.backbone(trial, recipe.init, seed=_seed(trial) if recipe.init == "random" else 0)
         train, validation = self.parts(trial, recipe)
-        encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
-        reader, boundary = self._reader(base, trial, recipe, frozen)
-        setting, steps = self.store.setting(base, encoded), self.store.steps(base, encoded)
+        frozen = layouts.frozen_bottom(base, recipe, len(train))
+        with self.aside():
+            reader, boundary = self._reader(base, trial, recipe, frozen)
+        encoded, setting, steps = self.ready(base)
         place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads, steps.speedup)
         values, scaling = loop.scaled(self.targets, train, self.kind == "number")
         weights = loop.balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
         rows = loop.Rows(train, validation, values, weights)
-        tried = []
-        for k, multiplier in enumerate(recipe.rates_tried):
+
+        def begin(k: int, multiplier: float) -> loop.Training:
             feed = Feed(encoded, reader, self.device, setting.channels_last, recipe)
             model = self._tuned(base, recipe, rows, feed, place, _seed(trial) + k)
-            training = loop.Training(
+            return loop.Training(
                 model, feed, recipe, rows, place, self.task.loss, multiplier, _seed(trial) + k, self.ticket,
                 self.checkpoint(trial, k), self.telling(trial),
                 honest=loop.as_said if self.kind == "number" else outcomes.honest,
             )  # fmt: skip
-            tried.append((self.train(training).least, k, training))
-        _, k, best = min(tried, key=lambda item: item[:2])
+
+        best = loop.best_of(recipe.rates_tried, begin, self.train)
         outcome = outcomes.of_training(self, trial, best, base, scaling, _seed(trial))
-        return replace(outcome, seconds=time.monotonic() - started)
+        count, wants = len(train) + len(validation) + len(self.test), dict[Want, int]()
+        if reader is not None:
+            wants[boundary] = count
+        if _probed(base, recipe):
+            wants["pooled"] = len(train)
+        return replace(outcome, **clock(), reading=self.store.reading(base, count, wants))
 
     def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
-        started, seed = time.monotonic(), _seed(trial)
+        clock, seed = self.clock(), _seed(trial)
         base = self.backbone(trial, "source")
         train, validation = self.parts(trial, recipe)
         recipe = replace(recipe, epochs=plans.passes(texts, len(train)))
-        encoded, frozen = self.encoded(base), layouts.frozen_bottom(base, recipe, len(train))
-        setting, steps = self.store.setting(base, encoded), self.store.steps(base, encoded)
+        frozen = layouts.frozen_bottom(base, recipe, len(train))
+        encoded, setting, steps = self.ready(base)
         rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
         with devices.seeded(seed):
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
@@ -138,8 +145,8 @@ class EngineKit(Shared):
         self.train(training)
         training.solve_head(model.head.out_features)
         outcome = outcomes.of_training(self, trial, training, base, (0.0, 1.0), seed)
-        card = {**outcome.card, "unit": True}
-        return replace(outcome, card=card, seconds=time.monotonic() - started)
+        reading = self.store.reading(base, len(train) + len(validation) + len(self.test), {})
+        return replace(outcome, card={**outcome.card, "unit": True}, **clock(), reading=reading)
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:
         return outcomes.by_group(self, outcome, self._groups, worth)
@@ -148,21 +155,23 @@ class EngineKit(Shared):
         if self.own:
             yield from (dense.classical(self, trial) for trial in trials)
             return
-        started = time.monotonic()
-        seen = classical.read(self.dataset.modality, classical.pick(self.view(self.dataset.modality), self._read))
-        read = (time.monotonic() - started) / len(trials)
+        clock = self.clock()
+        with self.aside():
+            seen = classical.read(self.dataset.modality, classical.pick(self.view(self.dataset.modality), self._read))
+        spent = clock()
+        each, row = {name: seconds / len(trials) for name, seconds in spent.items()}, spent["shared"] / len(self._read)
         place = np.full(self.dataset.rows, -1, np.int64)
         place[self._read] = np.arange(len(self._read))
         for trial in trials:
             self.ticket.check()
-            started = time.monotonic()
+            clock = self.clock()
             rows = np.sort(np.concatenate(self.draw(trial)))
             train, targets = classical.pick(seen, place[rows]), self.targets[rows]
             fitted = classical.Control(self.dataset, self.task, train, targets, seed=_seed(trial), was_read=True)
             outputs = fitted.outputs(classical.pick(seen, place[self.test]))
             card = {"method": fitted.method, "n_train": len(rows), "weights": classical.REFITTED}
-            seconds = time.monotonic() - started + read
-            yield Outcome(trial, self.test, outputs, {}, card, seconds, devices.peak_mb(), 0)
+            outcome = Outcome(trial, self.test, outputs, {}, card, 0.0, devices.peak_mb(), 0)
+            yield replace(outcome, **_sum(each, clock()), reading=row * (len(rows) + len(self.test)))
 
     def boost(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         return (boosting.outcome(self, trial, _seed(trial)) for trial in trials)
@@ -170,7 +179,8 @@ class EngineKit(Shared):
     def train(self, training: loop.Training) -> loop.Fitted:
         """Runs a training that a trial has set up."""
         if self.parallel is not None:
-            self.parallel.depart(training)
+            with self.aside():
+                self.parallel.depart(training)
         return training.run()
 
     def checkpoint(self, trial: Trial, k: int) -> Checkpoint:
@@ -230,8 +240,7 @@ class EngineKit(Shared):
             if recipe.adapter:
                 adapters.inject(model.backbone.core, **recipe.adapter)
         model.to(self.device.name)
-        from_nothing = recipe.init == "random" or not base.source.pretrained
-        if from_nothing and recipe.phases[0].part != "inputs":
+        if _from_nothing(base, recipe):
             return model  # features of random weights say nothing about the features to come
         if recipe.head_start == "probe":
             features = self._features(base, "pooled")[np.searchsorted(self._read, rows.train)]
@@ -258,6 +267,19 @@ class EngineKit(Shared):
 
     def telling(self, trial: Trial) -> Callable[[Mapping[str, float]], None]:
         return lambda facts: self.ticket.event("epoch", trial=trial.id, note=trial.strategy, **facts)
+
+
+def _from_nothing(base: Backbone, recipe: Recipe) -> bool:
+    return (recipe.init == "random" or not base.source.pretrained) and recipe.phases[0].part != "inputs"
+
+
+def _probed(base: Backbone, recipe: Recipe) -> bool:
+    """Whether the head starts on pooled features of the training rows."""
+    return recipe.head_start == "probe" and not _from_nothing(base, recipe)
+
+
+def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one[name] + other[name] for name in one}
 
 
 def _seed(trial: Trial) -> int:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from tltools.tickets import BudgetSpent, Interrupted, Ticket
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
 CLIP = 1.0  # of the gradient's norm
 Loss = Callable[[Tensor, Tensor, Mapping[str, float]], Tensor]
+T = TypeVar("T", bound="Training")
 
 
 def as_said(raw: Tensor, targets: Tensor) -> Tensor:
@@ -236,6 +237,21 @@ class Training:
         self.at.total = float(total)
         state = {name: value for name, value in self.model.state_dict().items() if kept(name, self.moving)}
         self.checkpoint.save(state, self.optimiser, self.best, vars(self.at), self.at.steps)
+
+
+def best_of(rates: Sequence[float], begin: Callable[[int, float], T], run: Callable[[T], Fitted]) -> T:
+    """The training with the least loss, the first of equal ones; `begin` sets up that of the k-th rate.
+
+    Of the others nothing is held, so that two models at most are in memory."""
+    best: T | None = None
+    for k, multiplier in enumerate(rates):
+        training = begin(k, multiplier)
+        fitted = run(training)
+        if best is None or fitted.least < best.at.least:
+            best = training
+        del training  # else it would live until the next one is set up
+    assert best is not None, "a recipe tries one rate at least"
+    return best
 
 
 def balance(codes: np.ndarray, train_rows: np.ndarray) -> Tensor:

@@ -33,7 +33,6 @@ def of_probe(
     rows: np.ndarray,
     features: str,
     init: str,
-    seconds: float,
 ) -> Outcome:
     """The outcome of a head on frozen features; `outputs` (M, K) of the test rows, `rows` (n,) that it was fitted on.
 
@@ -56,7 +55,7 @@ def of_probe(
     if backbone.reads == "tabular":
         weights |= differing(backbone, None)
         card |= adapters.columns(backbone)
-    return Outcome(trial, kit.test, outputs, weights, card, seconds, devices.peak_mb(), head.size)
+    return Outcome(trial, kit.test, outputs, weights, card, 0.0, devices.peak_mb(), head.size)
 
 
 def of_training(

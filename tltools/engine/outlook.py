@@ -115,7 +115,7 @@ def distance(
     else:
         keys = datasets.content_keys(ticket.home, own)
         keys = [keys[row] for row in rows]
-        theirs = store.pooled(backbone, lambda: backbone.encode(known), keys, np.arange(len(rows)), ticket)
+        theirs = store.pooled(backbone, lambda: store.encode(backbone, known), keys, np.arange(len(rows)), ticket)
     return {"dataset": own.name, **asdict(domains.apart(theirs, features))}
 
 

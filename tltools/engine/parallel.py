@@ -80,6 +80,7 @@ class Parallel:
         self._come = deque[Outcome]()
         self._lost = deque[Trial]()  # a fork was killed over them
         self._known = dict[Any, bool]()  # kinds of trials that were set up here -> whether forks train them
+        self._speedups = dict[Any, float]()  # of their steps by all threads, over the one of a fork
         self._at: Trial | None = None  # being set up
         self._back: Connection | None = None  # in a fork: to its parent
         self.extra_mb = 0.0  # memory of the forks beside the first, at most
@@ -157,6 +158,7 @@ class Parallel:
         assert self._at is not None
         kind = _kind(self._at)
         self._known[kind] = rates.pays(self.places, training.place.speedup)
+        self._speedups[kind] = max(1.0, training.place.speedup)
         if not self._known[kind]:
             while self._busy():
                 self._listen()
@@ -207,9 +209,12 @@ class Parallel:
                     getattr(self._ticket, name)(*arguments, **numbers)
             elif kind == "came":
                 outcomes, grown = said
+                assert side.trial is not None
+                faster = self._speedups[_kind(side.trial)]
                 side.trial, side.grown_mb = None, max(side.grown_mb, grown)
                 self.extra_mb = max(self.extra_mb, sum(sorted(one.grown_mb for one in self._sides)[:-1]))
-                self._come.extend(replace(one, card={**one.card, "at_once": self.places}) for one in outcomes)
+                for one in outcomes:
+                    self._come.append(replace(one, card={**one.card, "at_once": self.places}, faster=faster))
             else:
                 self._part(side)
                 if kind == "refused":

@@ -109,7 +109,7 @@ def examine(
         backbone.fit_items(items, np.arange(len(rows)))
     keys = datasets.content_keys(ticket.home, dataset)
     keys = [keys[row] for row in rows]
-    everywhere, encoded = np.arange(len(rows)), functools.cache(lambda: backbone.encode(items))
+    everywhere, encoded = np.arange(len(rows)), functools.cache(lambda: store.encode(backbone, items))
     store.sweep(backbone, encoded, keys, everywhere, ("pooled", "layers"), ticket)
     layers, columns = store.layers(backbone, encoded, keys, everywhere, ticket)
     ticket.check()

@@ -117,6 +117,7 @@ def _write(kit: EngineKit, outcome: Outcome, folder: Path) -> dict[str, float]:
         **card,
         "curve": [dict(facts) for facts in outcome.curve],
         "seconds": outcome.seconds,
+        "seconds_alone": outcome.alone,
         "peak_mb": outcome.peak_mb,
         "trainable_parameters": outcome.trainable_parameters,
         "metrics": metrics,

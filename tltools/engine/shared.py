@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +13,11 @@ import numpy as np
 from tltools import datasets, matching, plans, studies, trials
 from tltools.engine import dense, heads, written
 from tltools.engine import device as devices
+from tltools.engine.autotune import Setting
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
-from tltools.engine.features import FeatureStore
+from tltools.engine.classical_dense import Held
+from tltools.engine.features import FeatureStore, encoding_of
+from tltools.engine.stepping import Steps
 from tltools.judging import fairness
 from tltools.plans import Plan
 from tltools.records import Dataset, Source, Split, Study, Trial, refuse
@@ -43,6 +48,21 @@ class Shared:
         self._encoded: dict[str, Encoded] = {}
         self._views: dict[str, Any] = {}
         self._plan: Plan | None = None
+        self._aside = 0.0  # seconds, see `aside`
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Seconds inside are not those of the trial under way: what they make is for all, or they go by in waiting."""
+        started, before = time.monotonic(), self._aside
+        try:
+            yield
+        finally:
+            self._aside = before + time.monotonic() - started  # of one inside another the outer counts
+
+    def clock(self) -> Callable[[], dict[str, Any]]:
+        """A function that tells what an `Outcome` says of time from now on: "seconds", and those of them "shared"."""
+        started, before = time.monotonic(), self._aside
+        return lambda: {"seconds": time.monotonic() - started, "shared": self._aside - before}
 
     def follow(self, plan: Plan) -> None:
         """Takes a plan's word for which activations are kept; without one all that can be are."""
@@ -71,13 +91,8 @@ class Shared:
         key = (reader, init)
         known = self._backbones.get(key) or self._fitted.get(key)
         if seed or known is None:
-            made = load_backbone(self.home, self.source(trial), init=init, seed=seed or self.study.seed)
-            if made.reads in FITTED:
-                with devices.seeded(seed or self.study.seed):
-                    made.fit_items(self.view(made.reads), self.labelled)
-            if self.own:
-                self.own.prepare(made, self.task, self.dataset)
-            made.to(self.device.name)
+            with self.aside():
+                made = self._load(trial, init, seed or self.study.seed)
             if seed:
                 return made
             if init == "source" and self._plan is not None:
@@ -85,12 +100,28 @@ class Shared:
             known = (self._fitted if made.reads in FITTED else self._backbones)[key] = made
         return known
 
+    def _load(self, trial: Trial, init: Init, seed: int) -> Backbone:
+        made = load_backbone(self.home, self.source(trial), init=init, seed=seed)
+        if made.reads in FITTED:
+            with devices.seeded(seed):
+                made.fit_items(self.view(made.reads), self.labelled)
+        if self.own:
+            self.own.prepare(made, self.task, self.dataset)
+        return made.to(self.device.name)
+
     def encoded(self, backbone: Backbone) -> Encoded:
-        key = f"{backbone.source.id}|{backbone.preprocessing}"
+        key = encoding_of(backbone)
         if key not in self._encoded:
             self.ticket.progress("preparing rows", 0, 1, note=backbone.source.name)
-            self._encoded[key] = backbone.encode(self.view(backbone.reads))
+            with self.aside():
+                self._encoded[key] = self.store.encode(backbone, self.view(backbone.reads))
         return self._encoded[key]
+
+    def ready(self, backbone: Backbone) -> tuple[Encoded, Setting, Steps]:
+        """Encoded rows, and how a backbone passes and trains on them here, measured on first use."""
+        encoded = self.encoded(backbone)
+        with self.aside():
+            return encoded, self.store.setting(backbone, encoded), self.store.steps(backbone, encoded)
 
     def view(self, reads: str) -> Any:
         if reads not in self._views:
@@ -108,6 +139,15 @@ class Shared:
         one_a_draw = {(t.fraction, t.per_class, t.draw, t.seed): t for t in own}
         drawn = [rows for trial in one_a_draw.values() for rows in self.draw(trial)]
         return np.unique(np.concatenate([*drawn, self.test]))
+
+    @property
+    def seen_by_control(self) -> tuple[Held, Held]:
+        """Items and truth of all rows as the control of a task of places reads them; folds share them."""
+        if "control" not in self._views:
+            items = self.view(self.dataset.modality)
+            self._views["control"] = dense.seen_by_control(self.task, items, self.targets)
+        found: tuple[Held, Held] = self._views["control"]
+        return found
 
     @functools.cached_property
     def learnt_columns(self) -> list[matching.Column]:
@@ -128,6 +168,7 @@ class Shared:
     def _features(self, backbone: Backbone, kind: str) -> np.ndarray:
         """(rows of `_read`, D) float32."""
         encoded = functools.partial(self.encoded, backbone)
-        if kind == "pooled":
-            return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
-        return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]
+        with self.aside():
+            if kind == "pooled":
+                return self.store.pooled(backbone, encoded, self.keys, self._read, self.ticket)
+            return self.store.layers(backbone, encoded, self.keys, self._read, self.ticket)[0]

@@ -166,13 +166,14 @@ class PlacesModel(TrialModel):
 
     def _outputs(self, items: Any, ticket: Ticket | None, done: int, total: int) -> np.ndarray:
         encoded, found = self.model.backbone.encode(items), []
+        order = np.argsort(encoded.lengths, kind="stable")
         with torch.inference_mode():
-            for start in range(0, len(encoded), BATCH):
-                rows = np.arange(start, min(start + BATCH, len(encoded)))
+            for start in range(0, len(order), BATCH):
+                rows = order[start : start + BATCH]
                 batch = {k: v.to(self.device.name) for k, v in encoded.take(rows).items()}
                 found.append(self.model.decode(self.model(batch).float().cpu().numpy()))
                 _tell(ticket, done + start + len(rows), total)
-        return np.concatenate(found)
+        return np.concatenate(found)[np.argsort(order)]
 
 
 class WriterModel(TrialModel):

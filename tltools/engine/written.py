@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +123,7 @@ def prepare(backbone: Backbone, task: Task, dataset: Dataset) -> None:
 
 def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     """As `EngineKit.finetune`; the layouts say what of the encoder is trained beside the decoder."""
-    started, seed, card = time.monotonic(), 1 + trial.seed * 1009 + trial.draw, kit.task.written
+    clock, seed, card = kit.clock(), 1 + trial.seed * 1009 + trial.draw, kit.task.written
     assert card is not None
     recipe = replace(recipe, batch_size=min(card.batch, recipe.batch_size), head_start="random")
     base = kit.backbone(trial, recipe.init, seed=seed if recipe.init == "random" else 0)
@@ -133,15 +132,15 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     if knows and base.generator:
         recipe = replace(recipe, phases=tuple(_gently(layout, base.causal) for layout in recipe.phases))
     train, validation = kit.parts(trial, recipe)
-    encoded = kit.encoded(base)
-    setting, steps = kit.store.setting(base, encoded), kit.store.steps(base, encoded)
+    encoded, setting, steps = kit.ready(base)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
     place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
     pieces = wording(base, [kit.targets[row] for row in train])
     targets = torch.from_numpy(rows_of(pieces, kit.targets, np.concatenate([train, validation])))
     rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
-    tried: list[tuple[float, int, Training]] = []
-    for k, multiplier in enumerate(recipe.rates_tried):
+
+    def begin(k: int, multiplier: float) -> Training:
+        nonlocal knows
         with devices.seeded(seed + k):
             twin = base.twin()
             assert isinstance(twin, TextBackbone)
@@ -156,18 +155,19 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         feed: loop.Feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
         if not isinstance(model, Continuer):  # whose states depend on what was written
             feed = dense.read_once(kit, feed, model, rows, place, recipe)
-        training = Training(
+        return Training(
             model, feed, recipe, rows, place, _as_measured,
             multiplier, seed + k, kit.ticket, kit.checkpoint(trial, k), kit.telling(trial),
             task=kit.task, truth=kit.targets,
         )  # fmt: skip
-        tried.append((kit.train(training).least, k, training))
-    *_, best = min(tried, key=lambda item: item[:2])
+
+    best = loop.best_of(recipe.rates_tried, begin, kit.train)
     outcome = dense.outcome(kit, trial, best, base, seed, spread(train))
     start = "the source" if base.generator else "the last layers of the source"
     said = {"features": "states", "pieces": len(pieces), "longest": targets.shape[1],
             "decoder_from": start if knows else "nothing"}  # fmt: skip
-    return replace(outcome, card={**outcome.card, **said}, seconds=time.monotonic() - started)
+    reading = kit.store.reading(base, len(train) + len(validation) + len(kit.test), {})
+    return replace(outcome, card={**outcome.card, **said}, **clock(), reading=reading)
 
 
 def _gently(layout: Layout, whole: bool) -> Layout:

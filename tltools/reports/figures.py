@@ -155,7 +155,7 @@ def _arm_row(found: Readings, cell: Cell, title: str, labels: int) -> dict[str, 
         "high": ends[1],
         "draws": len(cell.draws),
         "draws_asked": cell.asked,
-        "seconds": _mean(cards, "seconds"),
+        "seconds": _mean(cards, "seconds_alone"),  # else who comes first pays for what all use
         "peak_mb": _most(cards, "peak_mb"),
         "trainable_parameters": int(_most(cards, "trainable_parameters") or 0),
         "train_score": _mean(cards, "train_score"),

@@ -221,7 +221,8 @@ def _cost(report: Report, metric: Metric) -> str:
     )
     figures = "".join(f"<figure>{picture}</figure>" for picture in pictures if picture)
     return (
-        f'<h2>What it cost</h2><div class="facts">{cards}</div><p>With {most:,} labels; hollow: controls.</p>{figures}'
+        f'<h2>What it cost</h2><div class="facts">{cards}</div><p>With {most:,} labels; hollow: controls. '
+        f"{views.ALONE}</p>{figures}"
     )
 
 

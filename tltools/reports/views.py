@@ -20,6 +20,11 @@ from tltools.tasks import Several, judged_by, tasks
 
 Array = NDArray[Any]
 
+ALONE = (
+    "Seconds a trial are those that it takes by itself: reading its rows, whoever has read them, training, and "
+    "predicting the test rows."
+)
+
 
 def scored(home: Home, trial_id: str, part: str = "test") -> tuple[list[str], Array, Array, Array]:
     """(classes, rows (M,), truth (M,) or (M, K) of several labels, outputs (M, K)) of a sealed trial's "test" or
@@ -164,7 +169,8 @@ def score_by_labels(report: Report) -> pd.DataFrame:
 
 
 def score_by_cost(report: Report) -> pd.DataFrame:
-    """title, kind, n_train, score, seconds, trainable_parameters, peak_mb: what a point of score costs."""
+    """title, kind, n_train, score, seconds, trainable_parameters, peak_mb: what a point of score costs. The seconds are
+    those of a trial by itself, None where they are not known."""
     keys = ["title", "kind", "source", "strategy", "n_train", "score", "seconds", "trainable_parameters", "peak_mb"]
     return pd.DataFrame([{key: row[key] for key in keys} for row in report.arms], columns=keys)
 

@@ -203,8 +203,8 @@ def _together(arms: Sequence[Row], labels: int, metric: Metric, *, beaten: bool)
         return []
     best.sort(key=lambda row: float(row["score"]), reverse=metric.higher_is_better)
     names = ", ".join(row["title"] for row in best[:6])
-    timed = [row for row in best if row["seconds"] is not None]
-    cheap = min(timed, key=lambda row: float(row["seconds"])) if timed else None
+    timed = all(row["seconds"] is not None for row in best)
+    cheap = min(best, key=lambda row: float(row["seconds"])) if timed else None
     tail = f" The quickest of them is {cheap['title']} ({cheap['seconds']:.3g} s a trial)." if cheap else ""
     return [f"With {labels:,} labels any of these may be the best: {names}.{tail}"]
 

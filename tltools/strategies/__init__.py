@@ -72,10 +72,18 @@ class Outcome:
     outputs: Any  # (M, K): class probabilities, or (M, 1) predicted numbers
     weights: Mapping[str, Any]  # name -> array: everything that differs from the source; "head.*" for the head
     card: Mapping[str, Any]  # facts for card.json: rates, epochs run, temperature, train/validation scores ...
-    seconds: float
+    seconds: float  # that passed
     peak_mb: float
     trainable_parameters: int
     curve: Sequence[Mapping[str, float]] = ()  # per epoch: epoch, train_loss, validation_loss, seconds
+    shared: float = 0.0  # of `seconds`: made what other trials use, too, or waited for others
+    reading: float | None = 0.0  # seconds that reading its rows takes, whoever read them; None: nobody timed it
+    faster: float = 1.0  # times that its steps are as fast by themselves, where it trained beside others
+
+    @property
+    def alone(self) -> float | None:
+        """Seconds that the trial takes by itself, once its network is loaded; None where that is not known."""
+        return None if self.reading is None else (self.seconds - self.shared) / self.faster + self.reading
 
 
 class Kit(Protocol):

@@ -45,6 +45,7 @@ def cost(report: Report) -> None:
     if known.get("actual_peak_mb"):
         said.append(f"Peak memory {known['actual_peak_mb'] / 1000:.1f} GB.")
     st.caption(" ".join(said))
+    st.caption(tables.ALONE)
     with st.expander("The numbers behind it"):
         widgets.table(table, "Score and cost of every arm", "cost")
 
