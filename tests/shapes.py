@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +80,7 @@ def exported(
     assert {"model.safetensors", "card.json", "MODEL_CARD.md", "preprocessing.json"} <= set(result["files"])
     script = (to / "predict.py").read_text()
     assert "tltools" not in script and sum(bool(line.strip()) for line in script.splitlines()) <= most_lines
+    assert not unlisted(to)
     ruff = [Path(sys.executable).with_name("ruff"), "format", "--line-length", "120", "--diff", "--isolated"]
     assert subprocess.run([*ruff, to / "predict.py"], capture_output=True).returncode == 0
     other = shutil.copytree(to, to.with_name("other"))
@@ -86,6 +89,17 @@ def exported(
     save_file(tensors, other / "model.safetensors")
     assert not replay.check(ticket, trial_model.load(ticket.home, trial), other)["agrees"]
     return result
+
+
+def unlisted(folder: Path) -> set[str]:
+    """What the script of an export imports that neither comes with Python nor stands in its requirements."""
+    listed = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
+    nodes = list(ast.walk(ast.parse((folder / "predict.py").read_text())))
+    names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    known = metadata.packages_distributions()
+    tops = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"torchvision"}  # it is tried
+    return {top for top in tops if not listed & {name.lower() for name in known[top]}}
 
 
 def alone(folder: Path, given: Path, out: Path) -> None:

@@ -247,7 +247,7 @@ def test_exported_folders_write_the_same_texts_alone(ran: Ran, tmp_path: Path) -
         trial = next(
             one for one in studies.expand(home, study) if (one.source, one.strategy) == (source, "full_finetune")
         )
-        shapes.exported(ticket, trial.id, tmp_path / table / "model", 60, table)
+        shapes.exported(ticket, trial.id, tmp_path / table / "model", 86, table)
 
 
 def test_adapters_stand_in_the_decoder_too_which_is_frozen_otherwise(ran: Ran) -> None:

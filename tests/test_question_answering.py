@@ -210,7 +210,7 @@ def test_an_exported_folder_finds_the_same_answers_alone(ran: tuple[Home, Study]
     home, study = ran
     trials = {trial.strategy: trial.id for trial in studies.expand(home, study) if trial.draw == 0}
     ticket = QuietTicket(home, open_store(home))
-    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 74)
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 98)
     text = "When was the mill built? | Nobody but Kim <b> wanted it. The mill is from 1831, they say."
     pd.DataFrame({answers.COLUMN: [text]}).to_csv(tmp_path / "new.csv", index=False)
     shapes.alone(tmp_path / "model", tmp_path / "new.csv", tmp_path / "out.csv")

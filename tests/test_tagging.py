@@ -159,7 +159,7 @@ def test_an_exported_folder_tags_the_same_words_alone(ran: tuple[Home, Study], t
     home, study = ran
     ticket = QuietTicket(home, open_store(home))
     trials = {one.strategy: one.id for one in studies.expand(home, study) if one.draw == 0}
-    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 74)
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 98)
     found = export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "out")})
     assert found["replay"]["agrees"] and found["replay"]["max_difference"] == 0, "the control, too"
     assert "tltools" not in (tmp_path / "out" / "predict.py").read_text()

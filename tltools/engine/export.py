@@ -296,7 +296,8 @@ def write_papers(home: Home, model: Model, folder: Path) -> None:
     study = home.studies / model.trial.study
     if (study / "study.yaml").is_file():
         write_bytes(folder / "study.yaml", (study / "study.yaml").read_bytes())
-    write_bytes(folder / "MODEL_CARD.md", _model_card(home, model).encode())
+    card = f"{_model_card(home, model).rstrip()}\n\n{reports.card_facts(model.card)}\n"
+    write_bytes(folder / "MODEL_CARD.md", card.encode())
 
 
 def _model_card(home: Home, model: Model) -> str:
@@ -315,7 +316,9 @@ def _model_card(home: Home, model: Model) -> str:
 def _requirements(facts: dict[str, Any], folder: Path) -> str:
     no_table = facts["draws"] in export_places.ANSWERS
     packages = [name for name in PACKAGES[facts["kind"]] if not (no_table and name == "pandas")]
+    packages += ["scipy"] if facts["kind"] == "scikit-learn" and facts["draws"] == "mask" else []  # `uniform_filter`
     packages += ["sentencepiece"] if any(folder.glob("*.spm")) else []
+    packages += ["tokenizers"] if "decoder" in facts else []  # which reads its pieces
     exported = export_scripts.reading_files(facts)
     packages += [name for name in (exported.packages if exported else ()) if name not in packages]
     return "".join(f"{name}=={metadata.version(name).partition('+')[0]}\n" for name in packages)

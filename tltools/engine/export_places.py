@@ -21,7 +21,7 @@ Facts = dict[str, Any]
 
 GIVEN = """\
 given, kinds = Path(sys.argv[1]), {{endings}}
-items = sorted(path for path in given.rglob("*") if path.suffix.lower() in kinds) if given.is_dir() else [given]
+{{items}}
 names = [path.name if path == given else path.relative_to(given).as_posix() for path in items]
 """
 
@@ -58,8 +58,7 @@ def grid(x, times):  # a map of tokens of a square, row by row and behind those 
 
 SIZE = """\
 def size(path):
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).size
+    return opened(path).size
 """
 
 MASKS = """\
@@ -71,9 +70,7 @@ with torch.inference_mode():
 
 SAVE = """\
 def save(codes, path, name):
-    with Image.open(path) as image:
-        size = ImageOps.exif_transpose(image).size
-    mask = Image.fromarray(codes).resize(size, Image.Resampling.NEAREST)
+    mask = Image.fromarray(codes).resize(opened(path).size, Image.Resampling.NEAREST)
     mask.putpalette(facts["palette"])
     out = Path(sys.argv[2]) / f"{name}.png"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ that a reader finds no branch in the script that the model does not take.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from tltools.engine import (
@@ -34,11 +36,7 @@ except RuntimeError:  # a build that does not fit this torch: declare the two op
     shim.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
 
-STANDARD = """\
-import json
-import sys
-from pathlib import Path
-"""
+STANDARD = ("csv", "hashlib", "io", "json", "math", "re", "sys")  # modules that a script imports where it uses them
 
 WEIGHTS = """\
 tensors = load_file(here / "model.safetensors")
@@ -60,9 +58,16 @@ def pool(x):  # (rows, width) from pictures of features or sequences
     return x.mean(1) if x.dim() == 3 else x
 """
 
+ITEMS = """\
+hidden = lambda path: "/." in f"/{path.relative_to(given).as_posix()}"
+items = [path for path in sorted(given.rglob("*")) if path.suffix.lower() in kinds and not hidden(path)]
+items = items if given.is_dir() else [given]
+if not items:
+    sys.exit(f"{given} holds no file that ends in {', '.join(sorted(kinds))}: add the files to predict")"""
+
 FILES = """\
 given, kinds = Path(sys.argv[1]), {{endings}}
-items = sorted(path for path in given.rglob("*") if path.suffix.lower() in kinds) if given.is_dir() else [given]
+{{items}}
 table = pd.DataFrame({"file": [path.name if path == given else path.relative_to(given).as_posix() for path in items]})
 """
 
@@ -133,16 +138,15 @@ table.to_csv(sys.argv[2], index=False)
 
 def script(facts: Facts) -> str:
     """The source of `predict.py` for what `preprocessing.json` says."""
-    parts = [_title(facts)]
     if facts["kind"] == "detector":
-        parts += _detector(facts)
+        parts = _detector(facts)
     else:
-        parts += _neural(facts) if "layers" in facts else _classical(facts)
+        parts = _neural(facts) if "layers" in facts else _classical(facts)
     if not facts["draws"] and facts["kind"] != "rule":
         picks = PICK_LABELS if facts["several"] else PICK_CLASS
         parts.append(picks + WRITE_CLASSES if facts["classes"] else WRITE_NUMBERS)
     text, before = "", ""
-    for part in parts:
+    for part in (_title(facts), _standard(parts, "layers" in facts or facts["kind"] == "detector"), *parts):
         inside = before.rstrip("\n").rpartition("\n")[2].startswith(" ")  # it ends in the body of a function
         wide = inside or part.startswith("def ") or "\n\n\ndef " in part
         gap = "\n\n" if wide else "\n" if before else ""
@@ -158,14 +162,19 @@ def _title(facts: Facts) -> str:
     return f'"""Predicts new rows: {how}."""\n'
 
 
+def _standard(parts: Sequence[str], neural: bool) -> str:
+    """The lines that import what the parts use of the standard library."""
+    used = [name for name in STANDARD if re.search(rf"(?<![\w.]){name}\.", "".join(parts))]
+    future = "" if neural else "from __future__ import annotations\n\n"  # functions of tltools are annotated
+    return future + "".join(f"import {name}\n" for name in used) + "from pathlib import Path\n"
+
+
 def _neural(facts: Facts) -> list[str]:
     kind, exported = facts["kind"], reading_files(facts)
-    standard = ["import json", "import sys", "from pathlib import Path"]
     others = ["import pandas as pd", "import torch", "from safetensors.torch import load_file"]
     if kind in ("table", "cells"):
-        standard.insert(0, "import hashlib")
         others[2:2] = ["import torch.nn.functional as F"]
-    if kind != "text":
+    if kind not in ("text", "table", "cells"):
         others.insert(0, "import numpy as np")
     if writes := facts["draws"] == export_texts.WRITES:
         others, last = export_texts.imports(facts)
@@ -173,7 +182,7 @@ def _neural(facts: Facts) -> list[str]:
     elif facts["draws"]:  # pictures need no table
         others[1:] = ["import torch", "import torch.nn.functional as F", others[-1]]
     others += exported.imports if exported else ()
-    parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
+    parts = ["\n".join(others) + "\n"]
     if kind != "table" and torchvision_operators.ensure() == "declared":
         parts.append(SHIM)  # this machine needs it, so the next one may
     if writes:
@@ -213,7 +222,7 @@ def _detector(facts: Facts) -> list[str]:
     shim = [SHIM] if torchvision_operators.ensure() == "declared" else []
     listed = _listed(exported, export_places.GIVEN)
     opened = export_texts.OPEN + export_detectors.MODEL
-    return [STANDARD, "\n".join(others) + "\n", *shim, export_detectors.IMPORT, opened, listed,
+    return ["\n".join(others) + "\n", *shim, export_detectors.IMPORT, opened, listed,
             exported.code, READ_PICTURE, export_places.SIZE, export_detectors.BOXES]  # fmt: skip
 
 
@@ -246,7 +255,8 @@ def reading_files(facts: Facts) -> Exported | None:
 
 
 def _listed(exported: Exported, lines: str = FILES) -> str:
-    return lines.replace("{{endings}}", "{" + ", ".join(f'"{one}"' for one in exported.endings) + "}")
+    found = lines.replace("{{items}}", ITEMS)
+    return found.replace("{{endings}}", "{" + ", ".join(f'"{one}"' for one in exported.endings) + "}")
 
 
 def _items(facts: Facts) -> list[str]:
@@ -297,13 +307,12 @@ def _classical(facts: Facts) -> list[str]:
     if facts["draws"]:
         assert (files := reading_files(facts)) is not None, "what is drawn on are pictures in files"
         imports, steps = export_places.CLASSICAL[facts["draws"]]
-        code = (files.code,) if "picture(" in steps[-1] else ()
-        return [STANDARD, imports, export_texts.OPEN, _listed(files, export_places.GIVEN), *code, *steps]
-    standard = ["from __future__ import annotations\n", "import json", "import sys", "from pathlib import Path"]
+        code = files.code if "picture(" in steps[-1] else files.opened
+        return [imports, export_texts.OPEN, _listed(files, export_places.GIVEN), code, *steps]
     others = ["import numpy as np", "import pandas as pd", "import skops.io"]
     exported = reading_files(facts)
     others += exported.imports if exported else ()
-    parts = ["\n".join(standard) + "\n", "\n".join(others) + "\n"]
+    parts = ["\n".join(others) + "\n"]
     opened = 'model = skops.io.load(here / "model.skops", trusted=facts["trusted"])  # no code runs when it is read\n'
     parts += [export_texts.OPEN + opened]
     if exported:

@@ -9,27 +9,52 @@ from tltools.formats import _cells
 
 READ = """\
 def read_rows(path):  # (rows as they are, the cells that the model reads, the mark between them)
-    for mark in (",", ";", "\\t", "|"):
-        names = pd.read_csv(path, sep=mark, nrows=0, encoding="utf-8-sig").columns
-        names = [" ".join(str(name).split()) for name in names]
-        if set(facts["inputs"]) <= set(names):
-            break
-    else:
-        sys.exit(f"{path} must have the columns {', '.join(facts['inputs'])}")
-    rows = pd.read_csv(path, sep=mark, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    rows.columns = names
-    cells = rows[facts["inputs"]].apply(lambda column: column.str.strip())
-    return rows, cells.mask(cells.isin(facts["missing"]), ""), mark  # an empty cell is a missing one
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{path} cannot be read ({error}): save the table as CSV in UTF-8")
+    csv.field_size_limit(2**31 - 1)
+    names, mark = [], ","
+    for sign in (",", ";", "\\t", "|"):  # the one that parts most names of inputs
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=sign, skipinitialspace=True), [])
+        found = [" ".join(name.split()) or f"column_{k}" for k, name in enumerate(header, 1)]
+        if len(set(facts["inputs"]) & set(found)) > len(set(facts["inputs"]) & set(names)):
+            names, mark = found, sign
+    if lacking := [name for name in facts["inputs"] if name not in names]:
+        sys.exit(f"{path} lacks the column(s) {', '.join(lacking)}: name them in its first line")
+    only = "\\x1f" if len(names) == 1 else mark  # in a single column every mark is text
+    lines, rows = csv.reader(io.StringIO(text, newline=""), delimiter=only, skipinitialspace=True, strict=True), []
+    try:
+        for row in filter(None, lines):  # a blank line is no row
+            if len(row) != len(names):
+                raise csv.Error(f"{len(row)} fields where the first line has {len(names)}")
+            rows.append(row)
+    except csv.Error as error:
+        sys.exit(f"{path}, line {lines.line_num} cannot be read ({error}): correct this line")
+    if len(rows) == 1:
+        sys.exit(f"{path} has no rows below its first line: add the rows to predict")
+    made = {"prediction", *(f"p_{name}" for name in facts["classes"])}
+    table = pd.DataFrame(rows[1:])
+    cells = table[[names.index(name) for name in facts["inputs"]]].set_axis(facts["inputs"], axis=1)
+    cells = cells.apply(lambda column: column.str.strip())
+    table.columns = [f"{name} (given)" if name in made else name for name in names]
+    return table, cells.mask(cells.isin(facts["missing"]), ""), mark  # an empty cell is a missing one
 """
 
 NUMBERS = """\
-def numbers(column, mark):  # in the spelling that fits most cells; the others are missing
+def numbers(column, mark):  # in the spelling that fits most cells; the others are missing, which is told
     ways, some = facts["spellings"]["comma" if mark == "," else "other"], column[column != ""]
     pattern, changes = max(ways, key=lambda way: some.str.fullmatch(way[0]).sum())
     some = some[some.str.fullmatch(pattern).astype(bool)]
     for old, new in changes:
         some = some.str.replace(old, new, regex=False)
-    return pd.to_numeric(some).astype(float).reindex(column.index)
+    some = pd.to_numeric(some).astype(float)
+    some = some[some.abs() < {beyond}]
+    odd = column[(column != "") & ~column.index.isin(some.index)]
+    if len(odd):
+        first = f'the first "{odd.iloc[0]}" in row {odd.index[0] + 1}'
+        print(f"{column.name}: {len(odd)} cell(s) hold no number and are read as missing, {first}", file=sys.stderr)
+    return some.reindex(column.index)
 """
 
 GIVEN = "table, cells, mark = read_rows(sys.argv[1])\n"
@@ -96,7 +121,7 @@ def given(facts: dict[str, Any], then: str = "") -> list[str]:
     """The lines that read the rows into `table`, as they are, and `cells`, as the model reads them, and go on."""
     if not facts["numbers"]:
         return [READ, GIVEN + then]
-    return [READ, NUMBERS, GIVEN + AS_NUMBERS + then]
+    return [READ, NUMBERS.replace("{beyond}", f"{_cells.BEYOND:g}".replace("+", "")), GIVEN + AS_NUMBERS + then]
 
 
 def given_as_texts(facts: dict[str, Any], then: str) -> list[str]:

@@ -96,16 +96,9 @@ def write(batch):  # the likeliest piece each time, until the end; 0 fills up, 1
     return [pieces.decode(row, skip_special_tokens=True) for row in said.tolist()]
 """
 
-RULE_IMPORTS = """\
-from __future__ import annotations
-
-{imports}
-from pathlib import Path
-
-import pandas as pd
-"""
-
 OPEN = """\
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 here = Path(__file__).resolve().parent
 facts = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
 """
@@ -225,8 +218,7 @@ def plain(facts: Facts, items: Sequence[str]) -> list[str]:
     opened = 'known = json.loads((here / "control.json").read_text(encoding="utf-8"))\n'
     last = f'table["prediction"] = [{facts["says"]}(text, known) for text in items]\n' + SAVE
     lines = plain_rules.lines(facts["says"])
-    imported = [f"import {name}" for name in ("json", "math", "re", "sys") if f"{name}." in lines + opened + last]
-    return [RULE_IMPORTS.replace("{imports}", "\n".join(imported)), OPEN + opened, lines, *items, last]
+    return ["import pandas as pd\n", OPEN + opened, lines, *items, last]
 
 
 def _kind(facts: Facts) -> str:

@@ -85,12 +85,6 @@ STEPS = {
 }
 
 CLASSICAL_IMPORTS = """\
-from __future__ import annotations
-
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import skops.io

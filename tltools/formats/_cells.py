@@ -43,7 +43,7 @@ SPELLINGS: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
 )
 _BEGINS = "0123456789+-.,$£€"
 _CODE = r"^(0\d+|[+-]?\d{16,})$"  # 00123 and long digit strings are names of things, not amounts
-_BEYOND = 1e150  # the squares and sums of larger numbers are infinite
+BEYOND = 1e150  # the squares and sums of larger numbers are infinite
 
 
 @dataclass
@@ -174,9 +174,9 @@ def _numbers(name: str, text: Any, changes: tuple[tuple[str, str], ...], raw: Ra
     for old, new in changes:
         plain = pc.replace_substring(plain, old, new)
     numbers = pc.cast(pc.replace_substring_regex(plain, r"^\+", ""), pa.float64())
-    usable = pc.less(pc.abs(numbers), _BEYOND)
+    usable = pc.less(pc.abs(numbers), BEYOND)
     if pc.all(usable).as_py() is False:
-        _tell_odd_cells(name, text, usable, raw, shown, f"are beyond {_BEYOND:g}")
+        _tell_odd_cells(name, text, usable, raw, shown, f"are beyond {BEYOND:g}")
         numbers = pc.if_else(usable, numbers, pa.scalar(None, pa.float64()))
     return numbers
 

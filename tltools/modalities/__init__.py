@@ -62,6 +62,7 @@ class Exported:
     endings: tuple[str, ...]  # of the files that it takes from a folder
     code: str  # defines `picture(path)`, an RGB picture, `describe(paths)`, (N, D) numbers, `samples(path)`, a wave, or
     # `frames(path)`, (T, F) uint8
+    opened: str = ""  # the part of it that opens a picture upright, `opened(path)`, or ends the script with a sentence
 
 
 @dataclass(frozen=True)

@@ -192,27 +192,37 @@ def exported(what: Reader) -> Exported:
     functions = [inspect.getsource(getattr(sound, name)).replace(": Reading", ": dict[str, float]") for name in names]
     last = (
         "def samples(path):  # a sound file as a wave at the model's rate\n"
-        '    wave, rate = plain(*soundfile.read(path, dtype="float32"))\n'
+        "    wave, rate = opened(path)\n"
         '    return heard(wave, rate, facts["rate"], facts["reading"]["seconds"])\n'
         if what == "samples"
         else "def picture(path):  # a sound file as its log-mel spectrogram\n"
-        '    samples, rate = plain(*soundfile.read(path, dtype="float32"))\n'
+        "    samples, rate = opened(path)\n"
         '    return Image.fromarray(spectrogram(samples, rate, facts["reading"])).convert("RGB")\n'
         if what == "picture"
         else "def frames(path):  # a sound file as columns of its log-mel spectrogram\n"
-        '    samples, rate = plain(*soundfile.read(path, dtype="float32"))\n'
+        "    samples, rate = opened(path)\n"
         '    return spectrogram(samples, rate, facts["reading"])[::-1].T\n'
         if what == "frames"
         else "def describe(paths):  # sound files as statistics of their log-mel spectrograms\n"
-        '    sounds = [plain(*soundfile.read(path, dtype="float32")) for path in paths]\n'
+        "    sounds = [opened(path) for path in paths]\n"
         '    return np.stack([statistics(samples, rate, facts["reading"]) for samples, rate in sounds])\n'
     )
-    code = "\n\n".join([f"MOST_RATE = {sound.MOST_RATE:_}\n", *functions, last])
+    code = "\n\n".join([f"MOST_RATE = {sound.MOST_RATE:_}\n", *functions, _OPENED, last])
     drawn = (("from PIL import Image",), ("pillow",)) if what == "picture" else ((), ())
     return Exported(("import soundfile", *drawn[0]), ("scipy", "soundfile", *drawn[1]), ENDINGS, code)
 
 
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+_OPENED = """\
+def opened(path):  # (samples of one channel, rate)
+    try:
+        samples, rate = soundfile.read(path, dtype="float32")
+        if not len(samples):
+            raise OSError("it holds no samples")
+        return plain(samples, rate)
+    except (OSError, soundfile.SoundFileError) as error:
+        sys.exit(f"{path} cannot be read as a sound ({error}): replace it, or take it away")
+"""
 AUDIO = Modality(
     key="audio",
     title="Sounds",

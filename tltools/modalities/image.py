@@ -228,22 +228,31 @@ def patches(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Read
 def exported(what: Reader) -> Exported:
     """Code that opens any picture as one of the dataset's, or describes pictures as the classical control does."""
     if what in ("picture", "frames"):
-        code = _OPEN if what == "picture" else _OPEN.replace(_DRAFT, "") + _FRAMES
-        return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code)
+        code = _OPEN if what == "picture" else _OPEN.replace(_SMALLER, "") + _FRAMES
+        return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code, _OPENED)
     described = inspect.getsource(describe) + "\n\n" + inspect.getsource(_describe).replace("_stored(", "picture(")
-    code = _OPEN.replace(_DRAFT, "") + "\n\n" + described.replace("Sequence[str]", "list[str]")
+    code = _OPEN.replace(_SMALLER, "") + "\n\n" + described.replace("Sequence[str]", "list[str]")
     return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code)
 
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _EXPORT_ENDINGS = (*ENDINGS, ".bmp", ".gif", ".tif", ".tiff")
-_DRAFT = """\
-        image.draft("RGB", (2 * facts["image_size"], 2 * facts["image_size"]))
+_OPENED = """\
+def opened(path, side=None):  # upright; a JPEG may be opened smaller, with `side` pixels or more
+    try:
+        with Image.open(path) as image:
+            if side:
+                image.draft("RGB", (side, side))
+            return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        sys.exit(f"{path} cannot be read as a picture ({error}): replace it, or take it away")
 """
+_SMALLER = """, 2 * facts["image_size"]"""
 _OPEN = f"""\
-def picture(path):  # upright, 16 bits turned into 8, transparency laid on white
-    with Image.open(path) as image:
-{_DRAFT}        image = ImageOps.exif_transpose(image)
+{_OPENED}
+
+def picture(path):  # 16 bits turned into 8, transparency laid on white
+    image = opened(path{_SMALLER})
     if image.mode[0] in "IF":
         values = np.asarray(image, np.float64)
         top = 65535 if values.max() > 255 else 255

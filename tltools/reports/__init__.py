@@ -13,6 +13,7 @@ from tltools import datasets, evidence, splits, studies
 from tltools.home import Home, write_bytes, write_json
 from tltools.records import Dataset, Problem, Report, Split, Study, refuse
 from tltools.reports import copies, figures, groups, labels, other_metrics, twins, words
+from tltools.reports.cards import card_facts as card_facts
 from tltools.reports.cards import export_card as export_card
 from tltools.reports.cards import trial_card as trial_card
 from tltools.reports.early import Stopped, stopped

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tltools.artifacts import sealed
+from tltools.fits import tokens_read
 from tltools.home import Home
-from tltools.records import Report, refuse
+from tltools.records import Report, Source, refuse
 from tltools.reports import words
 from tltools.reports.groups import arm_of, how
 from tltools.tasks import Metric, judged_by, tasks
@@ -49,6 +51,44 @@ def export_card(report: Report, trial_id: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def card_facts(card: Mapping[str, Any]) -> str:
+    """What a sealed trial's own card says of the exported model, as a section of its model card in Markdown."""
+    trial, source, task = card["trial"], card["source"], tasks()[card["task"]]
+    how = "" if task.objects else "any of " if task.several else "one of "
+    said = f": {how}{_listed(card['classes'])}" if card["classes"] else ""
+    lines = [
+        f"It says {_code(card['target'])}{said}; it reads {_listed(card['inputs'])}.",
+        f"Made for rows like those of the dataset **{card['dataset']['name']}**. What it is to be used for, and for "
+        "what not, is not known here: add it before others use it.",
+        f"Trial `{trial['id']}`, draw {trial['draw'] + 1}, of {card['created'][:10]}: learned from "
+        f"{card['n_train']:,} rows. Its own scores on the rows kept for testing: {_own_scores(card)}.",
+    ]
+    if source:
+        card_of = Source.model_validate(source)
+        most = f" It reads {tokens_read(card_of)} tokens at most." if card_of.max_length and not task.written else ""
+        lines.append(
+            f"Source model {card_of.name} (`{card_of.id}`), pre-trained on: {card_of.pretraining}. Licence: "
+            f"{card_of.licence}. Known bias: {card_of.bias}{most}"
+        )
+    return "## The model in this folder\n\n" + "\n".join(f"- {' '.join(line.split())}" for line in lines)
+
+
+def _own_scores(card: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{metric.title} {words.score(card['metrics'][metric.key], metric)}"
+        for metric in tasks()[card["task"]].metrics
+        if card["metrics"].get(metric.key) is not None
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(_code, names))
+
+
+def _code(text: str) -> str:
+    return "`" + " ".join(str(text).replace("`", "'").split()) + "`"
+
+
 def _same(row: dict[str, Any], arm: dict[str, Any]) -> bool:
     return all(row.get(key) == arm.get(key) for key in ("source", "strategy", "knobs", "fraction", "per_class"))
 
@@ -65,7 +105,7 @@ def _what(report: Report, arm: dict[str, Any], metric: Metric) -> str:
 def _scores(report: Report, arm: dict[str, Any], metric: Metric) -> str:
     lines = [
         f"- {metric.title}: {words.score(arm['score'], metric)} ({words.span(arm['low'], arm['high'], metric)}; "
-        f"{arm['draws']} {'folds' if report.folds else 'draws'})"
+        f"{arm['draws']} {'fold' if report.folds else 'draw'}{'' if arm['draws'] == 1 else 's'})"
     ]
     lines += [
         f"- {one.title}: {words.score(arm['metrics'][one.key], one)}"
