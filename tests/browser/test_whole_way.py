@@ -212,7 +212,7 @@ def test_the_plan_and_run_are_in_sight_wherever_one_is(
         page.get_by_test_id("stMain").evaluate("(main, at) => main.scrollTo(0, at)", at)
         for shown in (run, plan):
             box = shown.bounding_box()
-            assert 0 <= box["y"] and box["y"] + box["height"] <= WIDTHS[width]
+            assert box["y"] >= 0 and box["y"] + box["height"] <= WIDTHS[width]
     page.get_by_text("Metric, margin, groups").click()
     choose(page, "Groups to report on", "town")
     assert not weak_texts(page) and overflow(page) <= 0
