@@ -67,16 +67,17 @@ errors = [problem for problem in problems if problem.severity == "error"]
 guess = None if errors else studies.estimate(home, store, study)
 problems += guess.problems if guess else ()
 errors += guess.problems if guess else ()
+with st.bottom, st.container(horizontal=True, vertical_alignment="center", key="plan"):
+    st.markdown(study_draft.summary(guess, len(errors)), width="stretch")
+    go = st.button(
+        "Run the study", type="primary", icon=":material/play_arrow:", disabled=bool(errors), shortcut="Mod+Enter",
+        key="run_study",
+    )  # fmt: skip
 left, right = st.columns([2, 1], gap="large")
-with right, st.container(border=True):
-    if guess:
+if guess:
+    with right, st.container(border=True):
         study_draft.cost(guess)
         study_draft.measure(home, store, study, guess)
-    go = st.button(
-        "Run the study", type="primary", icon=":material/play_arrow:", disabled=bool(errors), width="stretch",
-        shortcut="Mod+Enter", key="run_study",
-    )  # fmt: skip
-    st.caption("The same as `python -m tltools run study.yaml`")
 with left:
     if bought:
         st.markdown(bought)

@@ -200,5 +200,24 @@ def test_every_page_fits_and_can_be_read(
     assert not weak, "\n".join(f"{name or 'home'}: {found}" for name, found in weak.items())
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_plan_and_run_are_in_sight_wherever_one_is(
+    server: Served, judged: dict[str, str], chromium: Any, width: int
+) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": WIDTHS[width]}, color_scheme="dark")
+    page.goto(f"{server.url}/strategy?dataset={judged['dataset']}&source=bundled/minilm-l6")
+    settled(page)
+    run, plan = page.get_by_role("button", name="Run the study"), page.get_by_text(re.compile(r"^\d+ trials? · about"))
+    for at in (0, 10**6):
+        page.get_by_test_id("stMain").evaluate("(main, at) => main.scrollTo(0, at)", at)
+        for shown in (run, plan):
+            box = shown.bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= WIDTHS[width]
+    page.get_by_text("Metric, margin, groups").click()
+    choose(page, "Groups to report on", "town")
+    assert not weak_texts(page) and overflow(page) <= 0
+    page.close()
+
+
 def test_the_server_never_maps_torch(server: Served, judged: dict[str, str]) -> None:
     assert not server.maps_torch()

@@ -12,7 +12,7 @@ from tltools.records import Dataset, Problem, Refusal, Source, Study
 from tltools.store import Store
 from tltools.ui import live, state, widgets
 from tltools.ui.column_views import Changes
-from tltools.ui.words import about, esc, size
+from tltools.ui.words import about, counted, esc, size
 
 
 def chosen(home: Home, ids: list[str], dataset: Dataset, changes: Changes) -> tuple[list[Source], list[Problem]]:
@@ -87,6 +87,17 @@ def _budgeted(study: Study, draws: int, minutes: float) -> Study:
     return study.model_copy(
         update={"draws": draws, "budget": study.budget.model_copy(update={"minutes": float(minutes)})}
     )
+
+
+def summary(guess: costs.Estimate | None, errors: int) -> str:
+    """The plan in a line: trials, time, and what they can decide; without an estimate, that something is in the way."""
+    if guess is None or errors:
+        return f":orange[:material/error:] {counted(errors, 'thing stands', 'things stand')} in the way: see below."
+    time = f"about **{about(guess.seconds)}**" + ("" if guess.measured else " (a guess)")
+    said = [f"**{counted(guess.trials - guess.sealed, 'trial', 'trials')}**", time]
+    if guess.detectable is not None:
+        said.append(f"can decide gains of **{100 * guess.detectable:.1f} points** or more")
+    return " · ".join(said)
 
 
 def cost(guess: costs.Estimate) -> None:
