@@ -119,11 +119,22 @@ def test_a_group_that_does_not_exist_is_told_and_not_dropped(home: Home, wine: D
     id = studies.save(home, asked.model_copy(update={"group": "cellar"}))
     app = opened(PAGE, study=id)
     assert on_screen(app)["group"] == "cellar" and 'there is no column "cellar"' in sound(app).replace("\\", "")
-    assert "1 thing stands in the way" in sound(app) and app.button(key="run_study").disabled
+    plan = next(one.value for one in app.markdown if one.value.startswith(":orange[:material/error:]"))
+    assert "there is no column" in plan and " more." not in plan and app.button(key="run_study").disabled
 
 
 def test_the_plan_stands_in_a_line_beside_its_button(home: Home, wine: Dataset, asked: Study) -> None:
     study = asked.model_copy(update={"sensitive": (), "group": None})
     app, wanted = opened(PAGE, study=studies.save(home, study)), len(studies.expand(home, study))
+    assert "1 + 2 controls" in [one.value for one in app.caption]
     plan = next(one.value for one in app.markdown if one.value.startswith(f"**{wanted} trials** · about **"))
     assert "(a guess)" in plan and "points** or more" in plan and not app.button(key="run_study").disabled
+
+
+def test_one_control_is_counted_as_one(home: Home, wine: Dataset) -> None:
+    study = Study(
+        dataset=wine.id, sources=("bundled/table-net",), strategies=("full_finetune",), controls=("classical",)
+    )
+    app = opened(PAGE, study=studies.save(home, study))
+    sound(app)
+    assert "1 + 1 control" in [one.value for one in app.caption]

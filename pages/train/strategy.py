@@ -68,7 +68,7 @@ guess = None if errors else studies.estimate(home, store, study)
 problems += guess.problems if guess else ()
 errors += guess.problems if guess else ()
 with st.bottom, st.container(horizontal=True, vertical_alignment="center", key="plan"):
-    st.markdown(study_draft.summary(guess, len(errors)), width="stretch")
+    st.markdown(study_draft.summary(guess, errors), width="stretch")
     go = st.button(
         "Run the study", type="primary", icon=":material/play_arrow:", disabled=bool(errors), shortcut="Mod+Enter",
         key="run_study",

@@ -11,7 +11,7 @@ from tltools.artifacts import sealed
 from tltools.home import Home
 from tltools.records import Refusal, Study
 from tltools.ui import recent, state
-from tltools.ui.words import esc, short
+from tltools.ui.words import counted, esc, short
 
 Step = Literal["data", "source", "strategy", "verdict"]
 _STEPS: tuple[tuple[Step, str, str], ...] = (
@@ -46,7 +46,7 @@ def _said(home: Home) -> dict[Step, str]:
     return {
         "data": esc(short(dataset.name, 28)) if dataset else "",
         "source": esc(short(names + more, 28)) if chosen else "",
-        "strategy": f"{len(study.strategies)} + {len(study.controls)} controls" if study else "",
+        "strategy": f"{len(study.strategies)} + {counted(len(study.controls), 'control', 'controls')}" if study else "",
         "verdict": _progress(home, study) if study else "",
     }
 
@@ -71,4 +71,5 @@ def _progress(home: Home, study: Study) -> str:
     except Refusal:
         return ""
     done = sum(sealed(home.trials / trial.id) for trial in wanted)
-    return "" if not done else f"{done} trials done" if done == len(wanted) else f"{done} of {len(wanted)} trials"
+    said = counted(len(wanted), "trial", "trials")
+    return "" if not done else f"{said} done" if done == len(wanted) else f"{done} of {said}"

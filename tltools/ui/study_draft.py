@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ from tltools.records import Dataset, Problem, Refusal, Source, Study
 from tltools.store import Store
 from tltools.ui import live, state, widgets
 from tltools.ui.column_views import Changes
-from tltools.ui.words import about, counted, esc, size
+from tltools.ui.words import about, counted, esc, short, size
 
 
 def chosen(home: Home, ids: list[str], dataset: Dataset, changes: Changes) -> tuple[list[Source], list[Problem]]:
@@ -89,10 +90,13 @@ def _budgeted(study: Study, draws: int, minutes: float) -> Study:
     )
 
 
-def summary(guess: costs.Estimate | None, errors: int) -> str:
-    """The plan in a line: trials, time, and what they can decide; without an estimate, that something is in the way."""
+def summary(guess: costs.Estimate | None, errors: Sequence[Problem]) -> str:
+    """The plan in a line: trials, time, and what they can decide; else the first of what is in its way."""
     if guess is None or errors:
-        return f":orange[:material/error:] {counted(errors, 'thing stands', 'things stand')} in the way: see below."
+        more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+        return (
+            f":orange[:material/error:] **{esc(short(errors[0].where, 40))}** {esc(short(errors[0].what, 120))}{more}"
+        )
     time = f"about **{about(guess.seconds)}**" + ("" if guess.measured else " (a guess)")
     said = [f"**{counted(guess.trials - guess.sealed, 'trial', 'trials')}**", time]
     if guess.detectable is not None:
