@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.annotated_pictures import PICTURES, Case
+from tests.annotated_pictures import PICTURES as DRAWN
+from tests.annotated_pictures import Case
 from tests.annotated_texts import TEXTS, chosen, task
 from tests.bad_files import archive, picture
+from tests.exported_pictures import EXPORTED
 from tltools import places
 from tltools.formats import Format, Read, formats
 from tltools.records import Refusal
+
+PICTURES = DRAWN | EXPORTED
 
 
 def best(path: Path) -> Format:
@@ -130,7 +134,7 @@ def test_labels_of_whole_pictures_are_read_or_named(name: str, tmp_path: Path) -
 
 
 WHOLE = ["CVAT: subsets", "LabelMe: a polygon", "Label Studio: a turned rectangle", "COCO: outlines", "YOLO: outlines",
-         "VOC: CVAT's folders"]  # fmt: skip
+         "VOC: CVAT's folders", "VIA: a project", "VIA: a table", "CreateML: Roboflow's parts"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -1,4 +1,4 @@
-"""Pictures with boxes become rows: COCO, Pascal VOC, YOLO, CVAT, LabelMe or Label Studio beside the images."""
+"""Pictures with boxes become rows: COCO, VOC, YOLO, CVAT, LabelMe, Label Studio, VIA or CreateML beside the images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from tltools import places
-from tltools.formats import Format, Read, _label_studio, _paired
+from tltools.formats import Format, Read, _label_studio, _paired, _via
 from tltools.formats import _archive as archives
 from tltools.formats._boxes import coco, voc, yolo
 from tltools.formats._collection import NotTaken
+from tltools.formats._createml import createml
 from tltools.formats._cvat import cvat
 from tltools.formats._labelme import labelme
 from tltools.formats._layout import PARTS
@@ -24,7 +25,9 @@ from tltools.records import Problem, refuse
 _HOW = "Put an XML (Pascal VOC) or text (YOLO, with classes.txt) beside each image, or one COCO JSON for all."
 _CLASS_LISTS = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels.txt", "names.txt")
 _BY_THE_WAY = ("readme", "licen", "source", "labelmap", "obj.data")  # files that exports add, and nobody misses
-_READERS = {"coco": coco, "labelme": labelme, "label_studio": _label_studio.label_studio}
+_READERS = {
+    "coco": coco, "createml": createml, "labelme": labelme, "label_studio": _label_studio.label_studio, "via": _via.via,
+}  # fmt: skip
 START = 65_536  # bytes that tell what a file is
 
 
@@ -38,7 +41,7 @@ def recognise(path: Path) -> float:
         beside = {_paired.stem(name) for name in names if name.lower().endswith(ending)}
         if len(images & beside) >= 0.5 * len(images):
             return 0.98
-    told = [name for name in names if name.lower().endswith((".json", ".xml"))]
+    told = [name for name in names if name.lower().endswith((".json", ".xml", ".csv"))]
     return 0.98 if any(_tool(_start(path, name)) for name in told) else 0.0
 
 
@@ -85,6 +88,9 @@ def _found(files: _paired.Files, images: list[str], beside: list[str]) -> Boxes:
     if jsons:
         tools = Counter(filter(None, (_tool(files.content(name)[:START]) for name in jsons)))
         return _READERS[max(tools, key=lambda one: tools[one], default="coco")](files, jsons, images)
+    tables = [name for name in beside if name.lower().endswith(".csv") and _tool(files.content(name)[:START])]
+    if tables:
+        return _via.via(files, tables, images)
     xmls = [name for name in beside if name.lower().endswith(".xml")]
     drawn = [name for name in xmls if _tool(files.content(name)[:START]) == "cvat"]
     if drawn:
@@ -156,10 +162,16 @@ def _start(path: Path, name: str) -> bytes:
 
 
 def _tool(start: bytes) -> str:
-    """Which tool wrote a JSON or XML file of shapes, by its first bytes; "" for none that is known."""
+    """Which tool wrote a JSON, XML or CSV file of shapes, by its first bytes; "" for none that is known."""
     text = start.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if text.startswith("<"):
         return "cvat" if re.search(r"<annotations[\s>]", text) else ""
+    if not text.startswith(("{", "[")):
+        return "via" if all(column in text.partition("\n")[0] for column in _via.COLUMNS) else ""
+    if "_via_settings" in text or re.search(r'"filename"\s*:', text) and re.search(r'"regions"\s*:\s*[\[{]', text):
+        return "via"
+    if re.search(r'"coordinates"\s*:\s*\{', text) and re.search(r'"image(filename)?"\s*:', text):
+        return "createml"
     if re.search(r'"(rectangle|polygon)labels"\s*:', text) and _label_studio.recognised(text):
         return "label_studio"
     if re.search(r'"shapes"\s*:\s*\[', text):
@@ -169,7 +181,7 @@ def _tool(start: bytes) -> str:
 
 BOXES = Format(
     key="boxes",
-    title="Images with boxes (COCO, Pascal VOC, YOLO, CVAT, LabelMe, Label Studio)",
+    title="Images with boxes (COCO, Pascal VOC, YOLO, CVAT, LabelMe, Label Studio, VIA, CreateML)",
     extensions=(".zip",),
     recognise=recognise,
     read=read,
