@@ -47,14 +47,23 @@ def sentences(content: bytes, shown: str) -> list[Sentence]:
         if len(fields) != width:
             got = f"all lines must have {width} columns as the first has, and this one has {len(fields)}."
             raise refuse(where, got, "Fill the missing columns, or put tabs between columns where words hold blanks.")
-        if not TAG.fullmatch(fields[-1]):
-            got = f"a tag must be O or B-, I-, E- or S- and a type, and this is {fields[-1]!r}."
-            raise refuse(where, got, "Write the tags as BIO, IOB2 or BIOES in the last column.")
+        judge_tag(fields[-1], where)
         words.append(fields[0])
         tags.append(fields[-1])
     if not found:
         raise refuse(shown, "must hold at least one tagged sentence, and has none.", "Write one word and tag a line.")
     return _without_language(found)
+
+
+def judge_tag(tag: str, where: str) -> None:
+    """Sees that a tag is O, or B-, I-, E- or S- and a type.
+
+    Raises:
+        Refusal: it is not.
+    """
+    if not TAG.fullmatch(tag):
+        got = f"a tag must be O or B-, I-, E- or S- and a type, and this is {tag!r}."
+        raise refuse(where, got, "Write the tags as BIO, IOB2 or BIOES, in the last column of a CoNLL file.")
 
 
 def _without_language(found: list[Sentence]) -> list[Sentence]:

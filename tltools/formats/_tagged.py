@@ -25,7 +25,7 @@ class Sentence:
 
 
 def table(found: Sequence[Sentence], shown: str, remedy: str) -> tuple[pd.DataFrame, str]:
-    """(rows with words and tags, what they are in a sentence).
+    """(rows with words and tags, what they are in a sentence); without tags where rows to predict have none but O.
 
     Raises:
         Refusal: too many sentences, or none has an entity; `remedy` says how to mark them.
@@ -35,16 +35,18 @@ def table(found: Sequence[Sentence], shown: str, remedy: str) -> tuple[pd.DataFr
         what = f"at most {limits.rows:,} sentences can be read; got {len(found):,}."
         raise refuse(shown, what, "Add a sample of them.")
     classes = sorted({kind for one in found for _, _, kind in one.entities})
-    if not classes:
+    if not classes and asking.get().labelled:
         raise refuse(shown, "no word has a tag other than O.", remedy)
-    codes = {name: code for code, name in enumerate(places.tag_names(classes))}
-    told = [np.array([codes[tag] for tag in tags(one.entities, len(one.words))]) for one in found]
     made = pd.DataFrame(
         {
             "words": [" ".join(one.words) for one in found],
             "_where": [one.where for one in found],
             "_part": [one.part for one in found],
-            "tags": [places.tags_cell(one, classes) for one in told],
         }
     )
+    if not classes:
+        return made, f"{len(made):,} sentences, to be tagged."
+    codes = {name: code for code, name in enumerate(places.tag_names(classes))}
+    told = [np.array([codes[tag] for tag in tags(one.entities, len(one.words))]) for one in found]
+    made["tags"] = [places.tags_cell(one, classes) for one in told]
     return made, f"{len(made):,} sentences of tagged words, with {len(classes)} type(s): {', '.join(classes[:8])}."
