@@ -84,19 +84,24 @@ def texts(folder: Path) -> Path:
 
 
 def pictures(folder: Path) -> Path:
-    """60 pictures of bars, lying or standing, with noise; some are JPEG."""
-    random = np.random.default_rng(0)
-    for k in range(60):
+    """60 pictures of bars, see there."""
+    return bars(folder / "bars")
+
+
+def bars(folder: Path, count: int = 60, names: tuple[str, str] = ("lying", "standing"), seed: int = 0) -> Path:
+    """Pictures of bars, by turns of the second and the first class, with noise; some are JPEG."""
+    random = np.random.default_rng(seed)
+    for k in range(count):
         pixels = random.integers(0, 90, (24, 32, 3), dtype=np.uint8)
         at = int(random.integers(4, 18))
         if k % 2:
             pixels[at : at + 5, :] += 150
         else:
             pixels[:, at : at + 5] += 150
-        path = folder / "bars" / ("lying" if k % 2 else "standing") / f"{k:02d}.{'jpg' if k % 3 == 0 else 'png'}"
+        path = folder / names[1 - k % 2] / f"{k:02d}.{'jpg' if k % 3 == 0 else 'png'}"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    return folder / "bars"
+    return folder
 
 
 def cells(folder: Path) -> Path:

@@ -8,34 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
+from tests import sealed_trials
 from tests.sealed_trials import Sealed
 from tltools import datasets, sources, studies
-from tltools.engine import rank, torchvision_operators, trial_model
+from tltools.engine import explain, rank, torchvision_operators, trial_model
 from tltools.engine.backbone import load_backbone
 from tltools.home import Home
 from tltools.judging import ranking
-from tltools.records import Study
+from tltools.records import Refusal, Study
 from tltools.store import open_store
 from tltools.tickets import QuietTicket
 
 
-def bars(folder: Path, classes: tuple[str, str] = ("lying", "standing"), seed: int = 5) -> Path:
-    """24 pictures of bars in two classes."""
-    random = np.random.default_rng(seed)
-    for k in range(24):
-        pixels = random.integers(0, 120, (24, 32, 3), dtype=np.uint8)
-        at = int(random.integers(4, 18))
-        if k % 2:
-            pixels[at : at + 5, :] += 120
-        else:
-            pixels[:, at : at + 5] += 120
-        path = folder / classes[1 - k % 2] / f"{k:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-    return folder
+def bars(folder: Path, names: tuple[str, str] = ("lying", "standing")) -> Path:
+    """24 pictures that no sealed trial has seen."""
+    return sealed_trials.bars(folder, 24, names, seed=5)
 
 
 def test_a_timm_file_says_what_the_whole_network_says(home: Home, tmp_path: Path) -> None:
@@ -99,6 +88,8 @@ def test_zero_shot_says_what_the_source_said_and_uses_no_label(sealed: Sealed) -
     assert np.abs(then.loc[now.index, columns].to_numpy() - now[columns].to_numpy()).max() < 0.05
     card = json.loads((sealed.home.trials / sealed.id("own/zero_shot") / "card.json").read_text())
     assert card["n_train"] == 0 and not card["backbone_trained"]
+    with pytest.raises(Refusal, match="has learnt from no row"):
+        explain.run(QuietTicket(sealed.home), {"trial": sealed.id("own/zero_shot"), "what": "nearest", "rows": []})
 
 
 def test_a_source_that_lacks_a_class_cannot_be_asked_as_it_is(sealed: Sealed, tmp_path: Path) -> None:

@@ -43,3 +43,18 @@ def test_a_source_that_knows_the_classes_says_so_on_its_card(home: Home) -> None
         assert not shown.exception
         captions = [one.value for one in shown.caption if "knows your classes" in one.value]
         assert len(captions) == len(said) and all(part in captions[0] for part in said)
+
+
+def test_a_strategy_that_keeps_the_sources_head_is_drawn_without_a_new_one() -> None:
+    def page(key: str) -> None:
+        from tltools.strategies import strategies
+        from tltools.ui import strips
+
+        strategy = strategies()[key]
+        strips.draw(strategy.layout(3, {}), own_head=strategy.own_head)
+
+    for key, head, new in (("zero_shot", "its own head", 0), ("linear_probe", "one new head", 1)):
+        shown = AppTest.from_function(page, args=(key,)).run()
+        assert not shown.exception
+        (drawn,) = shown.get("html")
+        assert f"3 blocks: 3 frozen, 0 trained; {head}." in drawn.proto.body and drawn.proto.body.count("tl-new") == new

@@ -149,6 +149,9 @@ def nearest(ticket: Ticket, model: TrialModel, payload: dict[str, Any]) -> dict[
     if not isinstance(model, NeuralModel):
         what = "is a classical control, which has no features to compare rows in."
         raise refuse(f"trial {model.trial.id}", what, "Ask a trial with a source model.")
+    if not model.card["n_train"]:
+        what = "has learnt from no row, so there is none that it could be like."
+        raise refuse(f"trial {model.trial.id}", what, "Ask a trial that was trained, or the source trial.")
     asked = Rows(model, payload)
     rows = model.rows()
     if len(rows) > MOST_TRAINING_ROWS:

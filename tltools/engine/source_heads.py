@@ -17,7 +17,7 @@ from tltools.engine import heads, weights
 from tltools.engine.backbone import Backbone
 from tltools.home import Home
 from tltools.judging import ranking
-from tltools.records import Dataset, refuse
+from tltools.records import Dataset, Source, refuse
 from tltools.tasks import row_classes, tasks
 
 Array = NDArray[Any]
@@ -43,7 +43,7 @@ def examine(home: Home, dataset: Dataset, backbone: Backbone, features: Array, c
         "leep_floor": round(float((shares * np.log(shares)).sum()), 6),
     }
     if backbone.source.continues and backbone.source.trained_on != dataset.id:
-        right = of_classes(home, backbone, names).raw(features).argmax(1)
+        right = _only(head, backbone.source, names).raw(features).argmax(1)
         found["as_it_is"] = round(ranking.balanced_accuracy(codes, right), 6)
     return found
 
@@ -53,12 +53,10 @@ def of_classes(home: Home, backbone: Backbone, names: Sequence[str]) -> heads.He
 
     Raises: Refusal when it has no head that reads pooled features.
     """
-    source = backbone.source
     head = _of(home, backbone, backbone.width)
     if head is None:
-        raise refuse(source.id, "has no head of its own that could be asked.", "Leave zero_shot out.")
-    places = [source.classes_seen.index(name) for name in names]
-    return replace(head, weight=head.weight[places], bias=head.bias[places])
+        raise refuse(backbone.source.id, "has no head of its own that could be asked.", "Leave zero_shot out.")
+    return _only(head, backbone.source, names)
 
 
 def sentence(row: dict[str, Any], rows: int) -> str:
@@ -73,6 +71,12 @@ def sentence(row: dict[str, Any], rows: int) -> str:
         f"It knows your classes: as it is, without any of your labels, its own head is right on "
         f"{100 * row['as_it_is']:.1f} % of {rows:,} labelled rows (balanced accuracy). {said}"
     )
+
+
+def _only(head: heads.Head, source: Source, names: Sequence[str]) -> heads.Head:
+    """The head for some of its source's classes, in the order of `names`."""
+    places = [source.classes_seen.index(name) for name in names]
+    return replace(head, weight=head.weight[places], bias=head.bias[places])
 
 
 def _of(home: Home, backbone: Backbone, width: int) -> heads.Head | None:

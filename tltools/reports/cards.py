@@ -54,8 +54,8 @@ def export_card(report: Report, trial_id: str) -> str:
 def card_facts(card: Mapping[str, Any]) -> str:
     """What a sealed trial's own card says of the exported model, as a section of its model card in Markdown."""
     trial, source, task = card["trial"], card["source"], tasks()[card["task"]]
-    how = "" if task.objects else "any of " if task.several else "one of "
-    said = f": {how}{_listed(card['classes'])}" if card["classes"] else ""
+    choice = "" if task.objects else "any of " if task.several else "one of "
+    said = f": {choice}{_listed(card['classes'])}" if card["classes"] else ""
     lines = [
         f"It says {_code(card['target'])}{said}; it reads {_listed(card['inputs'])}.",
         f"Made for rows like those of the dataset **{card['dataset']['name']}**. What it is to be used for, and for "

@@ -106,7 +106,7 @@ def _card(
                 knobs = widgets.knobs(known, knobs, usual, lambda name: state.key(f"knob_{strategy.key}_{name}"))
         complete = usual | knobs
         with drawn:
-            strips.draw(strategy.layout(count, complete), solved=solved)
+            strips.draw(strategy.layout(count, complete), solved=solved, own_head=strategy.own_head)
     return knobs if on and fits else None
 
 

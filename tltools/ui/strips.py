@@ -11,14 +11,15 @@ from tltools.strategies import Layout
 _MOST = 14  # squares; deeper backbones are thinned
 
 
-def draw(layout: Layout, *, random: bool = False, solved: bool = True) -> None:
+def draw(layout: Layout, *, random: bool = False, solved: bool = True, own_head: bool = False) -> None:
     """Draws the blocks from the input (left) to the head (right); paler means a lower learning rate. solved: whether a
-    head alone is solved for in closed form."""
+    head alone is solved for in closed form; own_head: it is the source's, as it is."""
     top = max((rate for rate in layout.rates if rate > 0), default=0.0)
     squares = [_square(rate, top, layout.part, random) for rate in thinned(layout.rates)]
     head = f"learning rate {layout.head:.2g}" if layout.head else "closed form" if solved else "trained"
-    squares.append(f'<span class="tl-new" title="new head: {head}"></span>')
-    st.html(f'<div class="tl-strip" role="img" aria-label="{described(layout)}">{"".join(squares)}</div>')
+    new = f'<span class="tl-new" title="new head: {head}"></span>'
+    squares.append('<span class="tl-frozen" title="its own head"></span>' if own_head else new)
+    st.html(f'<div class="tl-strip" role="img" aria-label="{described(layout, own_head)}">{"".join(squares)}</div>')
 
 
 def thinned(rates: tuple[float, ...]) -> tuple[float, ...]:
@@ -28,7 +29,7 @@ def thinned(rates: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(rates[round(i * (len(rates) - 1) / (_MOST - 1))] for i in range(_MOST))
 
 
-def described(layout: Layout) -> str:
+def described(layout: Layout, own_head: bool = False) -> str:
     """The same in words, for who cannot see it."""
     frozen, count = layout.boundary, len(layout.rates)
     part = {
@@ -39,7 +40,7 @@ def described(layout: Layout) -> str:
     trained = sum(rate > 0 for rate in layout.rates)
     if not count:
         return "No network."
-    return f"{count} blocks: {frozen} frozen, {trained} trained{part}; one new head."
+    return f"{count} blocks: {frozen} frozen, {trained} trained{part}; {'its own' if own_head else 'one new'} head."
 
 
 def key() -> None:
