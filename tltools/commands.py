@@ -14,9 +14,9 @@ from tltools.backends import local
 from tltools.fits import Match
 from tltools.home import Home, existing, write_bytes
 from tltools.records import Job, Refusal, Report, Study, refuse
-from tltools.reports import words
+from tltools.reports import elsewhere, words
 from tltools.store import Store, open_store
-from tltools.tasks import judged_by
+from tltools.tasks import Metric, judged_by
 
 Answer = tuple[int, dict[str, Any], list[str]]
 MARKS = {
@@ -107,6 +107,20 @@ def report(home: Home, options: Namespace) -> Answer:
     if options.html:
         write_bytes(Path(options.html).resolve(), reports.html(found, home).encode())
     return 0, found.model_dump(mode="json"), table(found)
+
+
+def judge(home: Home, options: Namespace) -> Answer:
+    file = existing(options.file)
+    if file is None or not file.is_file():
+        raise refuse(options.file, "is no file.", "Check the path.")
+    found = elsewhere.judge(
+        file, options.control, options.margin, metric=options.metric, labels_used=options.labels, lower=options.lower
+    )
+    answer = found.answer
+    lines = [answer["headline"], *answer["sentences"], ""]
+    for row in sorted(answer["verdicts"], key=lambda row: (row["n_train"], -row["gain"])):
+        lines.append(verdict_line(row, [row["arm"]], row["against"], found.metric))
+    return 0, answer, lines
 
 
 def predict(home: Home, options: Namespace) -> Answer:
@@ -234,15 +248,17 @@ def table(found: Report) -> list[str]:
     """The verdicts as lines, best first at each number of labels."""
     metric, lines = judged_by(found), [found.headline, *found.sentences[:4], ""]
     for row in sorted(found.verdicts, key=lambda row: (row["n_train"], -row["gain"])):
-        labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['n_train']:,} labels"
-        sign = "−" if row["gain"] < 0 else "+"
-        lines.append(
-            f"{MARKS[row['verdict']]:24} {row['strategy']:20} {row['source']:28} {labels:14} "
-            f"{sign}{words.amount(row['gain'], metric)} ({words.span(row['low'], row['high'], metric)}) "
-            f"against {row['against']}"
-        )
+        lines.append(verdict_line(row, [f"{row['strategy']:20}", f"{row['source']:28}"], row["against"], metric))
     lines.append(f"study {found.study}")
     return lines
+
+
+def verdict_line(row: dict[str, Any], arm: Sequence[str], against: str, metric: Metric) -> str:
+    """A verdict as a line for people; arm: how its arm is called."""
+    labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['n_train']:,} labels"
+    gain = f"{'−' if row['gain'] < 0 else '+'}{words.amount(row['gain'], metric)}"
+    interval = words.span(row["low"], row["high"], metric)
+    return f"{MARKS[row['verdict']]:24} {' '.join(arm)} {labels:14} {gain} ({interval}) against {against}"
 
 
 def columns(matches: Sequence[Match]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -117,14 +116,14 @@ def _report(
         margin=margin,
         rows={"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         folds=study.folds,
-        arms=tuple(map(_clean, arms)),
-        verdicts=tuple(map(_clean, verdicts)),
-        labels_saved=tuple(map(_clean, saved)),
-        twins=tuple(map(_clean, settings)),
-        other_metrics=tuple(map(_clean, again)),
-        ranking=tuple(map(_clean, _ranking(store, study, dataset))),
-        groups=tuple(map(_clean, by_group)),
-        cost=_clean(_cost(store, study_id, cards)),
+        arms=tuple(map(figures.clean, arms)),
+        verdicts=tuple(map(figures.clean, verdicts)),
+        labels_saved=tuple(map(figures.clean, saved)),
+        twins=tuple(map(figures.clean, settings)),
+        other_metrics=tuple(map(figures.clean, again)),
+        ranking=tuple(map(figures.clean, _ranking(store, study, dataset))),
+        groups=tuple(map(figures.clean, by_group)),
+        cost=figures.clean(_cost(store, study_id, cards)),
         problems=(
             *found.problems,
             *_problems(home, store, study, dataset, split, found),
@@ -136,7 +135,7 @@ def _report(
         name=study.name or dataset.name,
         dataset=dataset.model_dump(mode="json"),
         study_file=studies.dump(study),
-        curves=tuple(map(_clean, _curves(found))),
+        curves=tuple(map(figures.clean, _curves(found))),
         created=datetime.now(UTC),
         environment={key: str(value) for key, value in (cards[0].get("environment") or {}).items()},
     )
@@ -249,18 +248,3 @@ def _to_run(cell: Cell) -> int:
 def _lacking(cell: Cell) -> str:
     share = f"{cell.share.size:g} a class" if cell.share.per_class else f"{100 * cell.share.size:g} % of the labels"
     return f"{cell.arm.strategy} ({cell.arm.source}) at {share} has {len(cell.values)} of {cell.asked}"
-
-
-def _clean(row: dict[str, Any]) -> dict[str, Any]:
-    """A row that JSON can hold: numbers of Python, None for what is no number."""
-
-    def value(v: Any) -> Any:
-        if isinstance(v, np.generic):
-            v = v.item()
-        if isinstance(v, float) and not math.isfinite(v):
-            return None
-        if isinstance(v, list | tuple):
-            return [value(x) for x in v]
-        return {key: value(x) for key, x in v.items()} if isinstance(v, dict) else v
-
-    return {key: value(v) for key, v in row.items()}

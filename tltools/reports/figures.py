@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,7 @@ def _arm_row(found: Readings, cell: Cell, title: str, labels: int) -> dict[str, 
         "ece_by_chance": float(np.mean(list(cell.ece_by_chance.values()))) if cell.ece else None,
         "draw_scores": [sign * float(cell.values[draw].mean()) for draw in cell.draws],
         "metrics": _metrics(cards),
-        "trials": [cell.trials[draw].id for draw in cell.draws],
+        "trials": [trial.id for _, trial in sorted(cell.trials.items())],
     }
 
 
@@ -265,3 +266,18 @@ def luck(found: Readings, judged: list[Judged], share: Share) -> tuple[float, fl
         return None
     gains = np.stack([cells[o.cell.arm].scores(draws) - cells[o.against].scores(draws) for o in here])
     return without_luck(gains, design=found.design)
+
+
+def clean(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that JSON can hold: numbers of Python, None for what is no number."""
+
+    def value(v: Any) -> Any:
+        if isinstance(v, np.generic):
+            v = v.item()
+        if isinstance(v, float) and not math.isfinite(v):
+            return None
+        if isinstance(v, list | tuple):
+            return [value(x) for x in v]
+        return {key: value(x) for key, x in v.items()} if isinstance(v, dict) else v
+
+    return {key: value(v) for key, v in row.items()}

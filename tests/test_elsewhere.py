@@ -1,0 +1,167 @@
+"""An experiment that ran elsewhere is judged as a study is; a table that cannot be judged is refused with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import scripts
+from tests.test_reports import make, people, study_of
+from tltools import reports, studies
+from tltools.home import Home
+from tltools.records import Dataset, Refusal, Report
+from tltools.reports import elsewhere
+from tltools.store import open_store
+
+CONTROLS = ("scratch", "classical")
+
+
+def told(home: Home, dataset: Dataset, report: Report) -> pd.DataFrame:
+    """The predictions of a study as somebody would write them down who had run it elsewhere."""
+    sizes = {row["fraction"]: row["n_train"] for row in report.arms}
+    parts = []
+    for trial in studies.expand(home, studies.load(home, report.study)):
+        part = pd.read_parquet(home.trials / trial.id / "predictions.parquet")
+        part = part.rename(columns={f"p_{k}": f"p_{name}" for k, name in enumerate(dataset.classes)})
+        part["row"] = [f"{row:05d}" for row in part["row"]]  # in the order of the rows by name, too
+        parts.append(part.assign(arm=trial.strategy, draw=trial.draw, labels=sizes[trial.fraction]))
+    return pd.concat(parts)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auroc", "log_loss", "r2", "mae"])
+def test_what_ran_elsewhere_is_judged_as_a_study(home: Home, tmp_path: Path, metric: str) -> None:
+    dataset = people(home, tmp_path, number=metric in {"r2", "mae"})
+    study = study_of(dataset, metric=metric, fractions=(0.1, 0.3, 1.0))
+    report = reports.judge(home, open_store(home), make(home, dataset, study))
+    told(home, dataset, report).to_parquet(tmp_path / "runs.parquet", index=False)
+    found = elsewhere.judge(tmp_path / "runs.parquet", CONTROLS, metric=metric).answer
+    assert found["metric"] == metric and found["rows"]["test"] == report.rows["test"]
+    for kind, name, fields in (
+        ("verdicts", "strategy", ("gain", "low", "high", "p_better", "p_worse", "mde", "needed_draws", "against")),
+        ("labels_saved", "strategy", ("multiplier", "low", "high", "bound", "sure")),
+        ("arms", "strategy", ("score", "low", "high", "kind", "best_set")),
+    ):
+        ours = {(row[name], row["n_train"]): row for row in getattr(report, kind)}
+        theirs = {(row["arm"], row["n_train"]): row for row in found[kind]}
+        assert set(ours) == set(theirs)
+        for key, row in theirs.items():
+            for field in fields:  # a study knows shares of the labels, of which whole numbers are only near
+                other = ours[key][field]
+                near = pytest.approx(other, rel=1e-3, abs=1e-3) if isinstance(other, int | float) else other
+                assert row.get(field) == near, (key, field)
+            assert row.get("verdict") == ours[key].get("verdict")
+
+
+def scored(rows: int = 120, draws: int = 4, seed: int = 0) -> pd.DataFrame:
+    """Hits of three arms, of which `tuned` is the best by far."""
+    random, lines = np.random.default_rng(seed), []
+    for arm, skill in (("tuned", 0.9), ("scratch", 0.6), ("counts", 0.5)):
+        for draw in range(draws):
+            hits = random.random(rows) < skill
+            lines.append(pd.DataFrame({"arm": arm, "draw": draw, "row": np.arange(rows), "score": hits * 1.0}))
+    return pd.concat(lines, ignore_index=True)
+
+
+def judged(table: pd.DataFrame, folder: Path, **more: Any) -> dict[str, Any]:
+    table.to_csv(folder / "runs.csv", index=False)
+    asked = {"labels_used": 64, "controls": ["scratch", "counts"], **more}
+    return elsewhere.judge(folder / "runs.csv", **asked).answer
+
+
+def test_scores_alone_will_do_and_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
+    table = scored()
+    found = judged(table, tmp_path)
+    (row,) = found["verdicts"]
+    assert row["verdict"] == "positive" and row["against"] == "scratch" and row["n_train"] == 64
+    mean = table.groupby("arm")["score"].mean()
+    assert row["gain"] == pytest.approx(mean["tuned"] - mean["scratch"])
+    assert found["headline"].startswith("Transfer helps: with 64 labels, tuned beats the best control (scratch) by ")
+    again = judged(table.sample(frac=1, random_state=1), tmp_path)
+    assert again["verdicts"][0]["low"] == pytest.approx(row["low"])
+
+
+def test_of_losses_lower_is_better(tmp_path: Path) -> None:
+    table = scored()
+    table["score"] = 3 - 2 * table["score"]
+    (row,) = judged(table, tmp_path, lower=True)["verdicts"]
+    assert row["verdict"] == "positive" and row["gain"] > 0
+    (turned,) = judged(table, tmp_path)["verdicts"]
+    assert turned["verdict"] == "negative" and turned["gain"] < 0
+
+
+def test_predictions_alone_are_judged_by_balanced_accuracy(tmp_path: Path) -> None:
+    table = scored()
+    truth = np.where(table["row"] % 4 == 0, "rare", "usual")
+    other = np.where(table["row"] % 4 == 0, "usual", "rare")
+    table["Truth"], table["Prediction"] = truth, np.where(table["score"] > 0, truth, other)
+    found = judged(table.drop(columns="score"), tmp_path)
+    hits = table.assign(truth=truth).groupby(["arm", "truth"])["score"].mean().unstack().mean(axis=1)
+    scores = {row["arm"]: row["score"] for row in found["arms"]}
+    assert found["metric"] == "balanced_accuracy" and scores == pytest.approx(hits.to_dict())
+
+
+def test_the_command_prints_the_verdict(home: Home, tmp_path: Path) -> None:
+    scored().to_csv(tmp_path / "runs.csv", index=False)
+    words = ("judge", str(tmp_path / "runs.csv"), "--control", "scratch", "--control", "counts")
+    environment = {"TLTOOLS_HOME": str(home.root)}
+    said = scripts.command((*words, "--labels", "64"), environment, tmp_path)
+    assert said.returncode == 0 and said.stdout.startswith("Transfer helps") and "▲ positive" in said.stdout
+    document = scripts.command((*words, "--labels", "64", "--json"), environment, tmp_path)
+    assert json.loads(document.stdout)["verdicts"][0]["verdict"] == "positive"
+    refused = scripts.command((*words, "--json"), environment, tmp_path)
+    assert refused.returncode == 2 and "'labels'" in json.loads(refused.stdout)["problems"][0]["what"]
+
+
+def changed(column: str, value: Any, line: int = 7) -> pd.DataFrame:
+    table = scored()
+    table[column] = table[column].astype(object)
+    table.loc[line, column] = value
+    return table
+
+
+def with_truth() -> pd.DataFrame:
+    table = scored()
+    table["truth"] = np.where(table["row"] % 2, "yes", "no")
+    return table.assign(prediction=table["truth"]).drop(columns="score")
+
+
+BROKEN: dict[str, tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]] = {
+    "no arms": (scored().drop(columns="arm"), {}, ("runs.csv", "'arm'", "score, or truth and prediction")),
+    "neither": (scored().drop(columns="score"), {}, ("runs.csv", "'score'")),
+    "no labels": (scored(), {"labels_used": None}, ("'labels'", "--labels N")),
+    "zero labels": (scored(), {"labels_used": 0}, ("line 2", "labels is 0")),
+    "a word for a score": (changed("score", "good"), {}, ("line 9", "none that is a number")),
+    "words for scores": (scored().assign(score="good"), {}, ("line 2", "score is 'good'")),
+    "an empty score": (changed("score", None), {}, ("line 9", "has no score")),
+    "an empty arm": (changed("arm", None), {}, ("line 9", "has no arm")),
+    "a line twice": (changed("row", 6), {}, ("line 9", "row '6' a second time")),
+    "another row": (changed("row", 999), {}, ("no row", "same rows")),
+    "an unknown control": (scored(), {"controls": ["scrach"]}, ("no arm 'scrach'", "'counts', 'scratch', 'tuned'")),
+    "no control": (scored(), {"controls": []}, ("which are controls",)),
+    "controls alone": (scored(), {"controls": ["scratch", "counts", "tuned"]}, ("no arm shares a draw",)),
+    "a metric of scores": (scored(), {"metric": "mae"}, ("is for predictions",)),
+    "an unknown metric": (with_truth(), {"metric": "acc"}, ("metric 'acc'", "balanced_accuracy, accuracy, macro_f1")),
+    "no probabilities": (with_truth(), {"metric": "auroc"}, ("p_CLASS",)),
+    "a negative margin": (scored(), {"margin": -0.1}, ("margin",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_judged_is_refused(tmp_path: Path, name: str) -> None:
+    table, more, said = BROKEN[name]
+    with pytest.raises(Refusal) as refusal:
+        judged(table, tmp_path, **more)
+    sentence = refusal.value.problems[0].sentence()
+    assert all(part in sentence for part in said), sentence
+
+
+def test_a_row_with_two_truths_is_refused_with_its_line(tmp_path: Path) -> None:
+    table = with_truth()
+    table.loc[200, "truth"] = "no" if table.loc[200, "truth"] == "yes" else "yes"
+    with pytest.raises(Refusal, match="line 202"):
+        judged(table, tmp_path)
