@@ -7,7 +7,7 @@ from html import escape
 
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Report
-from tltools.reports import charts, groups, markup, other_metrics, views, words, worst
+from tltools.reports import charts, groups, markup, other_metrics, quoting, views, words, worst
 from tltools.reports.markup import Row
 from tltools.reports.style import STYLE
 from tltools.tasks import Metric, judged_by, tasks
@@ -31,6 +31,7 @@ def html(report: Report, home: Home | None = None) -> str:
         _risks(report),
         _method(report, metric),
         _reproduce(report),
+        _quote(report),
     ]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -325,3 +326,8 @@ def _reproduce(report: Report) -> str:
         "<h2>How to reproduce</h2><p>Save as study.yaml, then run <code>python -m tltools run study.yaml</code>.</p>"
         f"<pre>{escape(report.study_file)}</pre><p class='soft'>Study {escape(report.study)} · {made} · {facts}</p>"
     )
+
+
+def _quote(report: Report) -> str:
+    said = quoting.paragraph(report)
+    return f"<h2>For a paper</h2><p>{escape(said)}</p><pre>{escape(quoting.bibtex(report))}</pre>" if said else ""

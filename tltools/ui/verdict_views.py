@@ -12,6 +12,7 @@ from tltools import reports
 from tltools.home import Home
 from tltools.judging.needed import rounded
 from tltools.records import Report
+from tltools.reports import quoting
 from tltools.reports import views as tables
 from tltools.reports.words import inside, leading, rows_of
 from tltools.tasks import Metric, judged_by
@@ -190,6 +191,10 @@ def downloads(home: Home, report: Report) -> None:
             "Study file", report.study_file, "study.yaml", "application/yaml",
             icon=":material/description:", on_click="ignore", key="report_yaml", type="tertiary",
         )  # fmt: skip
+        if said := quoting.paragraph(report):
+            with st.popover("For a paper", icon=":material/format_quote:", type="tertiary"):
+                st.code(said, language=None, wrap_lines=True)
+                st.code(quoting.bibtex(report), language="latex")
 
 
 def under(report: Report) -> str:
