@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from tests import scripts
+from tests.test_pages import opened, sound
+from tests.test_pages import server as server  # the page is drawn as in the web server
 from tests.test_reports import make, people, study_of
 from tltools import reports, studies
 from tltools.home import Home
@@ -39,7 +41,7 @@ def test_what_ran_elsewhere_is_judged_as_a_study(home: Home, tmp_path: Path, met
     study = study_of(dataset, metric=metric, fractions=(0.1, 0.3, 1.0))
     report = reports.judge(home, open_store(home), make(home, dataset, study))
     told(home, dataset, report).to_parquet(tmp_path / "runs.parquet", index=False)
-    found = elsewhere.judge(tmp_path / "runs.parquet", CONTROLS, metric=metric).answer
+    found = elsewhere.judge(elsewhere.read(tmp_path / "runs.parquet"), CONTROLS, metric=metric).answer
     assert found["metric"] == metric and found["rows"]["test"] == report.rows["test"]
     for kind, name, fields in (
         ("verdicts", "strategy", ("gain", "low", "high", "p_better", "p_worse", "mde", "needed_draws", "against")),
@@ -69,8 +71,8 @@ def scored(rows: int = 120, draws: int = 4, seed: int = 0) -> pd.DataFrame:
 
 def judged(table: pd.DataFrame, folder: Path, **more: Any) -> dict[str, Any]:
     table.to_csv(folder / "runs.csv", index=False)
-    asked = {"labels_used": 64, "controls": ["scratch", "counts"], **more}
-    return elsewhere.judge(folder / "runs.csv", **asked).answer
+    asked = {"controls": ["scratch", "counts"], **more}
+    return elsewhere.judge(elsewhere.read(folder / "runs.csv", asked.pop("labels_used", 64)), **asked).answer
 
 
 def test_scores_alone_will_do_and_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
@@ -165,3 +167,17 @@ def test_a_row_with_two_truths_is_refused_with_its_line(tmp_path: Path) -> None:
     table.loc[200, "truth"] = "no" if table.loc[200, "truth"] == "yes" else "yes"
     with pytest.raises(Refusal, match="line 202"):
         judged(table, tmp_path)
+
+
+def test_the_compare_screen_takes_a_table_and_says_its_verdict(home: Home) -> None:
+    app = opened("judge/compare.py")
+    assert "Drop a CSV" in sound(app)
+    table = scored().to_csv(index=False).encode()
+    app.file_uploader(key="elsewhere_file").set_value(("runs.csv", table, "text/csv"))
+    app.run()
+    assert "'labels'" in "".join(str(part.value) for part in (*app.error, *app.markdown)) and not app.multiselect
+    app.number_input(key="elsewhere_labels").set_value(64).run()
+    assert not app.error and app.multiselect(key="elsewhere_controls").options == ["counts", "scratch", "tuned"]
+    app.multiselect(key="elsewhere_controls").set_value(["scratch", "counts"]).run()
+    sound(app)
+    assert any(part.value.startswith("Transfer helps: with 64 labels, tuned beats") for part in app.subheader)

@@ -21,7 +21,7 @@ def test_the_paragraph_has_what_was_compared_and_every_verdict(home: Home, tmp_p
     said, metric = quoting.paragraph(report), judged_by(report)
     for part in (
         "On People we compared Full fine-tuning of MiniLM-L6 (bundled/minilm-l6) and Linear probe of MiniLM-L6 (bund",
-        "by Balanced accuracy. All were trained on the same 4 random draws of the training labels",
+        "by Balanced accuracy. All had the same 4 random draws of the training labels",
         f"the same {report.rows['test']:,} held-out rows", "all 4 verdicts hold together", report.study,
     ):  # fmt: skip
         assert part in said
@@ -42,7 +42,7 @@ def test_one_draw_and_no_verdict_are_not_dressed_up(home: Home, tmp_path: Path) 
     dataset, store = people(home, tmp_path), open_store(home)
     alone = reports.judge(home, store, make(home, dataset, study_of(dataset, draws=1, fractions=(1.0,))))
     said = quoting.paragraph(alone)
-    assert "on one random draw of the training labels" in said and "intervals are of that draw alone" in said
+    assert "All had one random draw of the training labels" in said and "intervals are of that draw alone" in said
     assert "positive" not in said and "not enough evidence" in said
     nothing = reports.judge(home, store, make(home, dataset, study_of(dataset, controls=(), fractions=(1.0,))))
     assert quoting.paragraph(nothing) == "" and "For a paper" not in reports.html(nothing)

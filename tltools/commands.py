@@ -113,9 +113,8 @@ def judge(home: Home, options: Namespace) -> Answer:
     file = existing(options.file)
     if file is None or not file.is_file():
         raise refuse(options.file, "is no file.", "Check the path.")
-    found = elsewhere.judge(
-        file, options.control, options.margin, metric=options.metric, labels_used=options.labels, lower=options.lower
-    )
+    runs = elsewhere.read(file, options.labels)
+    found = elsewhere.judge(runs, options.control, options.margin, metric=options.metric, lower=options.lower)
     answer = found.answer
     lines = [answer["headline"], *answer["sentences"], ""]
     for row in sorted(answer["verdicts"], key=lambda row: (row["n_train"], -row["gain"])):

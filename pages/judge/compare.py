@@ -7,14 +7,18 @@ import streamlit as st
 from tltools import studies
 from tltools.reports import views as tables
 from tltools.tasks import judged_by, row_classes, tasks
-from tltools.ui import arm_views, judged, live, place_views, recent, row_views, state, stepper, widgets
+from tltools.ui import arm_views, elsewhere_views, judged, live, place_views, recent, row_views, state, stepper, widgets
 from tltools.ui import verdict_views as views
 
 home, store = state.home(), state.store()
 
 study = state.study()
 if study is None:
-    judged.need("Did it help?")  # offers the judged studies, and ends the page
+    studies_here, below = st.container(), st.container()
+    with below:
+        elsewhere_views.offer()
+    with studies_here:
+        judged.need("Did it help?")  # offers the judged studies, and ends the page
 stepper.draw("verdict")
 study_id = str(state.get("study"))
 report, dataset = recent.report(home, study_id), recent.dataset(home, study.dataset)

@@ -31,46 +31,64 @@ BY_CLASS = ("balanced_accuracy", "accuracy", "macro_f1")  # metrics that need no
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A table that can be judged: names as text, labels and scores as numbers, each line once."""
+
+    shown: str
+    table: pd.DataFrame
+
+    @property
+    def arms(self) -> list[str]:
+        return sorted(set(self.table["arm"]))
+
+    @property
+    def scored(self) -> bool:
+        """Whether it has scores; else it has predictions and their truth."""
+        return "score" in self.table
+
+
+@dataclass(frozen=True)
 class Judged:
-    """What was judged, by which metric; `answer` is the JSON document of `judge`: arms, verdicts and labels saved as in
-    a report, without what only a study of tltools knows."""
+    """The rows of a report, by which metric they are; `answer` is the JSON document of `judge`: the same without what
+    only a study of tltools knows."""
 
     metric: Metric
+    verdicts: list[dict[str, Any]]
     answer: dict[str, Any]
 
 
-def judge(
-    path: Path,
-    controls: Sequence[str],
-    margin: float = 0.01,
-    *,
-    metric: str | None = None,
-    labels_used: int | None = None,
-    lower: bool = False,
-) -> Judged:
-    """Judges every arm of a table that is no control against the best control, all together.
+def read(path: Path, labels_used: int | None = None) -> Runs:
+    """Reads a table in any form that datasets may have. labels_used: of every line, where it has no column `labels`.
 
-    controls: names of arms. margin: the gain below which nobody cares, in the unit of the metric. metric: of
-    predictions; balanced accuracy of classes and R2 of numbers when left out. labels_used: of every line, where the
-    table has no column `labels`. lower: scores are errors or losses.
-
-    Raises: Refusal when the table cannot be read, a column or value is missing, a line is there twice, draws were
-        tested on other rows, a control is not in the table, or nothing is left to compare.
+    Raises: Refusal when the table cannot be read, a column or value is missing, or a line is there twice.
     """
     shown = plain_name(path.name)
     with TemporaryDirectory() as scratch:
         table = tables.read(path, Path(scratch)).table
-    table = _named(table, shown, labels_used)
-    missing = [name for name in controls if name not in set(table["arm"])]
+    return Runs(shown, _named(table, shown, labels_used))
+
+
+def judge(
+    runs: Runs, controls: Sequence[str], margin: float = 0.01, *, metric: str | None = None, lower: bool = False
+) -> Judged:
+    """Judges every arm that is no control against the best control, all together.
+
+    controls: names of arms. margin: the gain below which nobody cares, in the unit of the metric. metric: of
+    predictions; balanced accuracy of classes and R2 of numbers when left out. lower: scores are errors or losses.
+
+    Raises: Refusal when a control is not in the table, draws were tested on other rows, the metric does not fit, or
+        nothing is left to compare.
+    """
+    missing = [name for name in controls if name not in runs.arms]
     if missing or not controls:
-        known = ", ".join(map(repr, sorted(set(table["arm"]))[:20]))
+        known = ", ".join(map(repr, runs.arms[:20]))
         what = f"has no arm {missing[0]!r}." if missing else "has arms, but it was not said which are controls."
-        raise refuse(shown, what, f"Name controls among {known}.")
-    found = _readings(table, shown, set(controls), metric, lower)
+        raise refuse(runs.shown, what, f"Name controls among {known}.")
+    found = _readings(runs, set(controls), metric, lower)
     judged = figures.judge_all(found, margin)
     if not judged:
         remedy = "Give arms that are compared the same draws; every arm that is no control is judged."
-        raise refuse(shown, "no arm shares a draw, and a number of labels, with a control.", remedy)
+        raise refuse(runs.shown, "no arm shares a draw, and a number of labels, with a control.", remedy)
     names = {arm: arm.strategy for arm, _ in found.cells}
     sizes = {share: int(share.size) for share in found.shares()}
     arms = figures.arm_rows(found, names, sizes, margin)
@@ -78,8 +96,8 @@ def judge(
     said = {(one.cell.arm, one.cell.share): one.verdict.verdict for one in judged}
     saved = labels.saved_rows(found, labels.curve_replicates(found), names, sizes, said)
     luck = figures.luck(found, judged, found.shares()[-1])
-    return Judged(found.metric, {
-        "file": shown, "metric": found.metric.key, "margin": margin, "rows": {"test": len(found.rows)},
+    return Judged(found.metric, verdicts, {
+        "file": runs.shown, "metric": found.metric.key, "margin": margin, "rows": {"test": len(found.rows)},
         "headline": words.headline(verdicts, arms, found.metric),
         "sentences": words.sentences(verdicts, arms, saved, found.metric, margin, None, luck),
         **{key: list(map(_plain, rows)) for key, rows in
@@ -107,7 +125,7 @@ def _named(table: pd.DataFrame, shown: str, labels_used: int | None) -> pd.DataF
     lacking += [] if {"score"} <= set(table) or {"truth", "prediction"} <= set(table) else ["score"]
     if lacking:
         has = ", ".join(map(repr, [name for name in table if not str(name).startswith("_")][:12]))
-        remedy = "It needs arm, draw, row, labels (or --labels N), and score, or truth and prediction."
+        remedy = "It needs arm, draw, row, labels (or their number, --labels N), and score, or truth and prediction."
         raise refuse(shown, f"has no column {', '.join(map(repr, lacking))}; it has {has}.", remedy)
     for name in (*NAMES, "labels", *(("score",) if "score" in table else ("truth", "prediction"))):
         _whole(table, name)
@@ -141,10 +159,11 @@ def _numbers(table: pd.DataFrame, name: str) -> None:
         raise refuse(str(odd["_where"]), f"{name} is {odd[name]:g}.", remedy)
 
 
-def _readings(table: pd.DataFrame, shown: str, controls: set[str], asked: str | None, lower: bool) -> Readings:
+def _readings(runs: Runs, controls: set[str], asked: str | None, lower: bool) -> Readings:
     """The lines as the cells that the judge reads; all draws of all arms have the same test rows."""
+    table = runs.table.copy()
     rows, places = np.unique(table["row"].to_numpy(str), return_inverse=True)
-    if "score" in table:
+    if runs.scored:
         if asked is not None:
             raise refuse("metric", "is for predictions, and the table has scores.", "Leave it out.")
         read = Readings(_of_scores(table["score"], lower))
@@ -158,12 +177,12 @@ def _readings(table: pd.DataFrame, shown: str, controls: set[str], asked: str | 
         if len(lines) < len(rows):
             gone = rows[np.setdiff1d(read.rows, places[lines])[0]]
             what = f"arm {arm!r}, draw {draw!r}, {size:g} labels has no row {gone!r}, which others have."
-            raise refuse(shown, what, "All draws of all arms must be tested on the same rows.")
+            raise refuse(runs.shown, what, "All draws of all arms must be tested on the same rows.")
         lines = lines[places[lines].argsort()]
         key, share = ArmKey("control" if arm in controls else "transfer", "none", arm, "{}"), Share(size, False)
         cell = read.cells.setdefault((key, share), Cell(key, share))
         cell.cards[draws[draw]] = {}
-        cell.values[draws[draw]] = scores[lines] if "score" in table else _scored(read, outputs[lines])
+        cell.values[draws[draw]] = scores[lines] if runs.scored else _scored(read, outputs[lines])
     return read
 
 

@@ -37,7 +37,7 @@ def paragraph(report: Report) -> str:
         )
     else:
         how = (
-            f"All were trained on {_draws(report.verdicts)}, with {at}, and scored on the same {rows:,} held-out rows; "
+            f"All had {_draws(report.verdicts)}, with {at}, and were scored on the same {rows:,} held-out rows; "
             + _intervals(report.verdicts)
         )
     told = " ".join(_results(count, report) for count in reversed(counts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -128,18 +128,22 @@ def _saved(report: Report) -> tuple[str, str, str]:
 
 
 def gains(report: Report) -> None:
-    """The gain plot at one number of labels."""
-    metric = judged_by(report)
-    counts = sorted({int(row["n_train"]) for row in report.verdicts})
+    """The gain plot at one number of labels, under its question."""
     st.header("Did it help?", anchor=False)
+    plotted(report.verdicts, report.margin, judged_by(report))
+
+
+def plotted(verdicts: Sequence[Row], margin: float, metric: Metric) -> None:
+    """The gain plot at one number of labels, and which."""
+    counts = sorted({int(row["n_train"]) for row in verdicts})
     at = counts[-1]
     if len(counts) > 1:
         picked = st.pills("At so many labels", counts, default=at, key="gain_at", format_func=lambda n: f"{n:,}")
         at = int(picked or at)
-    rows = [row for row in report.verdicts if row["n_train"] == at]
+    rows = [row for row in verdicts if row["n_train"] == at]
     said = "; ".join(f"{row['title']} {gain(row['gain'], metric)}, {VERDICTS[row['verdict']].word}" for row in rows)
     frame = pd.DataFrame([_verdict_row(row, metric) for row in sorted(rows, key=lambda row: -float(row["gain"]))])
-    chart = verdict_charts.gains(rows, report.margin, metric, charts.palette())
+    chart = verdict_charts.gains(rows, margin, metric, charts.palette())
     charts.show(chart, f"Gain over the best control at {at:,} labels: {said}", "gains", frame)
 
 
