@@ -11,28 +11,15 @@ import pandas as pd
 import pytest
 
 from tests import scripts
+from tests.test_fold_reports import judged as in_folds
 from tests.test_pages import opened, sound
 from tests.test_pages import server as server  # the page is drawn as in the web server
 from tests.test_reports import make, people, study_of
-from tltools import reports, studies
+from tltools import reports
 from tltools.home import Home
-from tltools.records import Dataset, Refusal, Report
+from tltools.records import Refusal
 from tltools.reports import elsewhere
 from tltools.store import open_store
-
-CONTROLS = ("scratch", "classical")
-
-
-def told(home: Home, dataset: Dataset, report: Report) -> pd.DataFrame:
-    """The predictions of a study as somebody would write them down who had run it elsewhere."""
-    sizes = {row["fraction"]: row["n_train"] for row in report.arms}
-    parts = []
-    for trial in studies.expand(home, studies.load(home, report.study)):
-        part = pd.read_parquet(home.trials / trial.id / "predictions.parquet")
-        part = part.rename(columns={f"p_{k}": f"p_{name}" for k, name in enumerate(dataset.classes)})
-        part["row"] = [f"{row:05d}" for row in part["row"]]  # in the order of the rows by name, too
-        parts.append(part.assign(arm=trial.strategy, draw=trial.draw, labels=sizes[trial.fraction]))
-    return pd.concat(parts)
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "auroc", "log_loss", "r2", "mae"])
@@ -40,15 +27,18 @@ def test_what_ran_elsewhere_is_judged_as_a_study(home: Home, tmp_path: Path, met
     dataset = people(home, tmp_path, number=metric in {"r2", "mae"})
     study = study_of(dataset, metric=metric, fractions=(0.1, 0.3, 1.0))
     report = reports.judge(home, open_store(home), make(home, dataset, study))
-    told(home, dataset, report).to_parquet(tmp_path / "runs.parquet", index=False)
-    found = elsewhere.judge(elsewhere.read(tmp_path / "runs.parquet"), CONTROLS, metric=metric).answer
+    table = elsewhere.written(home, report)
+    table["row"] = table["row"].map("{:05d}".format)  # in the order of the rows by name, too
+    table.to_parquet(tmp_path / "runs.parquet", index=False)
+    controls = {row["title"] for row in report.arms if row["kind"] == "control"}
+    found = elsewhere.judge(elsewhere.read(tmp_path / "runs.parquet"), sorted(controls), metric=metric).answer
     assert found["metric"] == metric and found["rows"]["test"] == report.rows["test"]
-    for kind, name, fields in (
-        ("verdicts", "strategy", ("gain", "low", "high", "p_better", "p_worse", "mde", "needed_draws", "against")),
-        ("labels_saved", "strategy", ("multiplier", "low", "high", "bound", "sure")),
-        ("arms", "strategy", ("score", "low", "high", "kind", "best_set")),
+    for kind, fields in (
+        ("verdicts", ("gain", "low", "high", "p_better", "p_worse", "mde", "needed_draws")),
+        ("labels_saved", ("multiplier", "low", "high", "bound", "sure")),
+        ("arms", ("score", "low", "high", "kind", "best_set")),
     ):
-        ours = {(row[name], row["n_train"]): row for row in getattr(report, kind)}
+        ours = {(row["title"], row["n_train"]): row for row in getattr(report, kind)}
         theirs = {(row["arm"], row["n_train"]): row for row in found[kind]}
         assert set(ours) == set(theirs)
         for key, row in theirs.items():
@@ -57,6 +47,7 @@ def test_what_ran_elsewhere_is_judged_as_a_study(home: Home, tmp_path: Path, met
                 near = pytest.approx(other, rel=1e-3, abs=1e-3) if isinstance(other, int | float) else other
                 assert row.get(field) == near, (key, field)
             assert row.get("verdict") == ours[key].get("verdict")
+            assert row.get("against") == ours[key].get("against_title")
 
 
 def scored(rows: int = 120, draws: int = 4, seed: int = 0) -> pd.DataFrame:
@@ -181,3 +172,21 @@ def test_the_compare_screen_takes_a_table_and_says_its_verdict(home: Home) -> No
     app.multiselect(key="elsewhere_controls").set_value(["scratch", "counts"]).run()
     sound(app)
     assert any(part.value.startswith("Transfer helps: with 64 labels, tuned beats") for part in app.subheader)
+
+
+def test_a_study_of_folds_has_no_such_table(home: Home, tmp_path: Path) -> None:
+    report = in_folds(home, people(home, tmp_path, rows=150), repeats=1)
+    with pytest.raises(Refusal, match="folds, which test other rows"):
+        elsewhere.written(home, report)
+
+
+def test_the_command_writes_what_every_arm_said(home: Home, tmp_path: Path) -> None:
+    dataset = people(home, tmp_path, rows=200)
+    report = reports.judge(home, open_store(home), make(home, dataset, study_of(dataset, fractions=(1.0,))))
+    words = ("report", report.study, "--predictions", str(tmp_path / "said.csv"))
+    done = scripts.command(words, {"TLTOOLS_HOME": str(home.root)}, tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = pd.read_csv(tmp_path / "said.csv")
+    assert len(lines) == 4 * 4 * report.rows["test"] and {"p_no", "p_yes", "truth", "prediction"} <= set(lines)
+    found = elsewhere.judge(elsewhere.read(tmp_path / "said.csv"), ["Classical"]).answer
+    assert len(found["verdicts"]) == 3

@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     report = verb("report", commands.report, "the judged study")
     report.add_argument("study", metavar="STUDY_ID")
     report.add_argument("--html", metavar="FILE")
+    report.add_argument("--predictions", metavar="FILE", help="what each arm said of each test row, as CSV for `judge`")
     judge = verb("judge", commands.judge, "judge an experiment that ran elsewhere by its scores or predictions")
     judge.add_argument("file", metavar="FILE", help="columns arm, draw, row, and score, or truth and prediction")
     judge.add_argument("--control", action="append", required=True, metavar="ARM", help="may be repeated")

@@ -106,6 +106,8 @@ def report(home: Home, options: Namespace) -> Answer:
     found = reports.load(home, options.study)
     if options.html:
         write_bytes(Path(options.html).resolve(), reports.html(found, home).encode())
+    if options.predictions:
+        write_bytes(Path(options.predictions).resolve(), elsewhere.written(home, found).to_csv(index=False).encode())
     return 0, found.model_dump(mode="json"), table(found)
 
 

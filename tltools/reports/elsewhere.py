@@ -18,8 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tltools.formats import tables
-from tltools.records import plain_name, refuse
+from tltools.home import Home
+from tltools.records import Dataset, Report, plain_name, refuse
 from tltools.reports import figures, labels, words
+from tltools.reports.cards import trial_card
 from tltools.reports.readings import ArmKey, Cell, Readings, Share, scale_of
 from tltools.tasks import Metric, classification, tasks
 
@@ -103,6 +105,28 @@ def judge(
         **{key: list(map(_plain, rows)) for key, rows in
            (("arms", arms), ("verdicts", verdicts), ("labels_saved", saved))},
     })  # fmt: skip
+
+
+def written(home: Home, report: Report) -> pd.DataFrame:
+    """What every arm of a study said of its test rows, as the table that `read` reads: for judges other than this one.
+
+    Raises: Refusal where rows have no class or number of their own, or draws are folds, whose rows differ.
+    """
+    task, dataset = tasks()[report.task], Dataset.model_validate(report.dataset)
+    if task.objects or task.several or report.folds:
+        why = "its draws are folds, which test other rows each" if report.folds else f"{task.title} has many a row"
+        raise refuse(f"study {report.study}", f"has no table of predictions: {why}.", "Its report has the scores.")
+    parts = []
+    for arm in report.arms:
+        for trial in arm["trials"]:
+            card = trial_card(home, trial)
+            if card is None:
+                raise refuse(f"trial {trial}", "is not here any more.", "Run the study again.")
+            said = pd.read_parquet(home.trials / trial / "predictions.parquet")
+            said = said.rename(columns={f"p_{k}": f"p_{name}" for k, name in enumerate(dataset.classes)})
+            facts = {"arm": arm["title"], "draw": card["trial"]["draw"], "labels": arm["n_train"]}
+            parts.append(said.assign(**facts)[[*facts, *said.columns]])
+    return pd.concat(parts, ignore_index=True)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
