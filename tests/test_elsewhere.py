@@ -123,6 +123,16 @@ def with_truth() -> pd.DataFrame:
     return table.assign(prediction=table["truth"]).drop(columns="score")
 
 
+def folded(line: int | None, fold: int | None) -> pd.DataFrame:
+    table = scored()
+    table["fold"] = table["row"] % 3 + (line is not None)
+    if line is None:
+        table.loc[(table["draw"] == 1) & (table["fold"] == 2), "fold"] = 1
+    else:
+        table.loc[line, "fold"] = fold
+    return table
+
+
 BROKEN: dict[str, tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]] = {
     "no arms": (scored().drop(columns="arm"), {}, ("runs.csv", "'arm'", "score, or truth and prediction")),
     "neither": (scored().drop(columns="score"), {}, ("runs.csv", "'score'")),
@@ -140,6 +150,8 @@ BROKEN: dict[str, tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]] = {
     "a metric of scores": (scored(), {"metric": "mae"}, ("is for predictions",)),
     "an unknown metric": (with_truth(), {"metric": "acc"}, ("metric 'acc'", "balanced_accuracy, accuracy, macro_f1")),
     "no probabilities": (with_truth(), {"metric": "auroc"}, ("p_CLASS",)),
+    "another fold": (folded(487, 3), {}, ("line 489", "fold '3'", "in another elsewhere")),
+    "a fold less": (folded(None, None), {"controls": ["counts"]}, ("has no fold '2'", "as many folds")),
     "a negative margin": (scored(), {"margin": -0.1}, ("margin",)),
 }  # fmt: skip
 
@@ -174,9 +186,20 @@ def test_the_compare_screen_takes_a_table_and_says_its_verdict(home: Home) -> No
     assert any(part.value.startswith("Transfer helps: with 64 labels, tuned beats") for part in app.subheader)
 
 
-def test_a_study_of_folds_has_no_such_table(home: Home, tmp_path: Path) -> None:
-    report = in_folds(home, people(home, tmp_path, rows=150), repeats=1)
-    with pytest.raises(Refusal, match="folds, which test other rows"):
+@pytest.mark.parametrize("metric", ["accuracy", "auroc"])
+def test_folds_are_judged_as_folds(home: Home, tmp_path: Path, metric: str) -> None:
+    report = in_folds(home, people(home, tmp_path, rows=150), metric=metric)
+    elsewhere.written(home, report).to_csv(tmp_path / "said.csv", index=False)
+    found = elsewhere.judge(elsewhere.read(tmp_path / "said.csv"), ["Classical"], metric=metric).answer
+    (ours,), (theirs,) = report.verdicts, found["verdicts"]
+    for field in ("gain", "low", "high", "p_better", "draws"):
+        assert theirs[field] == pytest.approx(ours[field], rel=1e-6)
+    assert theirs["verdict"] == ours["verdict"] and "by 2 × 3-fold cross-validation" in found["headline"]
+
+
+def test_what_says_several_things_of_a_row_has_no_such_table(home: Home, tmp_path: Path) -> None:
+    report = in_folds(home, people(home, tmp_path, rows=150), repeats=1).model_copy(update={"task": "detection"})
+    with pytest.raises(Refusal, match="more than one thing of a row"):
         elsewhere.written(home, report)
 
 

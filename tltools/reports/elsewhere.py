@@ -2,7 +2,8 @@
 
 A table has a line per arm, draw and test row: the columns `arm`, `draw` (a random draw of the training labels, a seed),
 `row` (any name of a test row) and either `score` or `truth` and `prediction`; `p_CLASS` for every class where there are
-probabilities; `labels` where arms were trained on several numbers of them.
+probabilities; `labels` where arms were trained on several numbers of them; `fold` of a cross-validation, whose repeats
+are its draws.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from tltools.formats import tables
 from tltools.home import Home
-from tltools.records import Dataset, Report, plain_name, refuse
+from tltools.records import Dataset, Folds, Report, plain_name, refuse
 from tltools.reports import figures, labels, words
 from tltools.reports.cards import trial_card
 from tltools.reports.readings import ArmKey, Cell, Readings, Share, scale_of
@@ -29,6 +30,7 @@ Array = NDArray[Any]
 
 NAMES = ("arm", "draw", "row")  # columns that together name one line
 MANY = 20  # numbers that differ, from which a truth is taken for an amount and not for a class
+MOST_FOLDS = 20  # and repeats
 BY_CLASS = ("balanced_accuracy", "accuracy", "macro_f1")  # metrics that need no probabilities
 
 
@@ -110,13 +112,12 @@ def judge(
 def written(home: Home, report: Report) -> pd.DataFrame:
     """What every arm of a study said of its test rows, as the table that `read` reads: for judges other than this one.
 
-    Raises: Refusal where rows have no class or number of their own, or draws are folds, whose rows differ.
+    Raises: Refusal where rows have no class or number of their own, or a trial was deleted.
     """
-    task, dataset = tasks()[report.task], Dataset.model_validate(report.dataset)
-    if task.objects or task.several or report.folds:
-        why = "its draws are folds, which test other rows each" if report.folds else f"{task.title} has many a row"
-        raise refuse(f"study {report.study}", f"has no table of predictions: {why}.", "Its report has the scores.")
-    parts = []
+    task, dataset, parts = tasks()[report.task], Dataset.model_validate(report.dataset), []
+    if task.objects or task.several:
+        what = f"has no table of predictions: {task.title} says more than one thing of a row."
+        raise refuse(f"study {report.study}", what, "Its report has the scores.")
     for arm in report.arms:
         for trial in arm["trials"]:
             card = trial_card(home, trial)
@@ -124,7 +125,11 @@ def written(home: Home, report: Report) -> pd.DataFrame:
                 raise refuse(f"trial {trial}", "is not here any more.", "Run the study again.")
             said = pd.read_parquet(home.trials / trial / "predictions.parquet")
             said = said.rename(columns={f"p_{k}": f"p_{name}" for k, name in enumerate(dataset.classes)})
-            facts = {"arm": arm["title"], "draw": card["trial"]["draw"], "labels": arm["n_train"]}
+            at = card["trial"]["draw"]
+            where = (
+                dict(zip(("draw", "fold"), divmod(at, report.folds.k), strict=True)) if report.folds else {"draw": at}
+            )
+            facts = {"arm": arm["title"], **where, "labels": arm["n_train"]}
             parts.append(said.assign(**facts)[[*facts, *said.columns]])
     return pd.concat(parts, ignore_index=True)
 
@@ -153,9 +158,11 @@ def _named(table: pd.DataFrame, shown: str, labels_used: int | None) -> pd.DataF
         raise refuse(shown, f"has no column {', '.join(map(repr, lacking))}; it has {has}.", remedy)
     for name in (*NAMES, "labels", *(("score",) if "score" in table else ("truth", "prediction"))):
         _whole(table, name)
+    if "fold" in table:
+        _whole(table, "fold")
     for name in ("labels", *(("score",) if "score" in table else ())):
         _numbers(table, name)
-    for name in NAMES:
+    for name in (*NAMES, *(("fold",) if "fold" in table else ())):
         table[name] = classification.names_of(table[name])
     twice = table.duplicated([*NAMES, "labels"])
     if twice.any():
@@ -195,28 +202,54 @@ def _readings(runs: Runs, controls: set[str], asked: str | None, lower: bool) ->
     else:
         truth, outputs, metric, classes = _of_predictions(table, rows, asked)
         read = Readings(metric, truth=truth, scale=scale_of(metric, truth, classes))
-    read.rows = np.arange(len(rows))
-    draws = {name: k for k, name in enumerate(sorted(set(table["draw"])))}
+    read.rows, draws = np.arange(len(rows)), {name: k for k, name in enumerate(sorted(set(table["draw"])))}
+    folds = _folds(table) if "fold" in table else None
+    read.folds = Folds(repeats=len(draws), k=int(folds.max()) + 1) if folds is not None else None
     for (arm, size, draw), lines in table.groupby(["arm", "labels", "draw"]).indices.items():
         if len(lines) < len(rows):
             gone = rows[np.setdiff1d(read.rows, places[lines])[0]]
             what = f"arm {arm!r}, draw {draw!r}, {size:g} labels has no row {gone!r}, which others have."
-            raise refuse(runs.shown, what, "All draws of all arms must be tested on the same rows.")
+            remedy = "All draws of all arms must be tested on the same rows; a cross-validation needs a column fold."
+            raise refuse(runs.shown, what, remedy)
         lines = lines[places[lines].argsort()]
         key, share = ArmKey("control" if arm in controls else "transfer", "none", arm, "{}"), Share(size, False)
         cell = read.cells.setdefault((key, share), Cell(key, share))
-        cell.cards[draws[draw]] = {}
-        cell.values[draws[draw]] = scores[lines] if runs.scored else _scored(read, outputs[lines])
+        tested = [lines] if folds is None else [lines[folds[lines] == fold] for fold in range(folds.max() + 1)]
+        for k, part in enumerate(tested, start=draws[draw] * len(tested)):
+            values = scores[part] if runs.scored else _scored(read.metric, read.truth[places[part]], outputs[part])
+            cell.cards[k], cell.values[k] = {}, values if folds is None else values.mean(keepdims=True)
     return read
 
 
-def _scored(read: Readings, outputs: Array) -> Array:
-    """(M,) scores of the test rows by a metric of predictions."""
-    score = read.metric.influence or read.metric.per_row
+def _folds(table: pd.DataFrame) -> Array:
+    """(N,) which fold of its repeat tests the row of a line, from 0.
+
+    Raises: Refusal where arms have a row in different folds, or a repeat lacks one.
+    """
+    codes, names = pd.factorize(table["fold"], sort=True)
+    first = table.drop_duplicates(["draw", "row"]).set_index(["draw", "row"])["fold"]
+    other = table["fold"].to_numpy() != first.loc[pd.MultiIndex.from_frame(table[["draw", "row"]])].to_numpy()
+    if other.any():
+        line = table[other].iloc[0]
+        what = f"row {line['row']!r} is in fold {line['fold']!r} of draw {line['draw']!r}, and in another elsewhere."
+        raise refuse(str(line["_where"]), what, "Arms that are compared have the same folds.")
+    for draw, part in table.groupby("draw"):
+        if lacks := sorted(set(names) - set(part["fold"])):
+            what = f"draw {draw!r} has no fold {lacks[0]!r}."
+            raise refuse(str(part["_where"].iloc[0]), what, "Every repeat has as many folds, of the same names.")
+    if not 2 <= len(names) <= MOST_FOLDS or table["draw"].nunique() > MOST_FOLDS:
+        what = f"has {table['draw'].nunique()} repeats of {len(names)} folds."
+        raise refuse("fold", what, f"Give 2 to {MOST_FOLDS} folds, and {MOST_FOLDS} repeats at most.")
+    return codes
+
+
+def _scored(metric: Metric, truth: Array, outputs: Array) -> Array:
+    """(M,) scores of rows by a metric of predictions."""
+    score = metric.influence or metric.per_row
     assert score is not None
-    values = score(read.truth, outputs)
+    values = score(truth, outputs)
     if not np.isfinite(values).all():
-        raise refuse("truth", f"these rows have no {read.metric.title}.", "Choose another metric.")
+        raise refuse("truth", f"rows that are tested together have no {metric.title}.", "Choose another metric.")
     return values
 
 
