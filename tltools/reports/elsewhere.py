@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tltools.formats import tables
+from tltools.formats import BY_PATH, UPLOADED, Asking, asking, tables
 from tltools.home import Home
 from tltools.records import Dataset, Folds, Report, plain_name, refuse
 from tltools.reports import figures, labels, words
@@ -61,14 +61,19 @@ class Judged:
     answer: dict[str, Any]
 
 
-def read(path: Path, labels_used: int | None = None) -> Runs:
-    """Reads a table in any form that datasets may have. labels_used: of every line, where it has no column `labels`.
+def read(path: Path, labels_used: int | None = None, *, uploaded: bool = False) -> Runs:
+    """Reads a table in any form that datasets may have. labels_used: of every line, where it has no column `labels`;
+    uploaded: it is held to the limits of uploads.
 
     Raises: Refusal when the table cannot be read, a column or value is missing, or a line is there twice.
     """
     shown = plain_name(path.name)
-    with TemporaryDirectory() as scratch:
-        table = tables.read(path, Path(scratch)).table
+    token = asking.set(Asking(UPLOADED if uploaded else BY_PATH))
+    try:
+        with TemporaryDirectory() as scratch:
+            table = tables.read(path, Path(scratch)).table
+    finally:
+        asking.reset(token)
     return Runs(shown, _named(table, shown, labels_used))
 
 

@@ -52,7 +52,7 @@ def _read(given: Any, labels: int | None) -> Runs:
     with TemporaryDirectory() as folder:
         path = Path(folder) / plain_name(Path(given.name).name)
         path.write_bytes(given.getbuffer())
-        return elsewhere.read(path, labels)
+        return elsewhere.read(path, labels, uploaded=True)
 
 
 def _asked(runs: Runs, margin: float) -> Judged | None:
