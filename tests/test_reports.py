@@ -163,6 +163,9 @@ def test_the_page_is_one_small_file_that_needs_nothing_else(home: Home, finished
     for words in ("Did it help?", "How many labels is it worth?", "Risks", "How to reproduce", "linear_probe"):
         assert words in page
     assert page.count("<svg") == page.count('role="img" aria-label="')
+    sure = tuple({**row, "p_better": 1.0, "p_equivalent": 0.0, "p_worse": 0.0} for row in report.verdicts)
+    page = reports.html(report.model_copy(update={"verdicts": sure}))
+    assert page.count("&gt; 99.9 %") == len(sure) and page.count("&lt; 0.1 %") == 2 * len(sure)
 
 
 def test_names_from_a_file_cannot_become_markup(home: Home, finished: tuple[Dataset, Report]) -> None:
@@ -391,7 +394,6 @@ def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tup
     assert len(ordered) == 16 and ordered == sorted(ordered, reverse=True)
     assert len(views.score_by_labels(report)) == 16 and len(views.score_by_cost(report)) == 16
     assert set(views.learning_curves(report)["epoch"]) == {1.0}
-    assert len(views.verdict_table(report)) == 8
     found = trust(home, [[trial]])
     assert 0 <= found["ece"] < 0.5 and found["conformal"] is None and len(found["abstain"]) <= 200
 
