@@ -496,6 +496,49 @@ def test_without_copies_nothing_is_said_of_them(finished: tuple[Dataset, Report]
     assert not any("near copy" in problem.what for problem in report.problems)
 
 
+MORE = ("last_block", "lp_ft", "lora", "prototype", "knn")  # arms that have nothing to do with the others
+
+
+def without_more(rows: tuple[dict, ...], *gone: str) -> dict[str, dict]:
+    """The rows of other arms, without some fields, by what they are rows of."""
+    keys = ("column", "kind", "group", "metric", "strategy", "fraction")
+    kept = [row for row in rows if row["strategy"] not in MORE]
+    return {str([row.get(key) for key in keys]): {k: v for k, v in row.items() if k not in gone} for row in kept}
+
+
+def test_no_interval_of_an_arm_moves_with_other_arms(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset, rates = people(home, tmp_path), RATES | dict.fromkeys(MORE, 0.3)
+    few, many = (
+        reports.judge(home, store, make(home, dataset, study_of(
+            dataset, strategies=("linear_probe", "full_finetune", *more), sensitive=("sex", "town")
+        ), rates=rates)) for more in ((), MORE)
+    )  # fmt: skip
+    assert without_more(few.arms, "best_set") == without_more(many.arms, "best_set")
+    assert without_more(few.groups, "verdict") == without_more(many.groups, "verdict")
+    words = ("sure", "because")
+    assert without_more(few.labels_saved, *words) == without_more(many.labels_saved, *words)
+
+
+@pytest.mark.parametrize("folds", [None, {"repeats": 2, "k": 3}])
+def test_a_gain_moves_with_other_arms_only_by_what_they_say_of_draws(
+    home: Home, store: Store, tmp_path: Path, folds: dict | None
+) -> None:
+    dataset, rates = people(home, tmp_path, rows=300), RATES | dict.fromkeys(MORE, 0.3)
+    reports_of = []
+    for more in (MORE[:0], MORE[:1], MORE):
+        study = Study.model_validate(study_of(dataset, fractions=(1.0,)).model_dump() | {
+            "strategies": ("linear_probe", "full_finetune", *more), "folds": folds,
+        })  # fmt: skip
+        key, targets = studies.save(home, study), datasets.target(home, dataset)
+        for trial in studies.expand(home, study):
+            seal(home, trial, dataset, datasets.stored_split(home, trial.split), rates[trial.strategy], targets)
+        reports_of.append(reports.judge(home, store, key))
+    gone = ("verdict", "needed", "needed_rows", "needed_draws")  # by Holm, over all
+    alone, few, many = (without_more(report.verdicts, *gone) for report in reports_of)
+    assert alone == few, "three comparisons say nothing of draws"
+    assert (few == many) == (folds is not None), "nor do folds"
+
+
 def test_settings_that_differ_are_judged_against_the_usual_ones(home: Home, store: Store, tmp_path: Path) -> None:
     dataset = people(home, tmp_path)
     flipped = {"full_finetune": {"flip": True}}
