@@ -23,7 +23,7 @@ def row_weights(
 ) -> Array:
     """(replicates, rows) float32: how often each row is drawn, with replacement, within its stratum.
 
-    Every stratum has its own stream of random numbers, so that the first replicates are the same however many there are.
+    Every stratum has its own stream of random numbers: the first replicates are the same however many there are.
     widen: how many times the variance of rows counts; so many times fewer are drawn (the m out of n bootstrap).
     """
     codes = np.zeros(rows, np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
