@@ -81,21 +81,27 @@ def judged(
     wide = np.eye(len(dataset.classes))
     scores = {key: np.stack([values(readings.truth, wide[one]) for one in arm]) for key, arm in said.items()}  # type: ignore[misc]
     truth, classes = readings.truth[kept], len(dataset.classes)
+    others = (*REMEDIES, "classical")
+    by_row = fairness.resampled(groups[kept], fairness.enough(2 * len(others)))  # of both differences
+    again = {
+        key: fairness.replicated(truth, said[key][:, kept], groups[kept], classes, by_row=by_row)
+        for key in (PLAIN, *others)
+    }
+    moved = [(key, gap) for key in others for gap in fairness.moved(again[key], again[PLAIN], MARGIN)]
+    words = fairness.together([gap for _, gap in moved])
+    told = {key: (gap, word) for (key, gap), word in zip(moved, words, strict=True) if gap.metric == ODDS}
     arms = []
-    for key in (PLAIN, *REMEDIES, "classical"):
-        again = {k: fairness.replicated(truth, said[k][:, kept], groups[kept], classes) for k in (key, PLAIN)}
+    for key in (PLAIN, *others):
         (gap,) = [g for g in fairness.gaps(again[key]) if g.metric == ODDS]
-        own = measure(scores[key], np.zeros_like(scores[key]))
         row = {
             "arm": key,
-            "score": _bounds(own),
+            "score": _bounds(measure(scores[key], np.zeros_like(scores[key]))),
             "gap": [gap.value, gap.low, gap.high],
         }
         if key != PLAIN:
-            (delta,) = [g for g in fairness.moved(again[key], again[PLAIN], MARGIN) if g.metric == ODDS]
-            cost = measure(scores[key], scores[PLAIN])
-            row |= {"moved": [delta.value, delta.low, delta.high], "verdict": delta.verdict,
-                    "cost": _bounds(cost)}  # fmt: skip
+            delta, word = told[key]
+            row |= {"moved": [delta.value, delta.low, delta.high], "verdict": word, "alone": delta.verdict,
+                    "cost": _bounds(measure(scores[key], scores[PLAIN]))}  # fmt: skip
         arms.append(row)
     return {"sensitive": sensitive, "draws": draws, "fraction": fractions[0], "rows": len(readings.rows),
             "labels": cells[PLAIN].cards[0]["n_train"], "left_out": few, "groups": fairness.sizes(groups),
@@ -115,7 +121,8 @@ def page(found: dict[str, Any]) -> str:
         "of true or false positive rates between two groups, groups of fewer than 30 test rows left out). Score: "
         "balanced accuracy. 95 % intervals over draws and rows. The last columns are differences from the linear "
         "probe, paired: a gap is narrower or wider where the judge is sure of it beyond a margin of "
-        f"{100 * MARGIN:g} point, of each comparison alone; a report holds those of a column together (Holm).",
+        f"{100 * MARGIN:g} point, all differences of a case, in odds and in demographic parity, held back together "
+        "(Holm), as in a report.",
         "Resampling widens a largest difference, so the interval of a gap reaches as far below it as above, down to 0; "
         "differences between arms, resampled together, are less touched by that.",
         "`group_thresholds` needs the group of every row that is predicted, the other remedies only while training.",

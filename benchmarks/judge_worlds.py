@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from tltools.reports.readings import scale_of
 from tltools.tasks import Metric, tasks
 
 # variances of (row, arm x row, rest), deviations of (draw, arm x draw), in units of the latent number
@@ -21,7 +22,8 @@ CORRELATIONS = {
     "high": ((0.55, 0.30, 0.15), (0.10, 0.10)),  # rows are read alike in every draw; a draw lifts or sinks all of them
 }
 FALLING = 3.0  # times as much as at the most labels draws differ at the fewest
-RARE = 0.3  # share of the second class
+RARE = 0.3  # share of the second class, where a world has no other
+LABELS = 4  # of a world where rows have several
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)  # for expectations over the draws
 HEAVY = 0.5  # deviation of log absolute errors
 
@@ -32,6 +34,12 @@ class World:
     rows: int
     accuracy: float  # of the control (its area under the curve for AUROC); the transfer arm has `gain` more
     correlation: str
+    rare: float = RARE  # share of the second class, of metrics of classes
+
+    @property
+    def few(self) -> int:
+        """Rows of the second class."""
+        return max(round(self.rare * self.rows), 2)
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,7 @@ def accuracy(rng: np.random.Generator, world: World, gain: float) -> Simulated:
 
 def _classes(rng: np.random.Generator, world: World) -> np.ndarray:
     """(rows,) 0/1, a stratified test part."""
-    rare = max(round(RARE * world.rows), 2)
-    return rng.permutation(np.repeat([0, 1], [world.rows - rare, rare]))
+    return rng.permutation(np.repeat([0, 1], [world.rows - world.few, world.few]))
 
 
 def _by_class(rng: np.random.Generator, world: World, gain: float, key: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -118,8 +125,7 @@ def balanced(rng: np.random.Generator, world: World, gain: float) -> Simulated:
 
 def macro_f1(rng: np.random.Generator, world: World, gain: float) -> Simulated:
     values, cuts, between = _by_class(rng, world, gain, "macro_f1")
-    rare = max(round(RARE * world.rows), 2) / world.rows
-    truth = []
+    rare, truth = world.few / world.rows, []
     for common_cut, rare_cut in cuts:  # the expectation over draws of the population's F1 in a draw
         p0, p1 = ndtr(common_cut + between * NODES), ndtr(rare_cut + between * NODES)
         hit0, hit1 = (1 - rare) * p0, rare * p1
@@ -148,13 +154,39 @@ def mae(rng: np.random.Generator, world: World, gain: float) -> Simulated:
     return Simulated(-size[:, None, None] * np.exp(HEAVY * z), -np.array([1 - gain, 1.0]), None)
 
 
+def lapsing(rng: np.random.Generator, key: str, world: World, share: float) -> Simulated:
+    """A transfer arm that takes every row right, and a control that is wrong on a share of the second class, on the
+    same rows in every draw, and surer of them than of any other. The world's accuracy and correlation are not used."""
+    rows, few = world.rows, world.few
+    truth, influence = np.repeat([0, 1], [rows - few, few]), _metric(key).influence
+    lapses = (truth == 1) & (rng.random(rows) < share)
+    said = np.where(truth == 1, 0.9, 0.1) + rng.uniform(-0.05, 0.05, (2, world.draws, rows))
+    said[1, :, lapses] = 0.0
+    values = np.array([[influence(truth, np.stack([1 - one, one], axis=1)) for one in arm] for arm in said])
+    common = (rows - few) / few  # rows of the first class a row of the second
+    f1 = (2 * common / (2 * common + share) + 2 * (1 - share) / (2 - share)) / 2
+    left = {"balanced_accuracy": 1 - share / 2, "auroc": 1 - share, "macro_f1": f1}[key]
+    return Simulated(values, np.array([1.0, left]), _scale(world))
+
+
+def lapsing_label(rng: np.random.Generator, key: str, world: World, share: float) -> Simulated:
+    """As `lapsing`, where rows have any of `LABELS` labels: few rows have the first, half of them each other one."""
+    rows, metric = world.rows, next(metric for metric in tasks()["multilabel"].metrics if metric.key == key)
+    truth = np.array([rng.permutation(rows) < n for n in (world.few, *[rows // 2] * (LABELS - 1))], np.uint8).T
+    said = np.where(truth, 0.9, 0.1) + rng.uniform(-0.05, 0.05, (2, world.draws, *truth.shape))
+    said[1, :, (truth[:, 0] > 0) & (rng.random(rows) < share), 0] = 0.0
+    assert metric.influence
+    values = np.array([[metric.influence(truth, one) for one in arm] for arm in said])
+    left = {"map": 1 - share * (1 - world.few / rows), "macro_f1": 2 * (1 - share) / (2 - share)}[key]
+    return Simulated(values, np.array([1.0, (LABELS - 1 + left) / LABELS]), scale_of(metric, truth, 0))
+
+
 def _metric(key: str) -> Metric:
     return next(metric for metric in tasks()["classification"].metrics if metric.key == key)
 
 
 def _scale(world: World) -> float:
-    rare = max(round(RARE * world.rows), 2)
-    weights = world.rows / (2 * np.array([rare, world.rows - rare]))
+    weights = world.rows / (2 * np.array([world.few, world.rows - world.few]))
     return float(np.sqrt((weights**2).mean()))
 
 

@@ -153,6 +153,52 @@ def test_every_row_is_in_the_confusion_and_in_the_reliability_once(home: Home, t
         trust(home, [["0" * 16]])
 
 
+def visits(home: Home, folder: Path, copied: dict[int, int], rows: int = 120) -> Dataset:
+    """Rows of people who came four times each; copied: row -> the row that it is a copy of."""
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, 5)).round(6), columns=list("vwxyz"))
+    for row, of in copied.items():
+        table.loc[row, list("vwxyz")] = table.loc[of, list("vwxyz")]
+    table["kind"], table["who"] = ["a", "b"] * (rows // 2), [f"p{k // 4}" for k in range(rows)]
+    table.to_csv(folder / "visits.csv", index=False)
+    return datasets.add(home, folder / "visits.csv", target="kind", inputs=list("vwxyz"), task="classification")
+
+
+def test_scores_by_folds_are_told_without_rows_whose_copy_their_fold_trains_on(home: Home, tmp_path: Path) -> None:
+    copied = {row + 60: row for row in range(12)}  # of other people: the groups part them
+    report = judged(home, visits(home, tmp_path, copied), group="who", sensitive=())
+    pairs = copied | {of: row for row, of in copied.items()}
+    beside = 0
+    for arm in report.arms:
+        scores, without = [], []
+        for trial in arm["trials"]:
+            table = pd.read_parquet(home.trials / trial / "predictions.parquet")
+            hits = (table["p_1"] > table["p_0"]) == (table["truth"] == "b")
+            copies = table["row"].map(pairs)
+            apart = copies.notna() & ~copies.isin(table["row"])
+            beside += int(copies.isin(table["row"]).sum())
+            scores.append(hits.groupby(table["truth"]).mean().mean())
+            without.append(hits[~apart].groupby(table["truth"]).mean().mean())
+        assert arm["score"] == pytest.approx(np.mean(scores)) != pytest.approx(np.mean(without))
+        assert arm["score_without_copies"] == pytest.approx(np.mean(without))
+    assert beside, "a row that is tested by the same fold as its copy stays"
+    (problem,) = [problem for problem in report.problems if "near copy" in problem.what]
+    assert problem.where == "folds" and "24 of 120 rows have a near copy" in problem.what
+
+
+def test_folds_that_hold_copies_together_score_the_same_without_them(home: Home, tmp_path: Path) -> None:
+    report = judged(home, visits(home, tmp_path, {row + 60: row for row in range(12)}), sensitive=())
+    assert all(arm["score_without_copies"] == arm["score"] for arm in report.arms)
+    assert not any("near copy" in problem.what for problem in report.problems)
+
+
+def test_no_score_is_told_where_copies_leave_too_little(home: Home, tmp_path: Path) -> None:
+    copied = {row + 20: row for row in range(20)}
+    report = judged(home, visits(home, tmp_path, copied, rows=40), group="who", sensitive=(), repeats=1)
+    assert all(arm["score_without_copies"] is None for arm in report.arms)
+    (problem,) = [problem for problem in report.problems if "near copy" in problem.what]
+    assert problem.what.endswith("Too few are left without one to score by.")
+
+
 # --- known truth -----------------------------------------------------------------------------------------------------
 
 

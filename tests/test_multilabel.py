@@ -18,6 +18,7 @@ from tltools.engine.features import TOLERANCE
 from tltools.home import Home, open_home
 from tltools.records import Refusal, Study
 from tltools.reports import views
+from tltools.reports.readings import scale_of
 from tltools.store import open_store
 from tltools.tasks import _label_scores as scores
 from tltools.tasks.multilabel import MULTILABEL
@@ -151,6 +152,16 @@ def test_the_spread_of_the_pseudo_values_is_the_sampling_error_of_the_score(key:
         values = metric.influence(*pair)  # type: ignore[misc]
         said.append(values.var(ddof=1) / len(values))
     assert np.sqrt(np.mean(said)) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_a_row_not_seen_could_move_a_mean_over_labels_as_one_over_classes() -> None:
+    known, truth = {metric.key: metric for metric in MULTILABEL.metrics}, np.zeros((20, 3), np.uint8)
+    truth[:5, 0] = truth[::2, 1] = 1  # five rows and ten; none has the third
+    expected = np.sqrt(((20 / (2 * 5)) ** 2 + (20 / (2 * 10)) ** 2) / 2)
+    for key, scale in {"map": expected, "macro_f1": expected, "jaccard": None, "log_loss": None}.items():
+        found = scale_of(known[key], truth, 0)
+        assert found == pytest.approx(scale) if scale else found is None
+    assert scale_of(known["macro_f1"], np.zeros_like(truth), 0) is None
 
 
 def test_rows_are_split_by_their_rarest_label() -> None:

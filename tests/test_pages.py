@@ -337,6 +337,17 @@ def test_the_verdict_is_said_first_with_word_and_mark(home: Home, judged: str) -
     assert "▲ positive" in text and "84.0 %" in text and "72.0 %" in text
 
 
+def test_no_probability_of_the_table_is_rounded_to_certainty(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = Report.model_validate_json(path.read_text())
+    rows = tuple({**row, "p_better": 0.9996, "p_worse": 1e-7} for row in report.verdicts)
+    path.write_text(report.model_copy(update={"verdicts": rows}).model_dump_json())
+    app = opened("judge/compare.py", study=judged)
+    sound(app)
+    (table,) = [frame.value for frame in app.dataframe if "P(better)" in frame.value]
+    assert set(table["P(better)"]) == {"> 99.9 %"} and set(table["P(worse)"]) == {"< 0.1 %"}
+
+
 def test_a_study_that_stopped_after_a_look_can_be_judged_whole(home: Home, judged: str) -> None:
     path = home.studies / judged / "report.json"
     assert "what was finished since" not in sound(opened("judge/compare.py", study=judged))

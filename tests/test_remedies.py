@@ -254,7 +254,15 @@ def test_a_trial_with_thresholds_predicts_as_stored_and_asks_for_the_group(home:
         export.run(ticket, {"trial": trial, "to": str(tmp_path / "model")})
 
 
-def test_the_benchmark_compares_every_remedy_with_the_plain_probe(home: Home, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_benchmark_compares_every_remedy_with_the_plain_probe(home: Home, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    families, real = [], fairness.together
+
+    def together(gaps: list[fairness.Gap]) -> list[str]:
+        words = real(gaps)
+        families.append([(gap.metric, gap.value, word) for gap, word in zip(gaps, words, strict=True)])
+        return words
+
+    monkeypatch.setattr(fairness, "together", together)
     found = bench.judged(home, people(home, tmp_path), "sex", (1.0,), 2)
     arms = {arm["arm"]: arm for arm in found["arms"]}
     assert set(arms) == {bench.PLAIN, *bench.REMEDIES, "classical"}
@@ -264,4 +272,6 @@ def test_the_benchmark_compares_every_remedy_with_the_plain_probe(home: Home, tm
             assert arm["moved"][0] == pytest.approx(arm["gap"][0] - plain["gap"][0], abs=1e-6)
             assert arm["cost"][0] == pytest.approx(arm["score"][0] - plain["score"][0], abs=1e-6)
             assert arm["cost"][1] <= arm["cost"][0] <= arm["cost"][2]
+            assert (bench.ODDS, arm["moved"][0], arm["verdict"]) in families[-1]
+    assert len(families[-1]) == 2 * (len(arms) - 1), "both differences of all arms are one family, as in a report"
     assert all(f"| {name} |" in bench.page({"people": found}) for name in arms)

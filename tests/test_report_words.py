@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tltools.reports import words
 from tltools.tasks import tasks
 
@@ -119,3 +121,11 @@ def test_what_labels_are_worth_at_least_is_said_only_where_it_saves_some() -> No
         assert words_for in said and said.endswith("but that it saves any is not decided.")
     level = {**row, "n_train": 500, "multiplier": 1.0, "labels_saved": 0.0}
     assert not any("saves" in s for s in words.sentences(rows, [], [level], METRIC, 0.01, None, None))
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (0.0, "< 0.1 %"), (0.0009, "< 0.1 %"), (0.001, "0.1 %"), (0.0049, "0.5 %"), (0.006, "1 %"), (0.5, "50 %"),
+    (0.9899, "99 %"), (0.9951, "99.5 %"), (0.999, "99.9 %"), (0.9991, "> 99.9 %"), (1.0, "> 99.9 %"),
+])  # fmt: skip
+def test_no_probability_is_said_as_certain(value: float, said: str) -> None:
+    assert words.probability(value) == said

@@ -163,6 +163,9 @@ def test_the_page_is_one_small_file_that_needs_nothing_else(home: Home, finished
     for words in ("Did it help?", "How many labels is it worth?", "Risks", "How to reproduce", "linear_probe"):
         assert words in page
     assert page.count("<svg") == page.count('role="img" aria-label="')
+    sure = tuple({**row, "p_better": 1.0, "p_equivalent": 0.0, "p_worse": 0.0} for row in report.verdicts)
+    page = reports.html(report.model_copy(update={"verdicts": sure}))
+    assert page.count("&gt; 99.9 %") == len(sure) and page.count("&lt; 0.1 %") == 2 * len(sure)
 
 
 def test_names_from_a_file_cannot_become_markup(home: Home, finished: tuple[Dataset, Report]) -> None:
@@ -391,7 +394,6 @@ def test_the_screens_get_confusion_mistakes_and_curves(home: Home, finished: tup
     assert len(ordered) == 16 and ordered == sorted(ordered, reverse=True)
     assert len(views.score_by_labels(report)) == 16 and len(views.score_by_cost(report)) == 16
     assert set(views.learning_curves(report)["epoch"]) == {1.0}
-    assert len(views.verdict_table(report)) == 8
     found = trust(home, [[trial]])
     assert 0 <= found["ece"] < 0.5 and found["conformal"] is None and len(found["abstain"]) <= 200
 
@@ -466,9 +468,8 @@ def test_scores_are_told_with_and_without_test_rows_that_are_copies(home: Home, 
     dataset = datasets.add(home, tmp_path / "copies.csv", target="y", inputs=["text"])
     study = study_of(dataset, fractions=(1.0,))
     report = reports.judge(home, store, make(home, dataset, study))
-    _, split = studies.split_of(home, study)
-    twins = copies.leaked(home, dataset, split)
-    assert len(twins) == 15 and any("15 of 60 test rows have a near copy" in one.what for one in report.problems)
+    twins = np.arange(200, 215)
+    assert any("15 of 60 test rows have a near copy" in one.what for one in report.problems)
     for arm in report.arms:
         scores = []
         for trial in arm["trials"]:
@@ -482,17 +483,60 @@ def test_scores_are_told_with_and_without_test_rows_that_are_copies(home: Home, 
 def test_copies_are_said_to_help_only_where_they_do() -> None:
     found = Readings(tasks()["classification"].metrics[0], rows=np.arange(60))
     arm = {"title": "Probe", "n_train": 50, "score": 0.8, "score_without_copies": 0.7}
-    (helped,) = copies.problems(found, [arm], np.arange(15))
+    (helped,) = copies.problems(found, [arm], {"split": np.arange(15)})
     assert "They help Probe with 50 labels most" in helped.what
     for without in (0.82, float("nan")):
-        (not_helped,) = copies.problems(found, [{**arm, "score_without_copies": without}], np.arange(15))
+        (not_helped,) = copies.problems(found, [{**arm, "score_without_copies": without}], {"split": np.arange(15)})
         assert not_helped.what == "15 of 60 test rows have a near copy among the labelled rows."
 
 
 def test_without_copies_nothing_is_said_of_them(finished: tuple[Dataset, Report]) -> None:
     _, report = finished
-    assert all(arm["score_without_copies"] is None for arm in report.arms)
+    assert all(arm["score_without_copies"] == arm["score"] for arm in report.arms)
     assert not any("near copy" in problem.what for problem in report.problems)
+
+
+MORE = ("last_block", "lp_ft", "lora", "prototype", "knn")  # arms that have nothing to do with the others
+
+
+def without_more(rows: tuple[dict, ...], *gone: str) -> dict[str, dict]:
+    """The rows of other arms, without some fields, by what they are rows of."""
+    keys = ("column", "kind", "group", "metric", "strategy", "fraction")
+    kept = [row for row in rows if row["strategy"] not in MORE]
+    return {str([row.get(key) for key in keys]): {k: v for k, v in row.items() if k not in gone} for row in kept}
+
+
+def test_no_interval_of_an_arm_moves_with_other_arms(home: Home, store: Store, tmp_path: Path) -> None:
+    dataset, rates = people(home, tmp_path), RATES | dict.fromkeys(MORE, 0.3)
+    few, many = (
+        reports.judge(home, store, make(home, dataset, study_of(
+            dataset, strategies=("linear_probe", "full_finetune", *more), sensitive=("sex", "town")
+        ), rates=rates)) for more in ((), MORE)
+    )  # fmt: skip
+    assert without_more(few.arms, "best_set") == without_more(many.arms, "best_set")
+    assert without_more(few.groups, "verdict") == without_more(many.groups, "verdict")
+    words = ("sure", "because")
+    assert without_more(few.labels_saved, *words) == without_more(many.labels_saved, *words)
+
+
+@pytest.mark.parametrize("folds", [None, {"repeats": 2, "k": 3}])
+def test_a_gain_moves_with_other_arms_only_by_what_they_say_of_draws(
+    home: Home, store: Store, tmp_path: Path, folds: dict | None
+) -> None:
+    dataset, rates = people(home, tmp_path, rows=300), RATES | dict.fromkeys(MORE, 0.3)
+    reports_of = []
+    for more in (MORE[:0], MORE[:1], MORE):
+        study = Study.model_validate(study_of(dataset, fractions=(1.0,)).model_dump() | {
+            "strategies": ("linear_probe", "full_finetune", *more), "folds": folds,
+        })  # fmt: skip
+        key, targets = studies.save(home, study), datasets.target(home, dataset)
+        for trial in studies.expand(home, study):
+            seal(home, trial, dataset, datasets.stored_split(home, trial.split), rates[trial.strategy], targets)
+        reports_of.append(reports.judge(home, store, key))
+    gone = ("verdict", "needed", "needed_rows", "needed_draws")  # by Holm, over all
+    alone, few, many = (without_more(report.verdicts, *gone) for report in reports_of)
+    assert alone == few, "three comparisons say nothing of draws"
+    assert (few == many) == (folds is not None), "nor do folds"
 
 
 def test_settings_that_differ_are_judged_against_the_usual_ones(home: Home, store: Store, tmp_path: Path) -> None:

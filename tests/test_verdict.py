@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from benchmarks import rare
 from benchmarks.judge_worlds import World, hits
 from tltools.judging.gain import Gain, Squares, estimate, measure
 from tltools.judging.multiplicity import AgainstBest, against_best, best_set, family, holm, without_luck
@@ -33,6 +34,20 @@ def test_the_interval_covers_the_true_gain(draws: int, correlation: str, rows: i
     found = verdicts(World(draws, rows, accuracy, correlation), 0.02)
     covered = np.mean([v.low <= 0.02 <= v.high for v in found])
     assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / STUDIES), covered
+
+
+@pytest.mark.parametrize("name", rare.NAMES)
+def test_a_rare_class_near_perfection_has_a_right_error_that_imaginary_rows_widen(name: str) -> None:
+    found = rare.even(name, 50, 0.9, 100)
+    assert 0.8 < found["bare"] / found["deviation"] < 1.25 and found["held"] >= 0.93
+    near = rare.even(name, 10, 0.99, 40)
+    assert near["error"] > 2 * near["deviation"] and near["held"] >= 0.93
+
+
+@pytest.mark.parametrize("name", ["balanced accuracy", "macro F1", *rare.OF_LABELS])
+def test_without_imaginary_rows_a_control_that_lapses_now_and_then_would_break_the_interval(name: str) -> None:
+    found = rare.lapses(name, 10, 1, 100)
+    assert found["held"] >= 0.93 and found["held_bare"] < 0.85
 
 
 def test_a_judge_that_takes_draws_for_independent_rows_would_not_pass_the_test_above() -> None:

@@ -23,14 +23,15 @@ def row_weights(
 ) -> Array:
     """(replicates, rows) float32: how often each row is drawn, with replacement, within its stratum.
 
+    Every stratum has its own stream of random numbers: the first replicates are the same however many there are.
     widen: how many times the variance of rows counts; so many times fewer are drawn (the m out of n bootstrap).
     """
     codes = np.zeros(rows, np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
     weights = np.zeros((replicates, rows), np.float32)
-    for stratum in range(codes.max() + 1):
+    for stratum, stream in enumerate([rng, *rng.spawn(int(codes.max()))]):
         members = np.flatnonzero(codes == stratum)
         drawn = max(round(len(members) / widen), 1)
-        picked = members[rng.integers(0, len(members), (replicates, drawn))]
+        picked = members[stream.integers(0, len(members), (replicates, drawn))]
         np.add.at(weights, (np.arange(replicates)[:, None], picked), 1.0)
     return weights
 
@@ -49,14 +50,17 @@ def draw_weights(draws: int, replicates: int, rng: np.random.Generator) -> Array
 
 
 def means(scores: Array, *, replicates: int = REPLICATES, seed: int = 0, strata: Array | None = None) -> Array:
-    """Joint bootstrap of the mean of (draws, rows) scores, or of (K, draws, rows): (replicates,) or (replicates, K)."""
+    """Joint bootstrap of the mean of (draws, rows) scores, or of (K, draws, rows): (replicates,) or (replicates, K).
+
+    One of K has the same replicates whatever the others are, to the last bit.
+    """
     rng = np.random.default_rng(seed)
     values = scores if scores.ndim == 3 else scores[None]
     by_row = row_weights(values.shape[2], replicates, rng, strata)
     by_draw = draw_weights(values.shape[1], replicates, rng)
-    per_draw = np.einsum("br,ksr->bks", by_row, values, optimize=True) / values.shape[2]
-    found = np.einsum("bs,bks->bk", by_draw, per_draw)
-    return np.asarray(found if scores.ndim == 3 else found[:, 0])
+    # one product of all would round each by how many there are
+    each = [(by_row @ one.T / values.shape[2] * by_draw).sum(1) for one in values]
+    return np.stack(each, axis=1) if scores.ndim == 3 else each[0]
 
 
 def scores(

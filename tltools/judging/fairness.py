@@ -32,6 +32,8 @@ Replicates = dict[str, Array]  # a difference between groups -> as seen, then re
 SMALL = 30  # rows below which a group's figures are named as too few to judge, and left out of the gaps
 QUANTILES = 4
 MANY = 10  # distinct numbers from which a sensitive column is cut into quantiles
+REPLICATES = 300  # that intervals and verdicts alone are read from, however many more Holm needs
+REPLICATES_EACH = 40  # of the comparisons in a table: Holm asks the first for a p-value of 0.05 / their number
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Gap:
     low: float
     high: float
     verdict: VerdictWord | None = None  # of a difference between arms, alone: positive = the gap is wider
-    wider: float = 0.0  # of a difference between arms: probability that it is above the margin
+    wider: float = 0.0  # of a difference between arms: probability that it is above the margin, by all replicates
     narrower: float = 0.0  # that it is below minus the margin
     same: float = 0.0  # that it is neither
 
@@ -137,9 +139,14 @@ def true_and_false_positive_rates(
     return found  # type: ignore[return-value]
 
 
-def resampled(groups: Array, replicates: int = 500, seed: int = 0, widen: float | None = None) -> Array:
+def enough(comparisons: int) -> int:
+    """How many replicates decide on so many comparisons together."""
+    return max(REPLICATES, REPLICATES_EACH * comparisons)
+
+
+def resampled(groups: Array, replicates: int = REPLICATES, seed: int = 0, widen: float | None = None) -> Array:
     """(1 + replicates, M) float32: how often each row counts, once as seen, then drawn within its group. What is
-    compared must be resampled by the same."""
+    compared must be resampled by the same. The first replicates are the same however many there are."""
     weights = row_weights(len(groups), replicates, np.random.default_rng(seed), groups, widen or 1.0)
     return np.concatenate([np.ones((1, len(groups)), np.float32), weights])
 
@@ -172,7 +179,7 @@ def gaps(found: Replicates) -> list[Gap]:
     """
     made = []
     for metric, values in found.items():
-        value, (low, high) = float(values[0]), interval(values[1:])
+        value, (low, high) = float(values[0]), interval(values[1 : 1 + REPLICATES])
         made.append(Gap(metric, value, max(min(low, 2 * value - high), 0.0), max(high, value)))
     return made
 
@@ -186,11 +193,18 @@ def moved(ours: Replicates, theirs: Replicates, margin: float) -> list[Gap]:
     made = []
     for metric in ours:
         difference = ours[metric] - theirs[metric]
-        known = difference[1:][np.isfinite(difference[1:])]
-        sides = known > margin, known < -margin, np.abs(known) <= margin
-        shares = [float(side.sum() / (len(known) + 1)) for side in sides]
-        made.append(Gap(metric, float(difference[0]), *interval(difference[1:]), spoken(*shares), *shares))
+        value, alone = float(difference[0]), difference[1 : 1 + REPLICATES]
+        word = spoken(*_sides(alone, margin))
+        made.append(Gap(metric, value, *interval(alone), word, *_sides(difference[1:], margin)))
     return made
+
+
+def _sides(replicates: Array, margin: float) -> tuple[float, float, float]:
+    """Shares of the replicates, and of one more that is on nobody's side: above the margin, below minus it, neither."""
+    known = replicates[np.isfinite(replicates)]
+    counts = (known > margin).sum(), (known < -margin).sum(), (np.abs(known) <= margin).sum()
+    above, below, neither = (float(count / (len(known) + 1)) for count in counts)
+    return above, below, neither
 
 
 def together(found: Sequence[Gap]) -> list[VerdictWord]:

@@ -94,5 +94,6 @@ def replicates(scores: Array, design: Design, count: int, seed: int = 0) -> Arra
     if n == 1:
         return np.tile(means, (count, 1))
     draws = np.random.default_rng(seed).normal(size=(count, n))
-    found: Array = means + math.sqrt(design.inflation(n) / (n - 1)) * draws @ (scores - means[:, None]).T
+    each = [draws @ one for one in scores - means[:, None]]  # an arm is rounded alike, however many there are
+    found: Array = means + math.sqrt(design.inflation(n) / (n - 1)) * np.stack(each, axis=1)
     return found

@@ -88,7 +88,7 @@ def _report(
     sizes = _labels(home, dataset, split, found)
     names = titles(found.cells.values())
     judged = figures.judge_all(found, margin)
-    again_seen = np.empty(0, np.int64) if study.folds else copies.leaked(home, dataset, split)
+    again_seen = copies.leaked(home, dataset, found)
     arms = copies.without(home, dataset, found, figures.arm_rows(found, names, sizes, margin), again_seen)
     verdicts = figures.verdict_rows(found, judged, names, sizes)
     replicates = labels.curve_replicates(found)

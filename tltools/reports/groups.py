@@ -16,8 +16,6 @@ from tltools.records import Problem, Report
 from tltools.reports.readings import ArmKey, Cell, Readings, Share
 from tltools.tasks import judged_by
 
-REPLICATES = 300
-REPLICATES_EACH = 40  # of comparisons in a table: Holm asks the first for a p-value of 0.05 / their number
 RATED = 8  # classes up to which each has its rates by group
 ODDS = "equalized_odds_difference"
 
@@ -70,7 +68,7 @@ def _rows(
         {arm: cell for arm, cell in found.of_kind(kind, share).items() if cell.said} for kind in ("control", "transfer")
     )
     best = max(controls.values(), key=lambda cell: float(cell.scores().mean())) if controls else None
-    column = _Column(found, groups, kept, len(classes), max(REPLICATES, REPLICATES_EACH * 2 * len(transfer)))
+    column = _Column(found, groups, kept, len(classes), fairness.enough(2 * len(transfer)))
     made: list[dict[str, Any]] = []
     deltas: list[tuple[ArmKey, fairness.Gap]] = []
     for arm, cell in (controls | transfer).items():

@@ -83,9 +83,7 @@ def _verdicts(report: Report, metric: Metric) -> str:
                         escape(row["title"]),
                         escape(row["against_title"]),
                         *markup.gain(row, metric),
-                        f"{row['p_better']:.2f}",
-                        f"{row['p_equivalent']:.2f}",
-                        f"{row['p_worse']:.2f}",
+                        *(escape(words.probability(row[key])) for key in ("p_better", "p_equivalent", "p_worse")),
                         markup.chip(row["verdict"])
                         + (f'<br><span class="soft">{escape(row["needed"])}</span>' if row["needed"] else ""),
                     ]

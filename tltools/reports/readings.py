@@ -238,12 +238,16 @@ def predictions(path: Path, classes: Sequence[str]) -> tuple[Array, Array, Array
 
 
 def scale_of(metric: Metric, truth: Array, classes: int) -> float | None:
-    """How far one unseen test row could move a score of shares: its weight, averaged over the classes."""
-    if metric.unit != "share" or not classes:
+    """How far one unseen test row could move a score of shares: its weight, averaged over the classes, or over the
+    labels where rows have several; None where no such weight is known."""
+    labels = truth.ndim > 1 and metric.influence is not None  # a mean over labels, and not over rows
+    if metric.unit != "share" or not (classes or labels):
         return None
     if metric.key == "accuracy":
         return 1.0
-    counts = np.bincount(truth, minlength=classes)
+    counts = truth.sum(0, dtype=np.int64) if labels else np.bincount(truth, minlength=classes)
+    if not counts.any():
+        return None
     weights = len(truth) / ((counts > 0).sum() * counts[counts > 0])
     return float(np.sqrt((weights**2).mean()))
 

@@ -181,13 +181,6 @@ def learning_curves(report: Report) -> pd.DataFrame:
     return pd.DataFrame([{key: row.get(key) for key in keys} for row in report.curves], columns=keys)
 
 
-def verdict_table(report: Report) -> pd.DataFrame:
-    """The verdicts as a table to sort and download."""
-    keys = ["title", "n_train", "against_title", "gain", "low", "high", "p_better", "p_equivalent", "p_worse", "mde"]
-    keys += ["verdict", "needed", "draws", "source", "strategy", "fraction", "per_class"]
-    return pd.DataFrame([{key: row.get(key) for key in keys} for row in report.verdicts], columns=keys)
-
-
 def draw_zero(report: Report, source: str, strategy: str) -> str | None:
     """The trial of an arm's first draw at its most labels: the one whose weights are kept."""
     rows = [row for row in report.arms if (row["source"], row["strategy"]) == (source, strategy) and row["trials"]]

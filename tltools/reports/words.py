@@ -65,6 +65,13 @@ def score(value: float, metric: Metric) -> str:
     return f"{100 * value:.1f} %" if metric.per_cent else f"{value:.3g}"
 
 
+def probability(value: float) -> str:
+    """A probability, from 0 to 1, in words: none is so sure that it is said as 0 or 100 %."""
+    if not 0.001 <= value <= 0.999:
+        return "> 99.9 %" if value > 0.5 else "< 0.1 %"
+    return f"{100 * value:.0f} %" if 0.005 < value < 0.995 else f"{100 * value:.1f} %"
+
+
 def span(low: float, high: float, metric: Metric) -> str:
     """An interval in words."""
     if metric.unit == "share":

@@ -14,7 +14,7 @@ from tltools.judging.needed import rounded
 from tltools.records import Report
 from tltools.reports import quoting
 from tltools.reports import views as tables
-from tltools.reports.words import inside, leading, rows_of
+from tltools.reports.words import inside, leading, probability, rows_of
 from tltools.tasks import Metric, judged_by
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
@@ -154,9 +154,9 @@ def _verdict_row(row: Row, metric: Metric) -> dict[str, Any]:
         "gain": gain(row["gain"], metric),
         "95 % interval": f"{gain(row['low'], metric)} to {gain(row['high'], metric)}",
         "against": row["against_title"],
-        "P(better)": f"{100 * row['p_better']:.0f} %",
-        "P(no difference)": f"{100 * row['p_equivalent']:.0f} %",
-        "P(worse)": f"{100 * row['p_worse']:.0f} %",
+        "P(better)": probability(row["p_better"]),
+        "P(no difference)": probability(row["p_equivalent"]),
+        "P(worse)": probability(row["p_worse"]),
         "can tell apart": gain(row["mde"], metric).lstrip("+"),
         "what it would take": row["needed"],
         "draws": row["draws"],
