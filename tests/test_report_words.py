@@ -119,3 +119,19 @@ def test_what_labels_are_worth_at_least_is_said_only_where_it_saves_some() -> No
         assert words_for in said and said.endswith("but that it saves any is not decided.")
     level = {**row, "n_train": 500, "multiplier": 1.0, "labels_saved": 0.0}
     assert not any("saves" in s for s in words.sentences(rows, [], [level], METRIC, 0.01, None, None))
+
+
+def test_where_no_arm_beats_a_guess_this_comes_first() -> None:
+    rows = [verdict("Probe", "not_enough_evidence", 0.01, needed="Deciding takes more rows.")]
+    arm = {"n_train": 100, "best_set": False, "train_gap": None, "ece": None, "kind": "transfer"}
+    lost, found, unknown = (arm | {"low": low} for low in (0.46, 0.51, None))
+    first, second = words.sentences(rows, [lost, lost, found | {"n_train": 50}], [], METRIC, 0.01, None, None, 0.5)
+    assert "better than guessing, which scores 50.0 %: with 100 labels" in first
+    assert second == "Deciding takes more rows."
+    for arms, chance in (([lost, found], 0.5), ([lost, unknown], 0.5), ([lost, lost], 0.25), ([lost, lost], None)):
+        assert words.sentences(rows, arms, [], METRIC, 0.01, None, None, chance) == [second]
+
+
+def test_what_a_guess_scores_is_known_of_metrics_that_do_not_hang_on_the_classes_sizes() -> None:
+    known = {metric.key: metric.chance(4) for task in tasks().values() for metric in task.metrics if metric.chance}
+    assert known == {"balanced_accuracy": 0.25, "auroc": 0.5, "r2": 0.0}

@@ -133,10 +133,11 @@ def sentences(
     margin: float,
     advice: tuple[str, Advice] | None,
     winner: tuple[float, float] | None,
+    chance: float | None = None,
 ) -> list[str]:
-    """What else a reader should know, most important first."""
-    found: list[str] = []
+    """What else a reader should know, most important first; chance: what a guess scores that reads no row."""
     counts = sorted({row["n_train"] for row in verdicts})
+    found = _guesses(arms, counts[-1], metric, chance) if counts and chance is not None else []
     for labels in counts[:-1]:
         row = leading(verdicts, labels)
         if row is not None and row["verdict"] in {"positive", "negative"}:
@@ -163,6 +164,18 @@ def sentences(
             f"{amount(max(more.low, 0.0), metric)} to {amount(more.high, metric)}), if its curve goes on as it does."
         )
     return found + over_fitted(arms) + _over_confident(arms)
+
+
+def _guesses(arms: Sequence[Row], labels: int, metric: Metric, chance: float) -> list[str]:
+    """That nothing was learnt, where no arm with so many labels is surely better than a guess."""
+    here = [row for row in arms if row["n_train"] == labels]
+    if any(row["low"] is None or row["low"] > chance for row in here):
+        return []
+    return [
+        f"Nothing here is surely better than guessing, which scores {score(chance, metric)}: with "
+        f"{labels:,} labels the 95 % interval of every arm, controls too, reaches down to it. No model of this study "
+        "should be relied on."
+    ]
 
 
 def _short(row: Row, metric: Metric) -> str:
