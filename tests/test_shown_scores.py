@@ -56,6 +56,8 @@ def test_r2_is_neither_multiplied_nor_rounded_as_per_cent(home: Home) -> None:
         verdict_charts.against_cost(frame, metric, "seconds", "seconds", LIGHT),
     ):
         assert "%" not in chart.layout.yaxis.title.text and max(chart.data[-1].y) == 0.5
+    low, high = verdict_charts.against_labels(frame, metric, LIGHT).layout.yaxis.range
+    assert low < 0.4 and high > 0.6, "an interval that is drawn lies within the chart"
     id = studies.study_id(study)
     page = html(hand_made(id, samples.add(home, "diabetes"), study, studies.expand(home, study)).model_copy(
         update={"task": "regression", "metric": "r2"}

@@ -99,10 +99,11 @@ def cards(report: Report) -> None:
         undecided = [one for one in report.verdicts if one["verdict"] in _OPEN]
         best = [one for one in undecided if one is row and one.get("needed_rows")]
         rows = [int(one["needed_rows"]) for one in best or undecided if one.get("needed_rows")]
-        kind, which = "labelled" if report.folds else "test", "best" if best else "next"
+        kind, which = "labelled" if report.folds else "test", "the best of them" if best else "the next of them"
         under = "all are decided" if not undecided else "see below"
-        under = f"≈ {rounded(min(rows)):,} {kind} rows for the {which}" if rows else under
+        under = f"≈ {rounded(min(rows)):,} {kind} rows" if rows else under
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
+                  help=f"With so many rows {which} would be decided, if its gain stays as it is." if rows else None,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
 
 
