@@ -135,3 +135,9 @@ def test_where_no_arm_beats_a_guess_this_comes_first() -> None:
 def test_what_a_guess_scores_is_known_of_metrics_that_do_not_hang_on_the_classes_sizes() -> None:
     known = {metric.key: metric.chance(4) for task in tasks().values() for metric in task.metrics if metric.chance}
     assert known == {"balanced_accuracy": 0.25, "auroc": 0.5, "r2": 0.0}
+
+
+def test_a_trained_source_is_spoken_of_before_an_untrained_one() -> None:
+    empty = verdict("Fine-tuning of a new network", "positive", 0.3) | {"untrained": True}
+    trained = verdict("Probe", "leaning_negative", -0.02)
+    assert words.leading([empty, trained]) is trained and words.leading([empty]) is empty

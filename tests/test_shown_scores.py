@@ -121,6 +121,27 @@ def test_losses_of_one_epoch_are_points_and_ticks_are_whole_epochs() -> None:
     assert verdict_charts.learning(long, LIGHT).layout.xaxis.dtick == 5
 
 
+def test_numbers_of_the_table_are_rounded_as_those_of_the_sentences(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    for row in report["arms"]:
+        row["score"] = 0.8125  # a browser makes 81.3 of it, Python 81.2
+    path.write_text(json.dumps(report))
+    app = opened("judge/compare.py", study=judged)
+    assert any("**81.2 %**" in one.value for one in app.markdown)
+    (table,) = [one.value for one in app.dataframe if "trained parameters" in one.value]
+    assert set(table["score"]) == {81.2}
+
+
+def test_of_an_untrained_source_the_screen_says_that_nothing_was_transferred(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    verdicts = [row | {"untrained": True} for row in report["verdicts"]]
+    path.write_text(json.dumps(report | {"verdicts": verdicts}))
+    app = opened("judge/compare.py", study=judged)
+    assert app.title[0].value == "Nothing was transferred: the source is untrained."
+
+
 def test_a_report_without_a_verdict_says_so_and_what_was_tried(home: Home, judged: str) -> None:
     path = home.studies / judged / "report.json"
     report = json.loads(path.read_text())

@@ -35,6 +35,7 @@ MEANINGS = {
     "leaning_negative": "probably worse (80 % or more), not sure",
     "not_enough_evidence": "the data cannot tell; that is an answer, not a failure",
 }
+NOTHING = "Nothing was transferred: the source is untrained."
 SURER = {"positive": 2, "leaning_positive": 1}  # these are spoken of before larger gains that are less sure
 OVER_FIT = 0.05  # training score less validation score, from which over-fitting is named when its interval is above 0
 OVER_CONFIDENT = 0.10  # expected calibration error from which probabilities are called not to be trusted
@@ -88,9 +89,10 @@ def apart(row: Row, metric: Metric, control: str) -> str:
 
 def leading(verdicts: Sequence[Row], labels: int | None = None) -> Row | None:
     """The verdict that a headline speaks of, at a number of labels (without: the most): the largest gain of the arms
-    that help for sure, else of those that probably help, else of all."""
+    that help for sure, else of those that probably help, else of all; untrained sources come last."""
     labels = max((row["n_train"] for row in verdicts), default=0) if labels is None else labels
     here = [row for row in verdicts if row["n_train"] == labels]
+    here = [row for row in here if not row.get("untrained")] or here
     return max(here, key=lambda row: (SURER.get(row["verdict"], 0), float(row["gain"])), default=None)
 
 
@@ -113,6 +115,8 @@ def told(row: Row, metric: Metric) -> str:
     gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
     interval += f" by {row['by']}" if row.get("by") else ""
     arm, control, labels = row["title"], inside(row["against_title"]), f"{row['n_train']:,} labels"
+    if row.get("untrained"):
+        return f"{NOTHING} With {labels}, {arm} is {apart(row, metric, 'the best control')}, {control} ({interval})."
     away = f"{apart(row, metric, 'the best control')}, {control} ({interval})"
     chance = "which may be chance" if row["draws"] > 1 else "in the one draw that there is"
     return {
@@ -196,7 +200,8 @@ def _larger(verdicts: Sequence[Row], top: Row, metric: Metric) -> list[str]:
 
 
 def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:
-    worse = sorted((row for row in verdicts if row["verdict"] == "negative"), key=lambda row: float(row["gain"]))
+    worse = [row for row in verdicts if row["verdict"] == "negative" and not row.get("untrained")]
+    worse.sort(key=lambda row: float(row["gain"]))
     if not worse:
         return []
     named = "; ".join(

@@ -13,7 +13,7 @@ from tltools.home import Home
 from tltools.judging.needed import rounded
 from tltools.records import Report
 from tltools.reports import views as tables
-from tltools.reports.words import inside, leading, rows_of
+from tltools.reports.words import NOTHING, inside, leading, rows_of
 from tltools.tasks import Metric, judged_by
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
@@ -48,7 +48,8 @@ def sentence(report: Report) -> None:
     if row is None:
         widgets.title(esc(report.headline))
         return
-    widgets.title(_TITLES[row["verdict"]].format(gain=gain(row["gain"], metric)))
+    said = NOTHING if row.get("untrained") else _TITLES[row["verdict"]]
+    widgets.title(said.format(gain=gain(row["gain"], metric)))
     st.markdown(f"{verdict_badge(row['verdict'])} {_behind(report, row, metric)}")
     for said in report.sentences[:2]:
         st.markdown(esc(said))
