@@ -141,3 +141,9 @@ def test_a_trained_source_is_spoken_of_before_an_untrained_one() -> None:
     empty = verdict("Fine-tuning of a new network", "positive", 0.3) | {"untrained": True}
     trained = verdict("Probe", "leaning_negative", -0.02)
     assert words.leading([empty, trained]) is trained and words.leading([empty]) is empty
+
+
+def test_a_gain_of_nothing_is_neither_above_nor_below() -> None:
+    for gain in (0.0, 0.0004, -0.0004):
+        said = words.told(verdict("Probe", "not_enough_evidence", gain), METRIC)
+        assert "Probe is level with the best control, TF-IDF (95 %" in said

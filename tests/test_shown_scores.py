@@ -142,6 +142,28 @@ def test_of_an_untrained_source_the_screen_says_that_nothing_was_transferred(hom
     assert app.title[0].value == "Nothing was transferred: the source is untrained."
 
 
+def test_a_title_of_no_difference_calls_nothing_a_difference(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    verdicts = [row | {"verdict": "not_enough_evidence", "gain": 0.0} for row in report["verdicts"]]
+    path.write_text(json.dumps(report | {"verdicts": verdicts}))
+    app = opened("judge/compare.py", study=judged)
+    assert app.title[0].value == "Not enough evidence: no difference was seen, but there may be one."
+
+
+@pytest.mark.parametrize(("by_chance", "said"), [(0.05, 1), (0.4, 0)])
+def test_who_predicts_is_told_that_probabilities_are_off(home: Home, judged: str, by_chance: float, said: int) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    arms = [row | {"ece": 0.372, "ece_by_chance": by_chance} for row in report["arms"]]
+    path.write_text(json.dumps(report | {"arms": arms}))
+    app = opened("judge/predict.py", study=judged)
+    told = [
+        one.value for one in app.caption if "at their word: on the test rows they were off by 37 points" in one.value
+    ]
+    assert not app.exception and len(told) == said
+
+
 def test_a_report_without_a_verdict_says_so_and_what_was_tried(home: Home, judged: str) -> None:
     path = home.studies / judged / "report.json"
     report = json.loads(path.read_text())

@@ -80,6 +80,8 @@ def inside(title: str) -> str:
 
 def apart(row: Row, metric: Metric, control: str) -> str:
     """How far an arm is from a control, in words: "4.0 points above the best control"; errors are better or worse."""
+    if amount(row["gain"], metric) == amount(0.0, metric):
+        return f"level with {inside(control)}"
     if metric.higher_is_better:
         side = "above" if row["gain"] >= 0 else "below"
     else:
@@ -176,9 +178,8 @@ def _guesses(arms: Sequence[Row], labels: int, metric: Metric, chance: float) ->
     if any(row["low"] is None or row["low"] > chance for row in here):
         return []
     return [
-        f"Nothing here is surely better than guessing, which scores {score(chance, metric)}: with "
-        f"{labels:,} labels the 95 % interval of every arm, controls too, reaches down to it. No model of this study "
-        "should be relied on."
+        f"By {metric.title} nothing here is surely better than guessing, which scores {score(chance, metric)}: with "
+        f"{labels:,} labels the 95 % interval of every arm, controls too, reaches down to it."
     ]
 
 
@@ -278,9 +279,13 @@ def over_fitted(arms: Sequence[Row]) -> list[str]:
     ]
 
 
+def doubted(row: Row) -> bool:
+    """Whether the probabilities of an arm are further off, on the test rows, than can be let pass or put to chance."""
+    return (row["ece"] or 0) > OVER_CONFIDENT and row["ece"] > row["ece_by_chance"]
+
+
 def _over_confident(arms: Sequence[Row]) -> list[str]:
-    bad = [row for row in arms if row["kind"] == "transfer" and (row["ece"] or 0) > OVER_CONFIDENT and row["best_set"]]
-    bad = [row for row in bad if row["ece"] > row["ece_by_chance"]]
+    bad = [row for row in arms if row["kind"] == "transfer" and row["best_set"] and doubted(row)]
     if not bad:
         return []
     row = max(bad, key=lambda row: float(row["ece"]))

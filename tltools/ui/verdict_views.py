@@ -48,8 +48,7 @@ def sentence(report: Report) -> None:
     if row is None:
         widgets.title(esc(report.headline))
         return
-    said = NOTHING if row.get("untrained") else _TITLES[row["verdict"]]
-    widgets.title(said.format(gain=gain(row["gain"], metric)))
+    widgets.title(_title(row, metric))
     st.markdown(f"{verdict_badge(row['verdict'])} {_behind(report, row, metric)}")
     for said in report.sentences[:2]:
         st.markdown(esc(said))
@@ -57,6 +56,14 @@ def sentence(report: Report) -> None:
         with st.expander("What else to know"):
             for said in report.sentences[2:]:
                 st.markdown(f"- {esc(said)}")
+
+
+def _title(row: Row, metric: Metric) -> str:
+    if row.get("untrained"):
+        return NOTHING
+    if row["verdict"] == "not_enough_evidence" and gain(row["gain"], metric) == gain(0.0, metric):
+        return "Not enough evidence: no difference was seen, but there may be one."
+    return _TITLES[row["verdict"]].format(gain=gain(row["gain"], metric))
 
 
 def _behind(report: Report, row: Row, metric: Metric) -> str:
