@@ -87,17 +87,18 @@ def test_rows_that_are_longer_as_text_than_a_source_reads_are_warned_of(tmp_path
 
 
 def test_pictures_and_sounds_of_another_size_are_warned_of() -> None:
-    large = TINY_RESNET.model_copy(update={"image_size": 224})
+    network = TINY_RESNET.model_copy(update={"pretrained": True})
+    large = network.model_copy(update={"image_size": 224})
     small = {"width_median": 28, "height_median": 28}
     (said,) = mismatches.found(large, dataset("image"), small)
-    assert "enlarged" in said and not list(mismatches.found(TINY_RESNET, dataset("image"), small))
-    (said,) = mismatches.found(TINY_RESNET, dataset("image"), {"width_median": 900, "height_median": 600})
+    assert "enlarged" in said and not list(mismatches.found(network, dataset("image"), small))
+    (said,) = mismatches.found(network, dataset("image"), {"width_median": 900, "height_median": 600})
     assert "small things" in said
     boxes = dataset("image", task="detection", classes=("a",))  # which reads pictures at 256 pixels, whatever is usual
-    assert not list(mismatches.found(TINY_RESNET, boxes, {"width_median": 640, "height_median": 480}))
-    (said,) = mismatches.found(TINY_RESNET, boxes, {"width_median": 4000, "height_median": 3000})
+    assert not list(mismatches.found(network, boxes, {"width_median": 640, "height_median": 480}))
+    (said,) = mismatches.found(network, boxes, {"width_median": 4000, "height_median": 3000})
     assert said.startswith("It reads 256 pixels")
-    detector = TINY_RESNET.model_copy(update={"answers": "detection", "image_size": 640})
+    detector = network.model_copy(update={"answers": "detection", "image_size": 640})
     (said,) = mismatches.found(detector, boxes, {"width_median": 9000, "height_median": 6000})
     assert said.startswith("It reads 640 pixels")
     ears = MINILM.model_copy(update={"reads": "audio", "sampling_rate": 16_000, "seconds": 10.0, "languages": ()})
@@ -111,6 +112,12 @@ def test_a_german_dataset_shows_the_warning_at_its_sources(home: Home, tmp_path:
     made = datasets.add(home, tmp_path / "filme.csv", target="label", inputs=["text"])
     cell = sources.fit(home, MINILM, made)
     assert cell.fits and any("German" in warning for warning in cell.warnings)
+
+
+def test_an_untrained_network_is_said_to_transfer_nothing(home: Home) -> None:
+    digits = samples.add(home, "digits-low")
+    assert "nothing is transferred" in sources.fit(home, TINY_RESNET, digits).warnings[0]
+    assert not sources.fit(home, TINY_RESNET.model_copy(update={"pretrained": True}), digits).warnings
 
 
 def test_mmd_is_the_formula_and_tells_sets_apart() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +182,9 @@ def test_what_is_not_taken_is_named_with_the_reason(tmp_path: Path) -> None:
         "bees/lie.png": "TIFF",
     }.items():  # fmt: skip
         assert word in why[name], (name, why[name])
-    assert any("9 file(s)" in problem.what for problem in found.problems)
+    (told,) = [problem.what for problem in found.problems if "9 file(s)" in problem.what]
+    counts = [int(count) for count in re.findall(r"(\d+) x ", told.partition(", the first")[0])]
+    assert sum(counts) == 9 and "for other reasons" in told
 
 
 def test_odd_images_are_made_alike_and_it_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -162,3 +163,18 @@ def test_tagged_sentences_of_two_words_are_texts(home: Home, tmp_path: Path) -> 
     dataset: Dataset = datasets.add(home, tmp_path / "s.conll")
     assert (dataset.modality, dataset.task, dataset.inputs) == ("text", "tagging", ("words",))
     assert datasets.items(home, dataset, "text")[0] == "call Rome"
+
+
+def test_marks_for_missing_among_numbers_are_told_and_plain_outliers_are_not(home: Home, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({name: rng.integers(20, 90, 200).astype(float) for name in ("age", "pulse", "kept", "years")})
+    table.loc[[7, 9], "age"], table.loc[5, "pulse"] = -999.0, 9999.0
+    table.loc[3, "kept"], table.loc[4, "years"] = 250.0, 99.0  # a number of its own, and an age
+    table["sex"], table["ward"] = ["f", "F", "m", "M"] * 50, ["A", "B"] * 100
+    table.assign(died=["yes", "no"] * 100).to_csv(tmp_path / "rows.csv", index=False)
+    told = datasets.inspect(home, tmp_path / "rows.csv").profile.problems
+    (marks,) = [one for one in told if "marks for missing" in one.what]
+    assert marks.severity == "warning" and marks.where == "rows.csv, line 7"
+    assert re.findall(r"(\w+) \((-?\d+) in (\d) cells", marks.what) == [("age", "-999", "2"), ("pulse", "9999", "1")]
+    (spelt,) = [one.what for one in told if "capitals alone" in one.what]
+    assert spelt == "categories differ in capitals alone: sex (F, f); sex (M, m)."

@@ -302,6 +302,20 @@ def test_a_word_that_gives_a_label_away_is_told(home: Home, tmp_path: Path) -> N
     assert [one.what for one in draft.profile.problems if "xfoodx" in one.what and '"food"' in one.what]
 
 
+def test_a_row_of_no_label_can_be_written_as_the_advice_says(home: Home, tmp_path: Path) -> None:
+    table = texts(60)
+    table["topics"] = table["topics"].str.replace("|", ";")
+    table.loc[:4, "topics"] = ""
+    table.to_csv(tmp_path / "bare.csv", index=False)
+    (lost,) = [one for one in datasets.inspect(home, tmp_path / "bare.csv").profile.problems if "left out" in one.what]
+    assert 'where no label applies, write ";" alone' in lost.remedy
+    table.loc[:4, "topics"] = ";"
+    table.to_csv(tmp_path / "bare.csv", index=False)
+    draft = datasets.inspect(home, tmp_path / "bare.csv")
+    assert (draft.task, draft.rows) == ("multilabel", 60)
+    assert any(one.what == "5 rows have no label at all." for one in draft.profile.problems)
+
+
 def test_a_target_of_too_few_labels_is_refused(home: Home, tmp_path: Path) -> None:
     pd.DataFrame({"text": texts(20)["text"], "y": ["a"] * 18 + ["a|b", "b"]}).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(Refusal, match="at least two labels"):

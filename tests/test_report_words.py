@@ -129,3 +129,31 @@ def test_what_labels_are_worth_at_least_is_said_only_where_it_saves_some() -> No
 ])  # fmt: skip
 def test_no_probability_is_said_as_certain(value: float, said: str) -> None:
     assert words.probability(value) == said
+
+
+def test_where_no_arm_beats_a_guess_this_comes_first() -> None:
+    rows = [verdict("Probe", "not_enough_evidence", 0.01, needed="Deciding takes more rows.")]
+    arm = {"n_train": 100, "best_set": False, "train_gap": None, "ece": None, "kind": "transfer"}
+    lost, found, unknown = (arm | {"low": low} for low in (0.46, 0.51, None))
+    first, second = words.sentences(rows, [lost, lost, found | {"n_train": 50}], [], METRIC, 0.01, None, None, 0.5)
+    assert "better than guessing, which scores 50.0 %: with 100 labels" in first
+    assert second == "Deciding takes more rows."
+    for arms, chance in (([lost, found], 0.5), ([lost, unknown], 0.5), ([lost, lost], 0.25), ([lost, lost], None)):
+        assert words.sentences(rows, arms, [], METRIC, 0.01, None, None, chance) == [second]
+
+
+def test_what_a_guess_scores_is_known_of_metrics_that_do_not_hang_on_the_classes_sizes() -> None:
+    known = {metric.key: metric.chance(4) for task in tasks().values() for metric in task.metrics if metric.chance}
+    assert known == {"balanced_accuracy": 0.25, "auroc": 0.5, "r2": 0.0}
+
+
+def test_a_trained_source_is_spoken_of_before_an_untrained_one() -> None:
+    empty = verdict("Fine-tuning of a new network", "positive", 0.3) | {"untrained": True}
+    trained = verdict("Probe", "leaning_negative", -0.02)
+    assert words.leading([empty, trained]) is trained and words.leading([empty]) is empty
+
+
+def test_a_gain_of_nothing_is_neither_above_nor_below() -> None:
+    for gain in (0.0, 0.0004, -0.0004):
+        said = words.told(verdict("Probe", "not_enough_evidence", gain), METRIC)
+        assert "Probe is level with the best control, TF-IDF (95 %" in said

@@ -56,7 +56,9 @@ def study_of(dataset: Dataset, **more: object) -> Study:
 RATES = {"linear_probe": 0.35, "full_finetune": 0.25, "scratch": 0.05, "classical": 0.2}  # above chance
 
 
-def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float, targets: np.ndarray) -> None:
+def seal(
+    home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float, targets: np.ndarray, trained: bool = True
+) -> None:
     """A sealed trial as the engine writes it, whose hits are drawn at 0.5 + `skill` times the growth with labels."""
     arm = f"{trial.source} {trial.strategy} {trial.fraction} {trial.per_class}".encode()
     rng = np.random.default_rng([0, trial.draw, zlib.crc32(arm)])  # not the id: it changes with every recipe
@@ -74,7 +76,7 @@ def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float,
     task = tasks()[dataset.task]
     card = {
         "trial": trial.model_dump(mode="json"), "classes": list(dataset.classes), "n_train": 10, "weights": "kept",
-        "source": None if trial.source == "none" else {"name": "MiniLM-L6"}, "recipe": {},
+        "source": None if trial.source == "none" else {"name": "MiniLM-L6", "pretrained": trained}, "recipe": {},
         "seconds": 1.5, "seconds_alone": 2.5, "peak_mb": 300.0,
         "trainable_parameters": 770 if trial.strategy != "full_finetune" else 22_000_000,
         "environment": {"torch": "2.13.0"}, "train_score": 0.99, "validation_score": 0.6 + trial.draw / 100,
@@ -88,13 +90,14 @@ def seal(home: Home, trial: Trial, dataset: Dataset, split: Split, skill: float,
         write_json(folder / "card.json", card)
 
 
-def make(home: Home, dataset: Dataset, study: Study, skip=lambda trial: False, rates: dict | None = None) -> str:
+def make(home: Home, dataset: Dataset, study: Study, skip=lambda trial: False, rates: dict | None = None,
+         trained: bool = True) -> str:  # fmt: skip
     key = studies.save(home, study)
     _, split = studies.split_of(home, study)
     targets = datasets.target(home, dataset)
     for trial in studies.expand(home, study):
         if not skip(trial):
-            seal(home, trial, dataset, split, (rates or RATES)[trial.strategy], targets)
+            seal(home, trial, dataset, split, (rates or RATES)[trial.strategy], targets, trained)
     return key
 
 
@@ -258,6 +261,24 @@ def test_a_harmful_source_is_called_negative_transfer(home: Home, store: Store, 
     top = {row["strategy"]: row["verdict"] for row in report.verdicts if row["fraction"] == 1.0}
     assert set(top.values()) == {"negative"} and report.headline.startswith("Transfer hurts")
     assert any(sentence.startswith("Negative transfer") for sentence in report.sentences)
+
+
+@pytest.mark.parametrize("classical", [0.0, 0.4])
+def test_an_untrained_source_neither_helps_nor_harms(
+    home: Home, store: Store, tmp_path: Path, classical: float
+) -> None:
+    dataset = people(home, tmp_path)
+    rates = {"linear_probe": 0.2, "full_finetune": 0.2, "classical": classical}
+    study = study_of(dataset, controls=("classical",))
+    report = reports.judge(home, store, make(home, dataset, study, rates=rates, trained=False))
+    assert all(row["untrained"] for row in report.verdicts)
+    assert report.headline.startswith("Nothing was transferred: the source is untrained. With 720 labels")
+    assert {row["verdict"] for row in report.verdicts if row["fraction"] == 1.0} == {
+        "negative" if classical else "positive"
+    }
+    told = " ".join((report.headline, *report.sentences))
+    assert "Negative transfer" not in told and "Transfer " not in told
+    assert not store.memories("realised"), "what an untrained network came to says nothing of a source"
 
 
 def test_equal_arms_are_not_called_different(home: Home, store: Store, tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def test_r2_is_neither_multiplied_nor_rounded_as_per_cent(home: Home) -> None:
         verdict_charts.against_cost(frame, metric, "seconds", "seconds", LIGHT),
     ):
         assert "%" not in chart.layout.yaxis.title.text and max(chart.data[-1].y) == 0.5
+    low, high = verdict_charts.against_labels(frame, metric, LIGHT).layout.yaxis.range
+    assert low < 0.4 and high > 0.6, "an interval that is drawn lies within the chart"
     id = studies.study_id(study)
     page = html(hand_made(id, samples.add(home, "diabetes"), study, studies.expand(home, study)).model_copy(
         update={"task": "regression", "metric": "r2"}
@@ -117,6 +119,49 @@ def test_losses_of_one_epoch_are_points_and_ticks_are_whole_epochs() -> None:
     assert all("markers" in trace.mode for trace in chart.data) and chart.layout.xaxis.dtick == 1
     long = pd.concat([one.assign(epoch=k) for k in range(1, 42)])
     assert verdict_charts.learning(long, LIGHT).layout.xaxis.dtick == 5
+
+
+def test_numbers_of_the_table_are_rounded_as_those_of_the_sentences(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    for row in report["arms"]:
+        row["score"] = 0.8125  # a browser makes 81.3 of it, Python 81.2
+    path.write_text(json.dumps(report))
+    app = opened("judge/compare.py", study=judged)
+    assert any("**81.2 %**" in one.value for one in app.markdown)
+    (table,) = [one.value for one in app.dataframe if "trained parameters" in one.value]
+    assert set(table["score"]) == {81.2}
+
+
+def test_of_an_untrained_source_the_screen_says_that_nothing_was_transferred(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    verdicts = [row | {"untrained": True} for row in report["verdicts"]]
+    path.write_text(json.dumps(report | {"verdicts": verdicts}))
+    app = opened("judge/compare.py", study=judged)
+    assert app.title[0].value == "Nothing was transferred: the source is untrained."
+
+
+def test_a_title_of_no_difference_calls_nothing_a_difference(home: Home, judged: str) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    verdicts = [row | {"verdict": "not_enough_evidence", "gain": 0.0} for row in report["verdicts"]]
+    path.write_text(json.dumps(report | {"verdicts": verdicts}))
+    app = opened("judge/compare.py", study=judged)
+    assert app.title[0].value == "Not enough evidence: no difference was seen, but there may be one."
+
+
+@pytest.mark.parametrize(("by_chance", "said"), [(0.05, 1), (0.4, 0)])
+def test_who_predicts_is_told_that_probabilities_are_off(home: Home, judged: str, by_chance: float, said: int) -> None:
+    path = home.studies / judged / "report.json"
+    report = json.loads(path.read_text())
+    arms = [row | {"ece": 0.372, "ece_by_chance": by_chance} for row in report["arms"]]
+    path.write_text(json.dumps(report | {"arms": arms}))
+    app = opened("judge/predict.py", study=judged)
+    told = [
+        one.value for one in app.caption if "at their word: on the test rows they were off by 37 points" in one.value
+    ]
+    assert not app.exception and len(told) == said
 
 
 def test_a_report_without_a_verdict_says_so_and_what_was_tried(home: Home, judged: str) -> None:

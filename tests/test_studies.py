@@ -422,6 +422,26 @@ def test_an_estimate_counts_what_is_not_done_yet(home: Home, film_notes: Dataset
     assert large.prefix_rows <= large.prefix_rows_naive
 
 
+def test_a_rare_class_decides_what_a_study_can_tell(home: Home, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"size": rng.normal(size=600).round(5), "even": ["a", "b"] * 300})
+    table["rare"] = np.where(np.arange(600) % 30, "a", "b")
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    store, arms = open_store(home), {"sources": ("bundled/table-net",), "strategies": ("full_finetune",)}
+    given = {"inputs": ["size"], "task": "classification"}
+    even, rare = (datasets.add(home, tmp_path / "rows.csv", target=name, **given) for name in ("even", "rare"))
+
+    def told(dataset: Dataset, **fields: object) -> float:
+        found = studies.estimate(home, store, study(dataset, **arms, **fields)).detectable
+        assert found is not None
+        return found
+
+    assert told(even) == pytest.approx(told(even, metric="accuracy"))
+    assert told(rare) > 2 * told(even) and told(rare, folds={"repeats": 1, "k": 5}) < told(rare)
+    assert told(rare, metric="accuracy") == pytest.approx(told(even, metric="accuracy"))
+    assert studies.estimate(home, store, study(even, metric="log_loss", **arms)).detectable is None, "not in points"
+
+
 def test_a_long_study_is_told_what_takes_the_time(home: Home, film_notes: Dataset) -> None:
     store, wanted = open_store(home), ("linear_probe", "full_finetune")
     long = study(film_notes, strategies=wanted, draws=200)

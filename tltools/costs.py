@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
-from tltools import plans, rates, trials
+import numpy as np
+
+from tltools import datasets, plans, rates, trials
 from tltools.home import Home
 from tltools.judging import folds
 from tltools.judging.needed import detectable
@@ -102,7 +104,7 @@ def estimate(
     widths = {name: int(known[name].get("width", 512)) for name in cards} if kept else {}
     asked = len({trial.draw for trial in wanted})
     draws = _draws_in_time(study, asked, raw * factor)
-    gain = _detectable(study, counts, draws) if draws and row_classes(dataset) else None
+    gain = _detectable(home, study, dataset, split, draws) if draws and row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     measured = not unmeasured(home, store, dataset, todo)
     if not measured:
@@ -183,10 +185,26 @@ def _in_parts(trial: Trial, part: int) -> Trial:
     return trial.model_copy(update={"knobs": {**trial.knobs, "rows_at_once": part}})
 
 
-def _detectable(study: Study, counts: Counts, draws: int) -> float:
+def _detectable(home: Home, study: Study, dataset: Dataset, split: Split, draws: int) -> float | None:
+    """None where a gain of the study's metric is not in points, or no row is tested."""
+    metrics = tasks()[dataset.task].metrics
+    metric = next((one for one in metrics if one.key == study.metric), metrics[0])
+    tested = np.asarray(split.test, np.int64) if study.folds is None else slice(None)
+    targets = datasets.target(home, dataset)[tested]
+    if not metric.per_cent or not len(targets):
+        return None
+    rows = len(targets) if metric.influence is None else _as_even(targets)
     if study.folds is None:
-        return detectable(counts.test, draws)
-    return folds.detectable(counts.rows, study.folds.k, max(draws, 2))
+        return detectable(rows, draws)
+    return folds.detectable(rows, study.folds.k, max(draws, 2))
+
+
+def _as_even(targets: np.ndarray) -> int:
+    """How many rows of classes of one size say as much as these, codes (N,), of a score to which each class counts
+    alike: its variance goes with the sum of 1 / n over the classes, so a rare class decides what can be told."""
+    sizes = np.bincount(targets)
+    sizes = sizes[sizes > 0]
+    return max(1, round(len(sizes) ** 2 / float((1 / sizes).sum())))
 
 
 def _draws_in_time(study: Study, asked: int, seconds: float) -> int:

@@ -112,7 +112,7 @@ def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
             severity="warning",
             where=lost[0].where,
             what=what,
-            remedy="Fill in the targets, or go on without these rows.",
+            remedy=_filled(draft),
         )
         before = before.model_copy(
             update={"skipped": (*before.skipped, *lost), "problems": (*before.problems, trouble)}
@@ -130,6 +130,16 @@ def _examined(draft: Draft, columns: Sequence[Column]) -> Draft:
         columns = targets.describe(table, [column.name for column in columns if column.kind in kinds_of_files()])
     findings = profiles.examine(table, as_dataset(draft, hashed=False), columns, draft.media, before)
     return replace(draft, profile=findings.profile, clusters=findings.clusters)
+
+
+def _filled(draft: Draft) -> str:
+    """What to do with rows that have no target: of several labels, none may apply, and a cell can say so."""
+    assert draft.target is not None and draft.task is not None
+    none = ""
+    if tasks()[draft.task].several and draft.target in draft.table:
+        between = label_sets.separator(list(draft.table[draft.target].dropna().astype("str"))) or label_sets.BETWEEN
+        none = f' (where no label applies, write "{between}" alone)'
+    return f"Fill in the targets{none}, or go on without these rows."
 
 
 def _with_target(table: pd.DataFrame, target: str, task: str, shown: str) -> tuple[pd.DataFrame, list[Skipped]]:

@@ -56,11 +56,12 @@ def agreement(rows: Sequence[Row]) -> float:
 
 
 def keep_outcome(store: Store, report: Report, dataset: Dataset, at: str) -> None:
-    """Remembers what the best transfer arm of each source came to at the most labels of a judged study; at: when its
-    last trial was sealed (ISO 8601), so that an older study that is judged again stays the older one."""
-    most = max((row["n_train"] for row in report.verdicts), default=0)
-    for source in dict.fromkeys(row["source"] for row in report.verdicts):
-        rows = [row for row in report.verdicts if row["source"] == source and row["n_train"] == most]
+    """Remembers what the best transfer arm of each trained source came to at the most labels of a judged study; at:
+    when its last trial was sealed (ISO 8601), so that an older study that is judged again stays the older one."""
+    verdicts = [row for row in report.verdicts if not row.get("untrained")]
+    most = max((row["n_train"] for row in verdicts), default=0)
+    for source in dict.fromkeys(row["source"] for row in verdicts):
+        rows = [row for row in verdicts if row["source"] == source and row["n_train"] == most]
         if rows:
             best = max(rows, key=lambda row: float(row["gain"]))
             keys = ("source", "strategy", "title", "n_train", "gain", "low", "high", "verdict", "against_title")

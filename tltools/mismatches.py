@@ -17,6 +17,11 @@ def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Ite
             "It has read texts only and stays frozen behind a new input layer: this often does not help; the control "
             "with random frozen weights will tell."
         )
+    if not source.pretrained:
+        yield (
+            "It has learnt nothing yet, so nothing is transferred: a study says what its architecture learns from your "
+            "rows, and makes a source of your own of it."
+        )
     yield from _known(source, dataset)
     task = tasks()[dataset.task]
     asked = task.dense.tokens if task.dense else task.written.tokens if task.written else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tltools.reports import views as tables
+from tltools.reports import words
 from tltools.tasks import tasks
 from tltools.ui import judged, place_views, row_views, state, widgets
 from tltools.ui import predict_views as views
@@ -19,6 +20,9 @@ if picked is None:
     widgets.empty("No trial of this study is finished.", "pages/train/runs.py", "Watch it run")
     st.stop()
 trial, arm = picked
+if words.doubted(arm):
+    off = f"on the test rows they were off by {100 * arm['ece']:.0f} points on average"
+    st.caption(f":material/warning: Do not take the probabilities of this arm at their word: {off}.")
 job_id = state.get("job")
 job = store.job(job_id) if job_id else None
 mine = job if job is not None and job.payload.get("trial") == trial else None

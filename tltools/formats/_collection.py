@@ -259,6 +259,8 @@ def skip_problems(shown: str, skipped: list[Skipped]) -> list[Problem]:
         return [Problem(severity="warning", where=f"{shown}, {skipped[0].where}", what=what, remedy=remedy)]
     reasons = Counter(one.reason.split(";")[0].split("(")[0].strip() for one in skipped)
     most = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+    if rest := len(skipped) - sum(count for _, count in reasons.most_common(3)):
+        most += f"; {rest} x for other reasons"
     what = (
         f"{len(skipped)} file(s) or row(s) were left out ({most}), the first: {skipped[0].where}: {skipped[0].reason}."
     )

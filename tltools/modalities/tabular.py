@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WRITTEN = 1_000  # rows at least, where there are as many, whose length as text is looked at
+# what missing values are written as where a cell must hold a number
+_CODES = tuple(sign * (10**digits - 1) for digits in (2, 3, 4, 5, 6) for sign in (-1, 1)) + (-9,)
 _PIECE = re.compile(r"[^\W\d_]{1,6}|\d{1,2}|[^\w\s]|_")  # about the word pieces of a row: within a sixth of MiniLM's
 
 
@@ -68,7 +70,51 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
         what = f"{len(many)} category column(s) have more than 100 values: {', '.join(many[:6])}."
         remedy = "Group rare values, or leave the column out of the inputs if it is a name or a code."
         found.append(Problem(severity="note", where=many[0], what=what, remedy=remedy))
+    found += _codes(rows, names) + _spelt(frame)
     return found
+
+
+def _codes(rows: pd.DataFrame, names: Sequence[str]) -> list[Problem]:
+    """Numbers such as -999 that stand far from all others of their column, as marks for missing do."""
+    import numpy as np
+
+    said, first = [], len(rows)
+    for name in names:
+        if rows[name].dtype != float:
+            continue
+        values = rows[name].to_numpy(float)
+        marked = np.isin(values, _CODES)
+        others = values[~marked & ~np.isnan(values)]
+        if not marked.any() or not len(others):
+            continue
+        low, high = others.min(), others.max()
+        for code in np.unique(values[marked]):
+            if max(low - code, code - high) > high - low:
+                at = np.flatnonzero(values == code)
+                first = min(first, int(at[0]))
+                said.append(f"{name} ({code:.0f} in {len(at):,} cells, others {low:.4g} to {high:.4g})")
+    if not said:
+        return []
+    what = f"numbers stand far from all others of their column, as marks for missing do: {'; '.join(said[:4])}"
+    what += f" and {len(said) - 4} more." if said[4:] else "."
+    remedy = "Empty these cells if they mean missing; read as numbers they mislead most models."
+    return [Problem(severity="warning", where=str(rows["_where"].iloc[first]), what=what, remedy=remedy)]
+
+
+def _spelt(frame: pd.DataFrame) -> list[Problem]:
+    """Categories that differ in capitals alone: each is a value of its own to a model."""
+    said = []
+    for name in frame:
+        if frame[name].dtype == float:
+            continue
+        values = frame[name].dropna().drop_duplicates().astype("str")
+        alike = values.groupby(values.str.casefold()).agg(sorted)
+        said += [f"{name} ({', '.join(one[:4])})" for one in alike if len(one) > 1]
+    if not said:
+        return []
+    what = f"categories differ in capitals alone: {'; '.join(said[:4])}"
+    what += f" and {len(said) - 4} more." if said[4:] else "."
+    return [Problem(severity="note", where="the table", what=what, remedy="Write them alike if they are one category.")]
 
 
 def doubts(source: Source, classes: Sequence[str], numbers: Mapping[str, float]) -> Iterator[str]:

@@ -102,8 +102,9 @@ def _report(
     more = labels.more_labels(found, replicates, best.arm, sizes) if best else None
     winner = figures.luck(found, judged, last)
     told = words.sentences(
-        verdicts, arms, saved, metric, margin, (names[best.arm], more) if best and more else None, winner
-    )
+        verdicts, arms, saved, metric, margin, (names[best.arm], more) if best and more else None, winner,
+        metric.chance(len(dataset.classes)) if metric.chance else None,
+    )  # fmt: skip
     settings = twins.twin_rows(found, names, sizes, margin)
     told += twins.sentences(settings, metric)
     again = other_metrics.rows(found, names, sizes, margin, len(row_classes(dataset)))

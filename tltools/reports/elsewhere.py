@@ -105,10 +105,11 @@ def judge(
     said = {(one.cell.arm, one.cell.share): one.verdict.verdict for one in judged}
     saved = labels.saved_rows(found, labels.curve_replicates(found), names, sizes, said)
     luck = figures.luck(found, judged, found.shares()[-1])
+    chance = found.metric.chance(len(np.unique(found.truth))) if found.metric.chance else None
     return Judged(found.metric, verdicts, {
         "file": runs.shown, "metric": found.metric.key, "margin": margin, "rows": {"test": len(found.rows)},
         "headline": words.headline(verdicts, arms, found.metric),
-        "sentences": words.sentences(verdicts, arms, saved, found.metric, margin, None, luck),
+        "sentences": words.sentences(verdicts, arms, saved, found.metric, margin, None, luck, chance),
         **{key: list(map(_plain, rows)) for key, rows in
            (("arms", arms), ("verdicts", verdicts), ("labels_saved", saved))},
     })  # fmt: skip
@@ -143,7 +144,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row of a report without what a table says nothing of."""
     gone = {
         "source", "strategy", "against", "against_source", "knobs", "fraction", "per_class", "trials", "draws_asked",
-        "metrics", "by", "trainable_parameters",
+        "metrics", "by", "trainable_parameters", "untrained",
     }  # fmt: skip
     names = {"title": "arm", "against_title": "against"}
     kept = {names.get(key, key): value for key, value in row.items() if key not in gone and value is not None}

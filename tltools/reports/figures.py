@@ -248,9 +248,15 @@ def verdict_rows(
                 **verdict_fields(one.verdict, found.metric),
                 "by": words.tested_by(found.folds),
                 "alone": conclude(one.found.found, one.verdict.margin).verdict,  # without Holm
+                "untrained": _untrained(one.cell),  # its source had learnt nothing that could be transferred
             }
         )
     return made
+
+
+def _untrained(cell: Cell) -> bool:
+    card = next(iter(cell.cards.values()), {})
+    return (card.get("source") or {}).get("pretrained") is False
 
 
 def luck(found: Readings, judged: list[Judged], share: Share) -> tuple[float, float] | None:

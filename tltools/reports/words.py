@@ -35,6 +35,7 @@ MEANINGS = {
     "leaning_negative": "probably worse (80 % or more), not sure",
     "not_enough_evidence": "the data cannot tell; that is an answer, not a failure",
 }
+NOTHING = "Nothing was transferred: the source is untrained."
 SURER = {"positive": 2, "leaning_positive": 1}  # these are spoken of before larger gains that are less sure
 OVER_FIT = 0.05  # training score less validation score, from which over-fitting is named when its interval is above 0
 OVER_CONFIDENT = 0.10  # expected calibration error from which probabilities are called not to be trusted
@@ -86,6 +87,8 @@ def inside(title: str) -> str:
 
 def apart(row: Row, metric: Metric, control: str) -> str:
     """How far an arm is from a control, in words: "4.0 points above the best control"; errors are better or worse."""
+    if amount(row["gain"], metric) == amount(0.0, metric):
+        return f"level with {inside(control)}"
     if metric.higher_is_better:
         side = "above" if row["gain"] >= 0 else "below"
     else:
@@ -95,9 +98,10 @@ def apart(row: Row, metric: Metric, control: str) -> str:
 
 def leading(verdicts: Sequence[Row], labels: int | None = None) -> Row | None:
     """The verdict that a headline speaks of, at a number of labels (without: the most): the largest gain of the arms
-    that help for sure, else of those that probably help, else of all."""
+    that help for sure, else of those that probably help, else of all; untrained sources come last."""
     labels = max((row["n_train"] for row in verdicts), default=0) if labels is None else labels
     here = [row for row in verdicts if row["n_train"] == labels]
+    here = [row for row in here if not row.get("untrained")] or here
     return max(here, key=lambda row: (SURER.get(row["verdict"], 0), float(row["gain"])), default=None)
 
 
@@ -120,6 +124,8 @@ def told(row: Row, metric: Metric) -> str:
     gain, interval = amount(row["gain"], metric), span(row["low"], row["high"], metric)
     interval += f" by {row['by']}" if row.get("by") else ""
     arm, control, labels = row["title"], inside(row["against_title"]), f"{row['n_train']:,} labels"
+    if row.get("untrained"):
+        return f"{NOTHING} With {labels}, {arm} is {apart(row, metric, 'the best control')}, {control} ({interval})."
     away = f"{apart(row, metric, 'the best control')}, {control} ({interval})"
     chance = "which may be chance" if row["draws"] > 1 else "in the one draw that there is"
     return {
@@ -140,10 +146,11 @@ def sentences(
     margin: float,
     advice: tuple[str, Advice] | None,
     winner: tuple[float, float] | None,
+    chance: float | None = None,
 ) -> list[str]:
-    """What else a reader should know, most important first."""
-    found: list[str] = []
+    """What else a reader should know, most important first; chance: what a guess scores that reads no row."""
     counts = sorted({row["n_train"] for row in verdicts})
+    found = _guesses(arms, counts[-1], metric, chance) if counts and chance is not None else []
     for labels in counts[:-1]:
         row = leading(verdicts, labels)
         if row is not None and row["verdict"] in {"positive", "negative"}:
@@ -172,6 +179,17 @@ def sentences(
     return found + over_fitted(arms) + _over_confident(arms)
 
 
+def _guesses(arms: Sequence[Row], labels: int, metric: Metric, chance: float) -> list[str]:
+    """That nothing was learnt, where no arm with so many labels is surely better than a guess."""
+    here = [row for row in arms if row["n_train"] == labels]
+    if any(row["low"] is None or row["low"] > chance for row in here):
+        return []
+    return [
+        f"By {metric.title} nothing here is surely better than guessing, which scores {score(chance, metric)}: with "
+        f"{labels:,} labels the 95 % interval of every arm, controls too, reaches down to it."
+    ]
+
+
 def _short(row: Row, metric: Metric) -> str:
     verb = "beats the best control" if row["verdict"] == "positive" else "is worse than the best control"
     return (
@@ -190,7 +208,8 @@ def _larger(verdicts: Sequence[Row], top: Row, metric: Metric) -> list[str]:
 
 
 def _negative(verdicts: Sequence[Row], metric: Metric) -> list[str]:
-    worse = sorted((row for row in verdicts if row["verdict"] == "negative"), key=lambda row: float(row["gain"]))
+    worse = [row for row in verdicts if row["verdict"] == "negative" and not row.get("untrained")]
+    worse.sort(key=lambda row: float(row["gain"]))
     if not worse:
         return []
     named = "; ".join(
@@ -267,9 +286,13 @@ def over_fitted(arms: Sequence[Row]) -> list[str]:
     ]
 
 
+def doubted(row: Row) -> bool:
+    """Whether the probabilities of an arm are further off, on the test rows, than can be let pass or put to chance."""
+    return (row["ece"] or 0) > OVER_CONFIDENT and row["ece"] > row["ece_by_chance"]
+
+
 def _over_confident(arms: Sequence[Row]) -> list[str]:
-    bad = [row for row in arms if row["kind"] == "transfer" and (row["ece"] or 0) > OVER_CONFIDENT and row["best_set"]]
-    bad = [row for row in bad if row["ece"] > row["ece_by_chance"]]
+    bad = [row for row in arms if row["kind"] == "transfer" and row["best_set"] and doubted(row)]
     if not bad:
         return []
     row = max(bad, key=lambda row: float(row["ece"]))

@@ -33,6 +33,7 @@ class Metric:
     # the t form for metrics that are no mean over rows. None: `per_row` serves.
     lacking: Callable[[np.ndarray], str] | None = None
     # truth -> why rows with it have no such score ("has no true box."), "" where they have; `score` is nan then
+    chance: Callable[[int], float] | None = None  # number of classes -> what a guess scores that reads no row
     judges: bool = True  # False: describes outputs, and says little of how good they are by itself
 
     @property

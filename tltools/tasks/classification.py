@@ -90,10 +90,10 @@ def problems(target: pd.Series, dataset: Dataset) -> list[Problem]:
         remedy = "Choose another target column, or group the values into classes."
         return [*found, _error(where, "every class has fewer than three rows, so no row is left to judge by.", remedy)]
     if lonely:
-        what = f"{len(lonely)} classes have fewer than three rows: {_listed(lonely)}."
+        what = f"{_counted(lonely)} fewer than three rows: {_listed(lonely)}."
         found.append(_warning(where, what, "Add rows, or merge or remove these classes; no score can speak of them."))
     if rare:
-        what = f"{len(rare)} classes have fewer than {RARE} rows: {_listed(rare)}."
+        what = f"{_counted(rare)} fewer than {RARE} rows: {_listed(rare)}."
         found.append(_warning(where, what, "Read scores of these classes as rough."))
     if len(counts) > MANY_CLASSES:
         what = f"{len(counts):,} classes are more than the {MANY_CLASSES:,} that have been tried."
@@ -149,6 +149,10 @@ def _balanced(truth: Array, outputs: Array) -> float:
     return float(scores.balanced_right(truth, outputs).mean())
 
 
+def _counted(names: Sequence[str]) -> str:
+    return "1 class has" if len(names) == 1 else f"{len(names)} classes have"
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -182,6 +186,7 @@ CLASSIFICATION = Task(
             _balanced,
             scores.balanced_right,
             scores.balanced_influence,
+            chance=lambda classes: 1 / max(classes, 1),
         ),
         Metric("accuracy", "Accuracy", True, "share", _accuracy, scores.right),
         Metric("macro_f1", "Macro F1", True, "share", scores.macro_f1, influence=scores.macro_f1_influence),
@@ -193,6 +198,7 @@ CLASSIFICATION = Task(
             scores.auroc,
             influence=scores.auroc_influence,
             lacking=scores.one_class,
+            chance=lambda classes: 0.5,
         ),
         Metric("log_loss", "Log loss", False, "number", _log_loss, scores.log_likelihood),
     ),

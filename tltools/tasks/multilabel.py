@@ -56,7 +56,8 @@ def problems(target: pd.Series, dataset: Dataset) -> list[Problem]:
     found = []
     rare = [f"{name} ({n})" for name, n in zip(dataset.classes, counts, strict=True) if n < RARE]
     if rare:
-        what = f"{len(rare)} labels have fewer than {RARE} rows: {', '.join(rare[:5])}{' ...' if rare[5:] else ''}."
+        count = "1 label has" if len(rare) == 1 else f"{len(rare)} labels have"
+        what = f"{count} fewer than {RARE} rows: {', '.join(rare[:5])}{' ...' if rare[5:] else ''}."
         remedy = "Add rows, or leave these labels out: each counts as much as any other, and its score is mostly luck."
         found.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
     if bare := int((~truth.any(1)).sum()):

@@ -163,7 +163,15 @@ REGRESSION = Task(
     decode=decode,
     frame=frame,
     metrics=(
-        Metric("r2", "R2, share of the variance explained", True, "share", _r2, influence=_r2_influence),
+        Metric(
+            "r2",
+            "R2, share of the variance explained",
+            True,
+            "share",
+            _r2,
+            influence=_r2_influence,
+            chance=lambda classes: 0.0,
+        ),
         Metric("mae", "Mean absolute error", False, "number", _mae, _absolute),
         Metric("rmse", "Root mean squared error", False, "number", _rmse, influence=_rmse_influence),
     ),

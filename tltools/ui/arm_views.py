@@ -86,22 +86,23 @@ def _gain(row: Row | None, metric: Metric) -> str:
 
 def _arm_row(row: Row, metric: Metric, seen: Metric) -> dict[str, Any]:
     """A line of the table; `seen`: the metric of training and validation rows, whichever the study is judged by."""
-    scale, trained, validated, over_fit = words.scale(metric), *_seen_by(seen)
+    trained, validated, over_fit = _seen_by(seen)
     others = {key: round(value, 4) for key, value in (row.get("metrics") or {}).items() if key != metric.key}
     return {
-        "arm": row["title"], "kind": row["kind"], "labels": row["n_train"], "score": scale * row["score"],
-        "low": scale * row["low"], "high": scale * row["high"],
-        "without copies": _scaled(row.get("score_without_copies"), scale), "best set": bool(row["best_set"]),
-        "draws": row["draws"], trained: _scaled(row["train_score"], words.scale(seen)),
-        validated: _scaled(row["validation_score"], words.scale(seen)), over_fit: _gap(row["train_gap"]),
+        "arm": row["title"], "kind": row["kind"], "labels": row["n_train"], "score": _shown(row["score"], metric),
+        "low": _shown(row["low"], metric), "high": _shown(row["high"], metric),
+        "without copies": _shown(row.get("score_without_copies"), metric), "best set": bool(row["best_set"]),
+        "draws": row["draws"], trained: _shown(row["train_score"], seen),
+        validated: _shown(row["validation_score"], seen), over_fit: _gap(row["train_gap"]),
         "seconds a trial": row["seconds"],
         "peak MB": row["peak_mb"], "trained parameters": row["trainable_parameters"],
         **others, "source": row["source"], "strategy": row["strategy"],
     }  # fmt: skip
 
 
-def _scaled(value: float | None, scale: float) -> float | None:
-    return None if value is None else scale * value
+def _shown(value: float | None, metric: Metric) -> float | None:
+    """As the sentences round it: a browser rounds 81.25 up, Python to 81.2."""
+    return round(100 * value, 1) if value is not None and metric.per_cent else value
 
 
 def _seen_by(seen: Metric) -> tuple[str, str, str]:

@@ -69,7 +69,7 @@ def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.
         line = line.sort_values("n_train")
         x, y = line["n_train"], scale * line["score"]
         low, high = scale * line["low"], scale * line["high"]
-        sure = bool((line["draws"] >= 3).all())  # an interval of two draws fills the whole chart and says nothing
+        sure = _sure(line)
         chart.add_trace(
             go.Scatter(
                 visible=sure,
@@ -85,11 +85,20 @@ def against_labels(table: pd.DataFrame, metric: Metric, colours: Palette) -> go.
             )
         )  # fmt: skip
     counts = sorted({int(n) for n in table["n_train"]})
-    least, most = scale * table["score"].min(), scale * table["score"].max()
-    room = 0.35 * (most - least) or 1.0
+    drawn = [
+        table["score"],
+        *(line[end] for *_, line in _arms(table, colours) if _sure(line) for end in ("low", "high")),
+    ]
+    least, most = scale * min(one.min() for one in drawn), scale * max(one.max() for one in drawn)
+    room = 0.1 * (most - least) or 1.0
     chart.update_yaxes(range=[least - room, most + room])
     chart.update_xaxes(type="log", tickvals=counts, ticktext=[f"{n:,}" for n in counts], minor_ticks="")
     return chart
+
+
+def _sure(line: pd.DataFrame) -> bool:
+    """Whether the interval of an arm is drawn: that of two draws fills the whole chart and says nothing."""
+    return bool((line["draws"] >= 3).all())
 
 
 def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, colours: Palette) -> go.Figure:

@@ -14,7 +14,7 @@ from tltools.judging.needed import rounded
 from tltools.records import Report
 from tltools.reports import quoting
 from tltools.reports import views as tables
-from tltools.reports.words import inside, leading, probability, rows_of
+from tltools.reports.words import NOTHING, inside, leading, probability, rows_of
 from tltools.tasks import Metric, judged_by
 from tltools.ui import charts, verdict_charts, widgets, worth_views
 from tltools.ui.words import VERDICTS, brief, duration, esc, gain, labels, minus, score, short, verdict_badge
@@ -49,7 +49,7 @@ def sentence(report: Report) -> None:
     if row is None:
         widgets.title(esc(report.headline))
         return
-    widgets.title(_TITLES[row["verdict"]].format(gain=gain(row["gain"], metric)))
+    widgets.title(_title(row, metric))
     st.markdown(f"{verdict_badge(row['verdict'])} {_behind(report, row, metric)}")
     for said in report.sentences[:2]:
         st.markdown(esc(said))
@@ -57,6 +57,14 @@ def sentence(report: Report) -> None:
         with st.expander("What else to know"):
             for said in report.sentences[2:]:
                 st.markdown(f"- {esc(said)}")
+
+
+def _title(row: Row, metric: Metric) -> str:
+    if row.get("untrained"):
+        return NOTHING
+    if row["verdict"] == "not_enough_evidence" and gain(row["gain"], metric) == gain(0.0, metric):
+        return "Not enough evidence: no difference was seen, but there may be one."
+    return _TITLES[row["verdict"]].format(gain=gain(row["gain"], metric))
 
 
 def _behind(report: Report, row: Row, metric: Metric) -> str:
@@ -100,10 +108,11 @@ def cards(report: Report) -> None:
         undecided = [one for one in report.verdicts if one["verdict"] in _OPEN]
         best = [one for one in undecided if one is row and one.get("needed_rows")]
         rows = [int(one["needed_rows"]) for one in best or undecided if one.get("needed_rows")]
-        kind, which = "labelled" if report.folds else "test", "best" if best else "next"
+        kind, which = "labelled" if report.folds else "test", "the best of them" if best else "the next of them"
         under = "all are decided" if not undecided else "see below"
-        under = f"≈ {rounded(min(rows)):,} {kind} rows for the {which}" if rows else under
+        under = f"≈ {rounded(min(rows)):,} {kind} rows" if rows else under
         st.metric("Could not be decided", f"{len(undecided)} of {len(report.verdicts)}", under,
+                  help=f"With so many rows {which} would be decided, if its gain stays as it is." if rows else None,
                   delta_color="off", delta_arrow="off", border=True, height="stretch")  # fmt: skip
 
 
