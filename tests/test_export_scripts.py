@@ -42,6 +42,8 @@ def _scripted(sealed: Sealed, name: str, given: Path, tmp_path: Path) -> pd.Data
 MESSY = {
     "semicolons": 'size; weight ;colour;note\n"0,0001";5,25; red ;a\n0;?;dark blue;\n"-0,0002"; 7 ;NA;\n;1.250,5;;\n',
     "commas": 'colour,"weight",size\nred,"1,250.5",0.0001\n grün ,N/A,0\n?,3.5,1e-4\n"dark blue"," 4 ",-0.0001\n',
+    "numbers as names": "colour,weight,size\n1.0,007,+1e-4\n007,1.50,0\n",
+    "percent in a short file": "colour,weight,size\n1.0,5 %,0\n2.0,7 %,0\nred,many,0\n",
     "odd": "weight\tcolour\tsize\n" + "".join(f"{k}.5\tred\t0\n" for k in range(60)) + "many\tgrün\t0\n",
 }
 

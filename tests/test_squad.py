@@ -33,7 +33,7 @@ def read(folder: Path, content: str | bytes, name: str = "a.json", labelled: boo
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     assert _format_of(path) is SQUAD
-    token = asking.set(Asking(labelled=labelled))
+    token = asking.set(Asking(numbers=None if labelled else frozenset()))
     try:
         return SQUAD.read(path, folder)
     finally:

@@ -139,7 +139,7 @@ def test_rows_to_predict_need_no_tags(tmp_path: Path) -> None:
     bare = "".join(line.rpartition("\t")[0] + "\n" for line in EVERY.splitlines())
     with pytest.raises(Refusal, match="one for its tag"):
         reading(tmp_path / "ner.tsv", bare)
-    token = asking.set(Asking(labelled=False))
+    token = asking.set(Asking(numbers=frozenset()))
     try:
         found = reading(tmp_path / "ner.tsv", bare)
         all_o = reading(tmp_path / "o.tsv", EVERY.replace("I-geo", "O").replace("B-geo", "O").replace("B-per", "O"))

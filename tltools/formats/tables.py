@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -66,6 +67,9 @@ def _read(path: Path, shown: str) -> Read:
         raw = _csv_text.read(path, shown)
     table = cells.typed(raw, shown)
     table["_part"] = ""
+    if not asking.get().labelled:  # a column that names parts is one like any other
+        said = tuple(raw.inference)
+        return Read(table, None, None, tuple(raw.problems), tuple(raw.skipped), said, "", cells.written(raw, shown))
     for name in list(table.columns):
         if str(name).strip().lower() in PART_COLUMNS and table[name].dtype != float:
             words = table[name].str.strip().str.lower().map(PARTS)
@@ -96,9 +100,8 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
             what = f"must hold one table; it holds {len(inside)}: {names}."
             raise refuse(path.name, what, "Unpack it and add one file; a second one can be given as its test part.")
         info = inside[0]
-        suffix = PurePosixPath(info.filename).suffix.lower()
-        unpacked = scratch / f"table{suffix}"
         scratch.mkdir(parents=True, exist_ok=True)
+        unpacked = scratch / f"table{PurePosixPath(info.filename).suffix.lower()}"
         unpacked.write_bytes(archives.content(archive, info, path.name))
         others = [other for other in infos if other is not info and not archives.is_system_file(other.filename)]
     asking.get().told("reading", 0, 1)
@@ -116,7 +119,7 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
                 severity="note", where=path.name, what=what, remedy="Nothing needs to be done if they are not data."
             )
         ]
-    return Read(found.table, None, None, (*found.problems, *notes), found.skipped, found.inference)
+    return replace(found, problems=(*found.problems, *notes))
 
 
 def _names_inside(path: Path) -> list[str]:
