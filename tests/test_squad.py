@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,13 @@ def test_a_wrong_start_is_mended_to_the_nearest_place_and_said(tmp_path: Path) -
 def test_an_answer_within_a_word_is_said(tmp_path: Path) -> None:
     found = read(tmp_path, document(question("found", 28)))
     assert truths(found) == [(["founded"], ("found",))] and "within a word" in found.problems[0].what
+
+
+def test_questions_in_a_zip_are_read_as_their_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.json", document(question()))
+    found = _format_of(tmp_path / "a.zip").read(tmp_path / "a.zip", tmp_path / "media")
+    assert truths(found) == [(["1048,"], ("1048",))] and found.target == "answers"
 
 
 def test_parts_and_titles_are_kept(tmp_path: Path) -> None:

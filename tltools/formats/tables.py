@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from tltools.formats import Format, Read, _picture, _sound, asking
+from tltools.formats import Format, Read, _picture, _sound, asking, formats
 from tltools.formats import _archive as archives
 from tltools.formats import _cells as cells
 from tltools.formats._layout import PART_COLUMNS, PARTS
@@ -101,13 +101,16 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
             raise refuse(path.name, what, "Unpack it and add one file; a second one can be given as its test part.")
         info = inside[0]
         scratch.mkdir(parents=True, exist_ok=True)
-        unpacked = scratch / f"table{PurePosixPath(info.filename).suffix.lower()}"
+        inner = PurePosixPath(info.filename)
+        unpacked = scratch / f"{archives.readable(inner.stem)[:50]}{inner.suffix.lower()}"
         unpacked.write_bytes(archives.content(archive, info, path.name))
         others = [other for other in infos if other is not info and not archives.is_system_file(other.filename)]
     asking.get().told("reading", 0, 1)
     shown = f"{plain_name(path.name)}/{archives.readable(info.filename)}"
     try:
-        found = _read(unpacked, shown)
+        # as the file by itself would be: it may hold tagged words, questions with answers, or texts with spans
+        form = max(formats().values(), key=lambda form: form.recognise(unpacked))
+        found = _read(unpacked, shown) if form is TABLES else form.read(unpacked, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     notes = []
