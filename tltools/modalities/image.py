@@ -26,6 +26,7 @@ _PATCH, _PATCHES = 8, 8  # pixels of a patch's side, patches beside each other: 
 
 ENLARGED = 2.0  # times a picture is enlarged, from which it is said
 SHRUNK = 8.0  # times it is shrunk
+DARK = 32  # of 256 grey values: an eighth of the range, below which 13 bits or fewer in a file of 16 stay
 
 # everyday words for things among ImageNet's 1,000 classes; a hint for a warning, not a list of the classes
 _NAMED = """
@@ -80,7 +81,8 @@ def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[st
 
 
 def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[Problem]:
-    """Placeholders: one picture under many names, pictures of one colour; and very small images."""
+    """Placeholders: one picture under many names, pictures of one colour; very small images; and dark ones, if all are:
+    a single one may well be."""
     names_of = rows[names[0]].tolist()
     places = rows["_where"].tolist()
     found = []
@@ -90,7 +92,13 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
             what = f"one picture stands {count} times in the data ({', '.join(examples)}): perhaps a placeholder."
             remedy = "Look at it, and take it out if it shows nothing."
             found.append(Problem(severity="warning", where=examples[0], what=what, remedy=remedy))
-    flat = (_small(media, tuple(names_of)).std(1) < 2.0).nonzero()[0]
+    small_ones, brightest = _small(media, tuple(names_of))
+    if len(brightest) and brightest.max() < DARK:
+        what = f"all images are dark: no pixel is above {brightest.max()} of 255."
+        remedy = "If their files hold 12 or 10 bits in 16, multiply the values by 16 or 64, and those to predict, too; "
+        remedy += "if not, brighten all of them alike."
+        found.append(Problem(severity="warning", where=names[0], what=what, remedy=remedy))
+    flat = (small_ones.std(1) < 2.0).nonzero()[0]
     if len(flat):
         what = f"{len(flat)} image(s) show one colour and nothing else, the first is {places[flat[0]]}."
         found.append(Problem(severity="warning", where=places[flat[0]], what=what, remedy="Take them out."))
@@ -151,7 +159,7 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
 
     same = equal(rows[names[0]].tolist())
     first = np.unique(same)
-    small = _small(media, tuple(rows[names[0]].iloc[first]))
+    small, _ = _small(media, tuple(rows[names[0]].iloc[first]))
     links = Links(len(first))
     similar_pictures(small, links, NEAR_LIMIT, cropped=True)
     return np.asarray(first[links.clusters()][np.searchsorted(first, same)])
@@ -163,21 +171,25 @@ def paths(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Readin
 
 
 @lru_cache(maxsize=2)
-def _small(media: Path, names: tuple[str, ...]) -> np.ndarray:
-    """(N, 1024) uint8: small grey pictures; kept, because profile and clusters need the same ones."""
+def _small(media: Path, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 1024) uint8: small grey pictures, and (N,) uint8: the brightest pixel of each; kept, because profile and
+    clusters need the same ones."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
     from PIL import Image
 
-    def one(name: str) -> np.ndarray:
+    def one(name: str) -> tuple[np.ndarray, int]:
         with Image.open(media / name, formats=("JPEG", "PNG")) as image:
             image.draft("L", (8 * SIDE, 8 * SIDE))  # smaller, its coarse blocks would be seen
-            grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-            return np.asarray(grey).reshape(-1)
+            grey = image.convert("L")
+            small = grey.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+            return np.asarray(small).reshape(-1), int(np.asarray(grey).max())
 
     with ThreadPoolExecutor(4) as pool:
-        return np.stack(list(pool.map(one, names))) if names else np.empty((0, SIDE * SIDE), np.uint8)
+        found = list(pool.map(one, names))
+    small = np.stack([pixels for pixels, _ in found]) if found else np.empty((0, SIDE * SIDE), np.uint8)
+    return small, np.array([most for _, most in found], np.uint8)
 
 
 def describe(paths: Sequence[str]) -> np.ndarray:
