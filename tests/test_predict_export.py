@@ -74,6 +74,13 @@ def test_a_trial_over_untrained_frozen_blocks_is_a_source_with_these_blocks(home
     assert tuned.keys() == source.keys() and all(torch.equal(value, source[name]) for name, value in tuned.items())
 
 
+def test_a_source_of_ones_own_is_told_by_the_title_of_its_strategy(sealed: Sealed) -> None:
+    card = sources.get(sealed.home, f"own/{sealed.id('text/last_block')}")
+    assert card.pretraining.startswith("your own: Last block on ") and card in sources.listing(
+        sealed.home, "last block"
+    )
+
+
 def test_a_trial_without_weights_names_the_one_that_has_them(sealed: Sealed) -> None:
     with pytest.raises(Refusal) as caught:
         trial_model.load(sealed.home, sealed.id("text/last_block/few"))

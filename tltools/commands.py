@@ -237,9 +237,9 @@ def table(found: Report) -> list[str]:
         labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['n_train']:,} labels"
         sign = "−" if row["gain"] < 0 else "+"
         lines.append(
-            f"{MARKS[row['verdict']]:24} {row['strategy']:20} {row['source']:28} {labels:14} "
+            f"{MARKS[row['verdict']]:24} {row['title']:48} {labels:14} "
             f"{sign}{words.amount(row['gain'], metric)} ({words.span(row['low'], row['high'], metric)}) "
-            f"against {row['against']}"
+            f"against {row['against_title']}"
         )
     lines.append(f"study {found.study}")
     return lines

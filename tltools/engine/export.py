@@ -39,6 +39,7 @@ from tltools.home import Home, write_bytes, write_json
 from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.records import Refusal, Source, refuse
+from tltools.strategies import strategies
 from tltools.tickets import Ticket
 
 Network = NeuralModel | PlacesModel | WriterModel
@@ -307,8 +308,9 @@ def _model_card(home: Home, model: Model) -> str:
         card = model.card
         scores = "\n".join(f"- {key}: {value}" for key, value in card["metrics"].items())
         return (
-            f"# {model.trial.strategy} on {card['dataset']['name']}\n\nSource model: `{model.trial.source}`; "
-            f"{card.get('n_train', '?')} labels.\n\n## Scores on the test part\n\n{scores}\n\n"
+            f"# {strategies()[model.trial.strategy].title} on {card['dataset']['name']}\n\n"
+            f"Source model: `{model.trial.source}`; {card.get('n_train', '?')} labels.\n\n"
+            f"## Scores on the test part\n\n{scores}\n\n"
             "## Risks\n\n- This trial was not judged against controls: whether transfer helped is not known.\n"
         )
 

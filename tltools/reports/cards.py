@@ -97,7 +97,7 @@ def _what(report: Report, arm: dict[str, Any], metric: Metric) -> str:
     source = "no source model" if arm["source"] == "none" else f"source model `{arm['source']}`"
     return (
         f"Task: {report.task} on **{report.name}** ({words.rows_of(report)}). Strategy: "
-        f"`{arm['strategy']}` with {source}. {arm['trainable_parameters']:,} trained parameters. Judged by "
+        f"{arm['title']}, {source}. {arm['trainable_parameters']:,} trained parameters. Judged by "
         f"{metric.title}."
     )
 
