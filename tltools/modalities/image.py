@@ -251,13 +251,21 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _EXPORT_ENDINGS = (*ENDINGS, ".bmp", ".gif", ".tif", ".tiff")
 _OPENED = """\
 def opened(path, side=None):  # upright; a JPEG may be opened smaller, with `side` pixels or more
+    with Image.open(path) as image:
+        if side:
+            image.draft("RGB", (side, side))
+        upright = ImageOps.exif_transpose(image)
+        if image.format == "TIFF" and image.mode[:4] == "I;16":  # what is white, it says: MaxSampleValue, BitsPerSample
+            upright.info["white"] = image.tag_v2.get(281, [2 ** image.tag_v2[258][0] - 1])[0]
+        return upright
+
+
+def fault(path):  # why a picture cannot be read; "" where it can
     try:
-        with Image.open(path) as image:
-            if side:
-                image.draft("RGB", (side, side))
-            return ImageOps.exif_transpose(image)
+        opened(path, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        sys.exit(f"{path} cannot be read as a picture ({error}): replace it, or take it away")
+        return f"{path} cannot be read as a picture ({error}): replace it, or take it away"
+    return ""
 """
 _SMALLER = """, 2 * facts["image_size"]"""
 _OPEN = f"""\
@@ -267,7 +275,7 @@ def picture(path):  # 16 bits turned into 8, transparency laid on white
     image = opened(path{_SMALLER})
     if image.mode[0] in "IF":
         values = np.asarray(image, np.float64)
-        top = 65535 if values.max() > 255 else 255
+        top = image.info.get("white", 65535 if values.max() > 255 else 255)
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
