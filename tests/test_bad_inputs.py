@@ -104,7 +104,7 @@ def test_a_name_that_is_not_utf_8_is_shown_as_far_as_it_is(
     (stored,) = datasets.listing(home)
     assert (stored.name, stored.origin) == ("Geb�hren", "Geb�hren.csv")
     assert datasets.rows(home, stored.id, "_where")["_where"].str.startswith("Geb�hren.csv, ").all()
-    table, _, _ = datasets.read_like(home, stored, given)
+    table, *_ = datasets.read_like(home, stored, given)
     assert len(table) == 30
     assert cli.main(["add", str(file(name, "")(tmp_path)), "--json"]) == 2
     assert json.loads(capfd.readouterr().out)["problems"][0]["where"] == "Geb�hren.csv"

@@ -257,14 +257,20 @@ def test_deleting_moves_to_the_trash(home: Home, tmp_path: Path) -> None:
 def test_new_rows_are_read_like_the_datasets_own(home: Home, tmp_path: Path) -> None:
     rows = "".join(f"{i * 7 % 31},{i % 4},{'x' if i % 2 else 'y'}\n" for i in range(3, 60))
     made = add(home, tmp_path, "a,kind,label\n" + rows.replace(",3,", ",three,"))
-    table, _, profile = datasets.read_like(home, made, file("new.csv", "kind,a,more\n1,2.5,u\n2,oops,v\n")(tmp_path))
+    table, _, _, profile = datasets.read_like(home, made, file("new.csv", "kind,a,more\n1,2.5,u\n2,oops,v\n")(tmp_path))
     assert table["kind"].tolist() == ["1", "2"] and np.isnan(table["a"][1]) and profile.rows == 2
     assert "oops" in profile.problems[-1].what and profile.problems[-1].where == "new.csv, line 3"
     assert datasets.view(made, table, Path(), "text") == ["a 2.5, kind 1", "kind 2"]
+    codes = file("codes.csv", "kind,a,no\n1.0,0x,1.0\n007,05,2\n")(tmp_path)
+    table, written, *_ = datasets.read_like(home, made, codes)
+    assert table["kind"].tolist() == ["1.0", "007"] and table["a"].tolist()[1] == 5
+    assert written["no"].tolist() == ["1.0", "2"] and written["a"].tolist() == ["0x", "05"]
+    with pytest.raises(Refusal, match=r"none\.csv: has 2 column\(s\) \(kind, a\) but no rows .* row to predict"):
+        datasets.read_like(home, made, file("none.csv", "kind,a\n")(tmp_path))
     with pytest.raises(Refusal, match="kind are missing"):
         datasets.read_like(home, made, file("short.csv", "a\n1\n2\n")(tmp_path))
     photos = datasets.add(home, archive("photos.zip", class_folders())(tmp_path))
-    table, media, _ = datasets.read_like(home, photos, file("ant.png", picture(seed=500))(tmp_path))
+    table, _, media, _ = datasets.read_like(home, photos, file("ant.png", picture(seed=500))(tmp_path))
     assert Path(datasets.view(photos, table, media, "image")[0]).is_file()
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
 from tests import scripts
 from tests.sealed_trials import Sealed
-from tltools.engine import export, predict
+from tltools.engine import export, export_groups, predict
+from tltools.judging import fairness
+from tltools.modalities import modalities
 from tltools.tickets import QuietTicket
 
 
@@ -42,6 +45,8 @@ def _scripted(sealed: Sealed, name: str, given: Path, tmp_path: Path) -> pd.Data
 MESSY = {
     "semicolons": 'size; weight ;colour;note\n"0,0001";5,25; red ;a\n0;?;dark blue;\n"-0,0002"; 7 ;NA;\n;1.250,5;;\n',
     "commas": 'colour,"weight",size\nred,"1,250.5",0.0001\n grün ,N/A,0\n?,3.5,1e-4\n"dark blue"," 4 ",-0.0001\n',
+    "numbers as names": "colour,weight,size\n1.0,007,+1e-4\n007,1.50,0\n",
+    "percent in a short file": "colour,weight,size\n1.0,5 %,0\n2.0,7 %,0\nred,many,0\n",
     "odd": "weight\tcolour\tsize\n" + "".join(f"{k}.5\tred\t0\n" for k in range(60)) + "many\tgrün\t0\n",
 }
 
@@ -63,9 +68,9 @@ REFUSED = {  # rows -> what the script says of them
     "weight,shade\n1,red\n": "rows.csv lacks the column(s) size, colour: name them in its first line",
     "weight,size,colour\n": "rows.csv has no rows below its first line: add the rows to predict",
     "": "rows.csv lacks the column(s) weight, size, colour: name them in its first line",
-    "weight,size,colour\n1,2,red,\n3,4,red,\n": "line 2 cannot be read (4 fields where the first line has 3)",
+    "weight,size,colour\n1,2,red,\n3,4,red,\n": "line 3 cannot be read (4 fields where the first line has 3)",
     "weight,size,colour\n1,2,red\n3,4\n": "line 3 cannot be read (2 fields where the first line has 3)",
-    'weight,size,colour\n1,2,"red\n3,4,red\n': "line 3 cannot be read (unexpected end of data): correct this line",
+    'weight,size,colour\n1,2\n1,2,"red\n3,4,red\n': "line 4 cannot be read (unexpected end of data): correct this line",
     "weight,size,colour\n1,2,gr\xfcn\n": "save the table as CSV in UTF-8",
 }
 
@@ -78,6 +83,43 @@ def test_an_exported_script_says_in_a_sentence_what_is_wrong_with_rows(sealed: S
         assert said in scripts.run(None, to / "predict.py", given, out), text
     assert "No such file" in scripts.run(None, to / "predict.py", tmp_path / "absent.csv", out)
     assert not out.exists()
+
+
+def all_told(model: Path, given: Path, out: Path) -> list[str]:
+    """The lines that an exported script ends with, where it cannot predict."""
+    ran = subprocess.run([sys.executable, "-I", model / "predict.py", given, out], capture_output=True, text=True)
+    assert ran.returncode == 1
+    return ran.stderr.splitlines()
+
+
+def test_an_exported_script_names_all_rows_that_it_cannot_read(sealed: Sealed, tmp_path: Path) -> None:
+    given, to, out = tmp_path / "rows.csv", tmp_path / "model", tmp_path / "out.csv"
+    given.write_text('weight,size,colour\n1,2\n1,2,red\n1,"2"x,red\n' + "1,2,3,4\n" * 19)
+    _export(sealed, "table/classical", to)
+    told = all_told(to, given, out)
+    assert [line.split(", ")[1].partition(" cannot")[0] for line in told[:20]] == [
+        "line 2", "line 4", *(f"line {k}" for k in range(5, 23))
+    ]  # fmt: skip
+    assert told[20:] == ["and 1 more"] and not out.exists()
+
+
+@pytest.mark.parametrize("columns", [["age"], ["sex"], ["points", "sex", "age"]])
+def test_an_exported_script_names_groups_as_tltools_does(columns: list[str], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    known = pd.DataFrame({"age": random.normal(40, 12, 90), "points": random.integers(0, 3, 90).astype(float)})
+    edges = {"age": fairness.edges(known["age"])}
+    cut = {name: {"edges": found, "names": fairness.spans(found)} for name, found in edges.items() if found}
+    new = pd.DataFrame({"age": [20.5, -3.0, 400.0, None, 41.0], "points": [0.0, 2.0, None, 7.0, 1.0]})
+    new["sex"] = pd.array(["F", None, "M", "X", "F"], dtype="str")
+    script: dict[str, Any] = {"pd": pd, "groups": new.assign(sex=new["sex"].fillna(""))}
+    named = fairness.groups_of(new, columns, edges)
+    shifts = {name: [0.0, float(k)] for k, name in enumerate(named)} | {"": [9.0, 9.0]}
+    facts = {"thresholds": {"columns": columns, "spans": cut, "shifts": shifts}}
+    script |= {"facts": facts, "torch": torch, "scores": np.full((5, 2), 0.5)}
+    exec("".join(export_groups.steps(facts)), script)
+    moved = script["shift"][:, 1].tolist()
+    assert moved == [shifts[name][1] for name in named]
+    assert script["scores"][:, 1] == pytest.approx([1 / (1 + np.exp(-one)) for one in moved])
 
 
 def test_an_exported_script_keeps_the_columns_of_a_table(sealed: Sealed, tmp_path: Path) -> None:
@@ -123,9 +165,25 @@ def test_an_exported_script_names_the_picture_that_it_cannot_read(sealed: Sealed
     Image.new("RGB", (9, 9)).save(folder / "b.png")
     assert not scripts.run(None, to / "predict.py", folder, out)
     assert pd.read_csv(out)["file"].tolist() == ["b.png"]
-    (folder / "a.jpg").write_bytes(b"no picture")
-    said = scripts.run(None, to / "predict.py", folder, out)
-    assert f"{folder / 'a.jpg'} cannot be read as a picture" in said and "replace it, or take it away" in said
+    for k in range(23):
+        (folder / f"a{k:02}.jpg").write_bytes(b"no picture")
+    out.unlink()
+    told = all_told(to, folder, out)
+    assert [line.partition(" cannot be read as a picture")[0] for line in told[:20]] == [
+        str(folder / f"a{k:02}.jpg") for k in range(20)
+    ]
+    assert told[0].endswith("replace it, or take it away") and told[20:] == ["and 3 more"] and not out.exists()
+
+
+@pytest.mark.parametrize(("says", "white"), [({}, 16), ({281: 4095}, 255), ({281: 8190}, 127)])
+def test_an_exported_script_scales_a_tiff_by_what_it_says(says: dict[int, int], white: int, tmp_path: Path) -> None:
+    files = modalities()["image"].files
+    assert files is not None
+    script: dict[str, Any] = {"np": np, "Image": Image, "ImageOps": ImageOps}
+    exec(files.exported("frames").code, script)
+    deep = Image.fromarray(np.linspace(0, 4095, 480).astype(np.uint16).reshape(20, 24))
+    deep.save(tmp_path / "deep.tif", "TIFF", tiffinfo=says)
+    assert abs(int(np.asarray(script["picture"](tmp_path / "deep.tif")).max()) - white) <= 1
 
 
 @pytest.mark.parametrize("name", ["image/classical", "image/full_finetune"])

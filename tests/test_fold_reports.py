@@ -119,7 +119,7 @@ def test_arms_without_a_whole_repeat_are_named(home: Home, tmp_path: Path) -> No
     partial = judged(home, dataset, repeats=3, skip=lambda t: t.strategy == "linear_probe" and t.draw % 3 == 0)
     assert {row["strategy"] for row in partial.groups} == {"classical"}
     (problem,) = [problem for problem in partial.problems if problem.where == "sex"]
-    assert "whole repeats of the folds" in problem.what and "linear_probe" in problem.what
+    assert "whole repeats of the folds" in problem.what and "Linear probe of MiniLM-L6" in problem.what
     arm = arm_of(partial, "linear_probe")
     assert views.tested_by(home, partial, arm) == [[arm["trials"][0]]] and arm["ece"] is None
 

@@ -245,7 +245,7 @@ def test_names_with_markup_and_direction_marks_are_shown_as_they_are(tmp_path: P
 
 
 def test_images_to_predict_need_no_class(tmp_path: Path) -> None:
-    token = asking.set(Asking(labelled=False))
+    token = asking.set(Asking(numbers=frozenset()))
     try:
         (tmp_path / "one.png").write_bytes(picture())
         single = images.read(tmp_path / "one.png", tmp_path / "media")

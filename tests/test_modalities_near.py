@@ -5,6 +5,7 @@ Run alone: python -m pytest tests/test_modalities_near.py
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits
 
+from tltools.formats import Limits, _picture
 from tltools.modalities import image, modalities, tabular, text
 from tltools.modalities._near import Links, equal, similar_pictures
 from tltools.records import Column
@@ -121,6 +123,22 @@ def test_placeholders_and_flat_images_are_named(tmp_path: Path) -> None:
     table = pd.DataFrame({"image": names, "_where": ["a/1.png", "a/2.png", "b/3.png"]})
     said = " ".join(problem.sentence() for problem in modalities()["image"].problems(table, ["image"], tmp_path))
     assert "3 times" in said and "placeholder" in said and "one colour" in said and "a/1.png" in said
+
+
+@pytest.mark.parametrize(
+    ("tops", "dark"), [((4095, 4095, 1023), "above 15 of 255"), ((4095, 4095, 65535), ""), ((8191, 900), "above 31")]
+)
+def test_pictures_of_few_bits_in_sixteen_are_told_where_all_are_dark(
+    tops: tuple[int, ...], dark: str, tmp_path: Path
+) -> None:
+    names = []
+    for k, top in enumerate(tops):
+        deep, values = io.BytesIO(), np.linspace(0, top, 480 + 24 * k).astype(np.uint16)
+        Image.fromarray(values.reshape(-1, 24)).save(deep, "PNG")
+        names.append(_picture.decode(deep.getvalue(), tmp_path, Limits()).path)
+    table = pd.DataFrame({"image": names, "_where": names})
+    found = [one for one in modalities()["image"].problems(table, ["image"], tmp_path) if "dark" in one.what]
+    assert [dark in one.what and "by 16 or 64" in one.remedy for one in found] == [True] * bool(dark)
 
 
 def test_equal_rows_are_one_cluster_unless_most_rows_repeat() -> None:

@@ -74,6 +74,13 @@ def test_a_trial_over_untrained_frozen_blocks_is_a_source_with_these_blocks(home
     assert tuned.keys() == source.keys() and all(torch.equal(value, source[name]) for name, value in tuned.items())
 
 
+def test_a_source_of_ones_own_is_told_by_the_title_of_its_strategy(sealed: Sealed) -> None:
+    card = sources.get(sealed.home, f"own/{sealed.id('text/last_block')}")
+    assert card.pretraining.startswith("your own: Last block on ") and card in sources.listing(
+        sealed.home, "last block"
+    )
+
+
 def test_a_trial_without_weights_names_the_one_that_has_them(sealed: Sealed) -> None:
     with pytest.raises(Refusal) as caught:
         trial_model.load(sealed.home, sealed.id("text/last_block/few"))
@@ -110,12 +117,19 @@ def test_texts_are_predicted_one_by_one_and_as_a_file(sealed: Sealed, tmp_path: 
     assert json.loads(lines[1])["prediction"] == first["prediction"]
 
 
-def test_whole_numbers_come_back_as_they_were_given(sealed: Sealed, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("weight,size,colour\n1,2.5,red\n,3,red\n")
-    out = tmp_path / "out.csv"
-    _job(sealed, predict, trial=sealed.id("table/full_finetune"), file=str(tmp_path / "a.csv"), out=str(out))
-    table = pd.read_csv(out, dtype=str, keep_default_na=False)
-    assert table["weight"].tolist() == ["1", ""] and table["size"].tolist() == ["2.5", "3.0"]
+def test_cells_come_back_as_they_were_given(sealed: Sealed, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "id,weight,size,colour,split\n1.0,1,-2.50e-4,007,train\n2.0,,+3,1.0,test\n=1+1,?,-,NA,test\n"
+    )
+    out, trial = tmp_path / "out.csv", sealed.id("table/full_finetune")
+    _job(sealed, predict, trial=trial, file=str(tmp_path / "a.csv"), out=str(out))
+    given, table = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (tmp_path / "a.csv", out))
+    given.loc[2, "id"] = "'=1+1"  # no cell may be taken for a formula
+    given.loc[2, "size"] = "'-"
+    pd.testing.assert_frame_equal(table[list(given)], given)
+    _job(sealed, predict, trial=trial, file=str(tmp_path / "a.csv"), out=str(out.with_suffix(".parquet")))
+    typed = pd.read_parquet(out.with_suffix(".parquet"))
+    assert typed["size"].tolist()[:2] == [-2.5e-4, 3] and typed["colour"].tolist()[:2] == ["007", "1.0"]
 
 
 def test_what_cannot_be_predicted_is_refused(sealed: Sealed, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks import fairness as bench
+from tests import scripts
 from tests.test_real_data import judged
 from tltools import datasets, studies
 from tltools.engine import explain, export, predict
@@ -250,8 +251,19 @@ def test_a_trial_with_thresholds_predicts_as_stored_and_asks_for_the_group(home:
     for payload in ({"file": str(tmp_path / "nameless.csv")}, {"items": ["Person 1 won a prize"]}):
         with pytest.raises(Refusal, match="sex"):
             predict.run(ticket, {"trial": trial, **payload})
-    with pytest.raises(Refusal, match="thresholds per group"):
-        export.run(ticket, {"trial": trial, "to": str(tmp_path / "model")})
+    done = export.run(ticket, {"trial": trial, "to": str(tmp_path / "model")})
+    assert "for its threshold, from `sex`" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert done["replay"]["agrees"] and done["replay"]["rows"] == len(stored), done["replay"]
+    rows.assign(sex=rows["sex"].where(np.arange(len(rows)) % 3 > 0, "").mask(np.arange(len(rows)) % 3 == 1, "X"))[
+        ["sex", "note"]
+    ].to_csv(tmp_path / "new.csv", index=False)
+    predict.run(ticket, {"trial": trial, "file": str(tmp_path / "new.csv"), "out": str(tmp_path / "out.csv")})
+    assert not scripts.run(None, tmp_path / "model" / "predict.py", tmp_path / "new.csv", tmp_path / "theirs.csv")
+    ours, theirs = (pd.read_csv(tmp_path / name, keep_default_na=False) for name in ("out.csv", "theirs.csv"))
+    assert ours["sex"].nunique() > 2 and (ours["prediction"] == theirs["prediction"]).mean() > 0.98
+    np.testing.assert_allclose(theirs["p_yes"], ours["p_yes"], atol=1e-2)
+    said_so = scripts.run(None, tmp_path / "model" / "predict.py", tmp_path / "nameless.csv", tmp_path / "none.csv")
+    assert "lacks the column(s) sex" in said_so
 
 
 def test_the_benchmark_compares_every_remedy_with_the_plain_probe(home: Home, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

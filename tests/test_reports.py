@@ -184,8 +184,10 @@ def test_an_unfinished_study_says_what_is_missing(home: Home, store: Store, tmp_
     key = make(home, dataset, study_of(dataset), skip=lambda t: t.draw > 1 or (t.strategy == "scratch" and t.draw > 0))
     report = reports.judge(home, store, key)
     assert all(row["draws"] == 2 for row in report.verdicts)
-    assert any("36 of 64 trials are not there yet" in p.what for p in report.problems)
-    assert any(p.where == "scratch" and "one draw" in p.what for p in report.problems)
+    (lacking,) = [p.what for p in report.problems if "36 of 64 trials are not there yet" in p.what]
+    assert "; Linear probe of MiniLM-L6 at 25 % of the labels has 2 of 4" in lacking, "titles, not keys"
+    (few,) = [p.where for p in report.problems if "one draw" in p.what]
+    assert few == "From scratch of MiniLM-L6"
 
 
 def test_an_arm_of_one_draw_takes_nobody_into_the_best_set(home: Home, store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def read(folder: Path, content: str | bytes, name: str = "a.json", labelled: boo
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     assert _format_of(path) is SQUAD
-    token = asking.set(Asking(labelled=labelled))
+    token = asking.set(Asking(numbers=None if labelled else frozenset()))
     try:
         return SQUAD.read(path, folder)
     finally:
@@ -98,8 +99,24 @@ def test_a_wrong_start_is_mended_to_the_nearest_place_and_said(tmp_path: Path) -
 
 
 def test_an_answer_within_a_word_is_said(tmp_path: Path) -> None:
-    found = read(tmp_path, document(question("found", 28)))
-    assert truths(found) == [(["founded"], ("found",))] and "within a word" in found.problems[0].what
+    part, whole = question("found", 28), question("Oslo", 0, "b")
+    either = question("found", 28, "c") | {"answers": [{"text": "found", "answer_start": 28}, whole["answers"][0]]}
+    some = question("was found", 24, "d")
+    found = read(tmp_path, document(part, whole, either, some))
+    assert truths(found)[0] == (["founded"], ("found",))
+    (told,) = found.problems
+    assert told.severity == "warning" and told.where == "a.json, article 1, paragraph 1, question 1"
+    assert told.what == (
+        "2 question(s) have no answer of whole words, the first 'found' in 'founded'; whole words are said, so none of "
+        "them can match exactly, and 1 cannot score above 0."
+    )
+
+
+def test_questions_in_a_zip_are_read_as_their_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.json", document(question()))
+    found = _format_of(tmp_path / "a.zip").read(tmp_path / "a.zip", tmp_path / "media")
+    assert truths(found) == [(["1048,"], ("1048",))] and found.target == "answers"
 
 
 def test_parts_and_titles_are_kept(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_rows_to_predict_need_no_tags(tmp_path: Path) -> None:
     bare = "".join(line.rpartition("\t")[0] + "\n" for line in EVERY.splitlines())
     with pytest.raises(Refusal, match="one for its tag"):
         reading(tmp_path / "ner.tsv", bare)
-    token = asking.set(Asking(labelled=False))
+    token = asking.set(Asking(numbers=frozenset()))
     try:
         found = reading(tmp_path / "ner.tsv", bare)
         all_o = reading(tmp_path / "o.tsv", EVERY.replace("I-geo", "O").replace("B-geo", "O").replace("B-per", "O"))
@@ -178,3 +179,14 @@ def test_what_is_written_is_read(
     assert token_rows.recognise(path) > 0.95
     found = token_rows.read(path, path.parent)
     assert cells(found) == [tuple(" ".join(one) for one in zip(*words, strict=True)) for words in held]
+
+
+def test_a_zip_with_such_a_table_is_read_as_the_table(tmp_path: Path) -> None:
+    alone = reading(tmp_path / "a.csv", FIRST)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.csv", "ner/a.csv")
+        archive.writestr("ner/README.md", "Words and tags.")
+    zipped = best(tmp_path / "a.zip").read(tmp_path / "a.zip", tmp_path / "media")
+    assert cells(zipped) == cells(alone) and zipped.target == alone.target == "tags"
+    assert list(zipped.table["_where"]) == list(alone.table["_where"]) and "README.md" in zipped.problems[-1].what
+    assert not (tmp_path / "media").exists()

@@ -120,7 +120,7 @@ def judge(home: Home, options: Namespace) -> Answer:
     answer = found.answer
     lines = [answer["headline"], *answer["sentences"], ""]
     for row in sorted(answer["verdicts"], key=lambda row: (row["n_train"], -row["gain"])):
-        lines.append(verdict_line(row, [row["arm"]], row["against"], found.metric))
+        lines.append(verdict_line(row, row["arm"], row["against"], found.metric))
     return 0, answer, lines
 
 
@@ -249,17 +249,17 @@ def table(found: Report) -> list[str]:
     """The verdicts as lines, best first at each number of labels."""
     metric, lines = judged_by(found), [found.headline, *found.sentences[:4], ""]
     for row in sorted(found.verdicts, key=lambda row: (row["n_train"], -row["gain"])):
-        lines.append(verdict_line(row, [f"{row['strategy']:20}", f"{row['source']:28}"], row["against"], metric))
+        lines.append(verdict_line(row, row["title"], row["against_title"], metric))
     lines.append(f"study {found.study}")
     return lines
 
 
-def verdict_line(row: dict[str, Any], arm: Sequence[str], against: str, metric: Metric) -> str:
-    """A verdict as a line for people; arm: how its arm is called."""
+def verdict_line(row: dict[str, Any], arm: str, against: str, metric: Metric) -> str:
+    """A verdict as a line for people."""
     labels = f"{row['per_class']} a class" if row.get("per_class") else f"{row['n_train']:,} labels"
     gain = f"{'−' if row['gain'] < 0 else '+'}{words.amount(row['gain'], metric)}"
     interval = words.span(row["low"], row["high"], metric)
-    return f"{MARKS[row['verdict']]:24} {' '.join(arm)} {labels:14} {gain} ({interval}) against {against}"
+    return f"{MARKS[row['verdict']]:24} {arm:48} {labels:14} {gain} ({interval}) against {against}"
 
 
 def columns(matches: Sequence[Match]) -> list[str]:

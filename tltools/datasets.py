@@ -21,7 +21,7 @@ from tltools import artifacts, readings, splits
 from tltools.drafts import Draft, as_dataset, as_json, inspect
 from tltools.home import Home, write_json
 from tltools.modalities import modalities
-from tltools.records import Dataset, Problem, Profile, Refusal, Split, plain_name, refuse
+from tltools.records import Dataset, Profile, Refusal, Split, plain_name, refuse
 from tltools.splits import draw
 from tltools.tasks import tasks
 
@@ -156,40 +156,28 @@ def view(dataset: Dataset, table: pd.DataFrame, folder: Path, reads: str) -> Seq
     return views[reads](table, dataset.inputs, folder, dataset.reading)
 
 
-def read_like(home: Home, dataset: Dataset, path: str | os.PathLike[str]) -> tuple[pd.DataFrame, Path, Profile]:
+def read_like(
+    home: Home, dataset: Dataset, path: str | os.PathLike[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, Path, Profile]:
     """Reads rows to predict: the input columns of a dataset, typed like its own, without a target.
 
-    Returns the table (with `_where`, and the target where the file has it), the media folder, and a profile that
-    holds problems and skipped rows.
+    Returns the table that a model reads (with `_where`), the cells as they stand in the file, the media folder, and a
+    profile that holds problems and skipped rows.
 
     Raises:
         Refusal: the file cannot be read, or an input column is missing.
     """
-    read = readings.take(home, readings.named(path), labelled=False).read
+    own = rows(home, dataset.id).head(1)
+    numbers = frozenset(str(name) for name in own.columns if own[name].dtype == float and name != dataset.target)
+    read = readings.take(home, readings.named(path), numbers=numbers).read
     table, shown = read.table, plain_name(Path(path).name)
     absent = [name for name in dataset.inputs if name not in table]
     if absent:
         what = f"the column(s) {', '.join(absent[:8])} are missing, which {dataset.name} has as inputs."
         raise refuse(shown, what, "Add these columns, or check the header line.")
-    own = rows(home, dataset.id).head(1)
-    problems = list(read.problems)
-    for column in dataset.inputs:
-        given = table[column]
-        if own[column].dtype == float and given.dtype != float:
-            table[column] = pd.to_numeric(given, errors="coerce")
-            odd = given.notna() & table[column].isna()
-            if odd.any():
-                what = (
-                    f'"{column}" must hold numbers; {int(odd.sum())} cell(s) do not, the first "{given[odd].iloc[0]}".'
-                )
-                place, remedy = str(table.loc[odd, "_where"].iloc[0]), "They were read as missing; correct them."
-                problems.append(Problem(severity="warning", where=place, what=what[:300], remedy=remedy))
-        elif own[column].dtype != float and given.dtype == float:
-            table[column] = given.map(lambda value: f"{value:.12g}", na_action="ignore").astype("str")
-    found = Profile(
-        rows=len(table), columns=(), problems=tuple(problems), skipped=read.skipped, inference=read.inference
-    )
-    return table.reset_index(drop=True), read.media or Path(), found
+    found = Profile(rows=len(table), columns=(), problems=read.problems, skipped=read.skipped, inference=read.inference)
+    written = table if read.written is None else read.written
+    return table, written, read.media or Path(), found
 
 
 def delete(home: Home, id: str) -> Path:

@@ -21,7 +21,7 @@ from tltools.formats._magic import head_of, looks_like
 from tltools.home import Home, existing, write_json
 from tltools.records import Problem, Refusal, Skipped, plain_name, refuse
 
-_VERSION = 6  # raise when the readers change what they return
+_VERSION = 7  # raise when the readers change what they return
 _KEPT_SECONDS = 24 * 3600
 Told = Callable[[str, int, int], None]
 
@@ -34,17 +34,21 @@ class Reading:
     shown: str
 
 
-def take(home: Home, path: Path, test: Path | None = None, told: Told | None = None, labelled: bool = True) -> Reading:
+def take(
+    home: Home, path: Path, test: Path | None = None, told: Told | None = None, numbers: frozenset[str] | None = None
+) -> Reading:
     """Reads a file or folder, and a second one as its test part; an equal reading of the last day is taken again.
+
+    numbers: of rows to predict, the columns that hold numbers in the dataset whose rows they are like.
 
     Raises:
         Refusal: a path does not exist, or its content cannot be read.
     """
     _forget_old(home)
-    first = _one(home, named(path), told, labelled)
+    first = _one(home, named(path), told, numbers)
     if test is None:
         return Reading(first, plain_name(path.name))
-    second = _one(home, named(test), told, labelled)
+    second = _one(home, named(test), told, numbers)
     return Reading(_together(first, second, path, test), plain_name(f"{path.name} + {test.name}"))
 
 
@@ -60,18 +64,18 @@ def named(path: str | os.PathLike[str]) -> Path:
     return there
 
 
-def _one(home: Home, path: Path, told: Told | None, labelled: bool) -> Read:
+def _one(home: Home, path: Path, told: Told | None, numbers: frozenset[str] | None) -> Read:
     if not os.access(path, os.R_OK):
         raise refuse(str(path), "this file cannot be read (no permission).", "Change its permissions.")
     drafts = home.root / "drafts"
-    kept = drafts / _key(path, labelled)
+    kept = drafts / _key(path, numbers)
     if (kept / "read.json").exists():
         return _load(kept)
     form = _format_of(path)
     drafts.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=drafts, prefix=".reading-"))
     uploaded = path.resolve().is_relative_to(home.uploads.resolve())
-    ask = Asking(UPLOADED if uploaded else BY_PATH, told or Asking().told, labelled)
+    ask = Asking(UPLOADED if uploaded else BY_PATH, told or Asking().told, numbers)
     token = asking.set(ask)
     try:
         read = form.read(path, scratch / "media")
@@ -101,8 +105,9 @@ def _format_of(path: Path) -> Format:
     raise refuse(path.name, what, found[1] if found else f"Add a folder of images or sounds, or one of {known}.")
 
 
-def _key(path: Path, labelled: bool) -> str:
-    seen = hashlib.sha256(f"{_VERSION} {labelled} {path.resolve()}".encode("utf-8", "surrogateescape"))
+def _key(path: Path, numbers: frozenset[str] | None) -> str:
+    like = numbers if numbers is None else sorted(numbers)
+    seen = hashlib.sha256(f"{_VERSION} {like} {path.resolve()}".encode("utf-8", "surrogateescape"))
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         status = file.lstat()
         seen.update(
@@ -113,6 +118,8 @@ def _key(path: Path, labelled: bool) -> str:
 
 def _save(folder: Path, read: Read) -> None:
     read.table.to_parquet(folder / "rows.parquet", index=False)
+    if read.written is not None:
+        read.written.to_parquet(folder / "written.parquet", index=False)
     card: dict[str, Any] = {
         "media": read.media is not None,
         "column": read.column,
@@ -134,6 +141,7 @@ def _load(folder: Path) -> Read:
         tuple(Skipped(**one) for one in card["skipped"]),
         tuple(card["inference"]),
         card["column"],
+        pd.read_parquet(written) if (written := folder / "written.parquet").exists() else None,
     )
 
 

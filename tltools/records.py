@@ -154,6 +154,7 @@ class Source(Record):
     trained_on: str | None = None  # dataset id, for own/ sources
     options: dict[str, Any] = {}  # extra arguments of the builder (timm: pad_type, bn_eps)
     task: str | None = None  # key of the source task, for own/ sources
+    strategy: str | None = None  # key of the strategy that tuned it, for own/ sources
     columns: dict[str, str] = {}  # own/ tables, for a dataset: its column -> the source's that it takes over from
     continues: bool = False  # own/, for a dataset: of the same task, and no class is new to it
 

@@ -17,7 +17,7 @@ from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
 from tltools.records import Dataset, Problem, Refusal, Source, refuse
-from tltools.strategies import Strategy
+from tltools.strategies import Strategy, strategies
 from tltools.tasks import tasks
 
 NOBODY: Told = lambda done, total: None  # noqa: E731
@@ -25,7 +25,7 @@ NOBODY: Told = lambda done, total: None  # noqa: E731
 
 def listing(home: Home, query: str = "") -> list[Source]:
     """All sources that can be chosen without a network, the installed ones first; `query` filters by words."""
-    found = [source for provider in providers().values() for source in provider.sources(home)]
+    found = [_titled(source) for provider in providers().values() for source in provider.sources(home)]
     words = query.lower().split()
     if words:
         found = [s for s in found if all(word in f"{s.id} {s.name} {s.pretraining}".lower() for word in words)]
@@ -54,7 +54,7 @@ def get(home: Home, source_id: str, dataset: Dataset | None = None, changes: mat
         near = get_close_matches(source_id, [source.id for source in listing(home)], n=1, cutoff=0.4)
         remedy = f"Did you mean {near[0]}?" if near else "See `python -m tltools sources`."
         raise refuse(source_id, f"must start with one of {', '.join(k + '/' for k in providers())}.", remedy)
-    card = providers()[key].card(home, source_id)
+    card = _titled(providers()[key].card(home, source_id))
     if dataset is None:
         return card
     same = card.task == dataset.task and set(dataset.classes) <= set(card.classes_seen)
@@ -63,6 +63,14 @@ def get(home: Home, source_id: str, dataset: Dataset | None = None, changes: mat
         return serving(card, dataset)
     pairs = {m.column: m.source for m in matching.between(home, card, dataset, changes) if m.source is not None}
     return card.model_copy(update={"columns": pairs})
+
+
+def _titled(source: Source) -> Source:
+    """The card with the title of the strategy that tuned it, which its provider knows by its key alone."""
+    if source.strategy not in strategies():
+        return source
+    title = strategies()[source.strategy].title
+    return source.model_copy(update={"pretraining": source.pretraining.replace(source.strategy, title, 1)})
 
 
 def knows_columns(source: Source, dataset: Dataset) -> bool:

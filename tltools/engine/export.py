@@ -17,6 +17,7 @@ from tltools.artifacts import building_all, sealed, verify
 from tltools.engine import (
     export_detectors,
     export_frames,
+    export_groups,
     export_places,
     export_scripts,
     export_sounds,
@@ -36,9 +37,9 @@ from tltools.engine.tabular_backbone import BLOCKS, TabularBackbone
 from tltools.engine.text_backbone import TextBackbone
 from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel, WriterModel
 from tltools.home import Home, write_bytes, write_json
-from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.records import Refusal, Source, refuse
+from tltools.strategies import strategies
 from tltools.tickets import Ticket
 
 Network = NeuralModel | PlacesModel | WriterModel
@@ -71,14 +72,12 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse(str(final), "must be a new or an empty folder.", "Choose another name.")
     ticket.progress("loading the model", 0, 3)
     model = trial_model.load(ticket.home, payload["trial"])
-    if thresholds.columns(model.card):
-        what = "has thresholds per group, which a folder cannot hold yet."
-        raise refuse(f"trial {model.trial.id}", what, "Use `tltools predict`, or export another arm of the study.")
+    by_group = export_groups.facts(model)
     if final.is_dir() and not earlier:
         final.rmdir()
     with building_all([final], instead=earlier) as (folder,):  # an earlier export stays until this one is whole
         ticket.progress("writing", 1, 3)
-        facts = written(model, folder)
+        facts = written(model, folder) | by_group
         write_json(folder / "preprocessing.json", facts)
         write_bytes(folder / "predict.py", export_scripts.script(facts).encode())
         write_bytes(folder / "requirements.txt", _requirements(facts, folder).encode())
@@ -307,8 +306,9 @@ def _model_card(home: Home, model: Model) -> str:
         card = model.card
         scores = "\n".join(f"- {key}: {value}" for key, value in card["metrics"].items())
         return (
-            f"# {model.trial.strategy} on {card['dataset']['name']}\n\nSource model: `{model.trial.source}`; "
-            f"{card.get('n_train', '?')} labels.\n\n## Scores on the test part\n\n{scores}\n\n"
+            f"# {strategies()[model.trial.strategy].title} on {card['dataset']['name']}\n\n"
+            f"Source model: `{model.trial.source}`; {card.get('n_train', '?')} labels.\n\n"
+            f"## Scores on the test part\n\n{scores}\n\n"
             "## Risks\n\n- This trial was not judged against controls: whether transfer helped is not known.\n"
         )
 

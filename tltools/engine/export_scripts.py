@@ -13,6 +13,7 @@ from typing import Any
 from tltools.engine import (
     export_detectors,
     export_frames,
+    export_groups,
     export_places,
     export_sounds,
     export_tables,
@@ -63,7 +64,9 @@ hidden = lambda path: "/." in f"/{path.relative_to(given).as_posix()}"
 items = [path for path in sorted(given.rglob("*")) if path.suffix.lower() in kinds and not hidden(path)]
 items = items if given.is_dir() else [given]
 if not items:
-    sys.exit(f"{given} holds no file that ends in {', '.join(sorted(kinds))}: add the files to predict")"""
+    sys.exit(f"{given} holds no file that ends in {', '.join(sorted(kinds))}: add the files to predict")
+if bad := list(filter(None, map(fault, items))):  # all that cannot be read, before anything is written
+    sys.exit({{told}})"""
 
 FILES = """\
 given, kinds = Path(sys.argv[1]), {{endings}}
@@ -204,7 +207,7 @@ def _neural(facts: Facts) -> list[str]:
     if facts["draws"]:
         assert exported is not None, "what is drawn on are pictures in files"
         listed = _listed(exported, export_places.GIVEN)
-        return [*parts, listed, exported.code, READ_PICTURE, *export_places.steps(facts)]
+        return [*parts, exported.code, listed, READ_PICTURE, *export_places.steps(facts)]
     parts += _items(facts)
     parts += _features(facts)
     squashed = "sigmoid()" if facts["several"] else "softmax(1)"
@@ -213,7 +216,7 @@ def _neural(facts: Facts) -> list[str]:
         parts.append(VOTES)
     raw = "votes(read_now)" if facts["neighbours"] else LINEAR
     parts.append(DECIDE.replace("{raw}", f"raw = {raw}").replace("{decided}", decided))
-    return parts
+    return [*parts, *(export_groups.steps(facts) if "thresholds" in facts else ())]
 
 
 def _detector(facts: Facts) -> list[str]:
@@ -222,8 +225,8 @@ def _detector(facts: Facts) -> list[str]:
     shim = [SHIM] if torchvision_operators.ensure() == "declared" else []
     listed = _listed(exported, export_places.GIVEN)
     opened = export_texts.OPEN + export_detectors.MODEL
-    return ["\n".join(others) + "\n", *shim, export_detectors.IMPORT, opened, listed,
-            exported.code, READ_PICTURE, export_places.SIZE, export_detectors.BOXES]  # fmt: skip
+    return ["\n".join(others) + "\n", *shim, export_detectors.IMPORT, opened, exported.code, listed,
+            READ_PICTURE, export_places.SIZE, export_detectors.BOXES]  # fmt: skip
 
 
 def _model(facts: Facts) -> list[str]:
@@ -255,13 +258,13 @@ def reading_files(facts: Facts) -> Exported | None:
 
 
 def _listed(exported: Exported, lines: str = FILES) -> str:
-    found = lines.replace("{{items}}", ITEMS)
+    found = lines.replace("{{items}}", ITEMS.replace("{{told}}", export_tables.TOLD))
     return found.replace("{{endings}}", "{" + ", ".join(f'"{one}"' for one in exported.endings) + "}")
 
 
 def _items(facts: Facts) -> list[str]:
     if exported := reading_files(facts):
-        return [_listed(exported)]
+        return [exported.code, _listed(exported)]
     if facts["kind"] in ("table", "cells"):
         return export_tables.given(facts, "items = cells\n")
     if strings := modalities()[facts["modality"]].strings:
@@ -284,19 +287,17 @@ def _features(facts: Facts) -> list[str]:
             "{texts}", "[text or tokenizer.pad_token for text in texts]" if facts["bare"] else "texts"
         )
         return [found.replace("{causal}", " * torch.arange(1, mask.shape[1] + 1)[:, None]" if facts["causal"] else "")]
-    exported = reading_files(facts)
     if facts["kind"] in ("frames", "cells"):
-        return [*([exported.code] if exported else []), *export_frames.steps(facts)]
-    assert exported is not None, "what reads pictures or sounds has files"
+        return export_frames.steps(facts)
     if facts["kind"] == "audio":
-        return [exported.code, *export_sounds.steps(facts)]
+        return export_sounds.steps(facts)
     last = "model(pixels)"
     if facts["kind"] != "timm":
         last += ".pooler_output.flatten(1)" if facts["pooled"] else "[0][:, 0]" if facts["class_token"] else "[0]"
     every = "torch.cat([pool(x) for x in (*seen.values(), last)], 1)"
     plain = "last" if facts["flat"] else "pool(last)"
     found = IMAGE_FEATURES.replace("{last}", last).replace("{pooled}", every if layered else plain)
-    return [*([POOL] if layered or not facts["flat"] else []), exported.code, READ_PICTURE, found]
+    return [*([POOL] if layered or not facts["flat"] else []), READ_PICTURE, found]
 
 
 def _classical(facts: Facts) -> list[str]:
@@ -308,7 +309,7 @@ def _classical(facts: Facts) -> list[str]:
         assert (files := reading_files(facts)) is not None, "what is drawn on are pictures in files"
         imports, steps = export_places.CLASSICAL[facts["draws"]]
         code = files.code if "picture(" in steps[-1] else files.opened
-        return [imports, export_texts.OPEN, _listed(files, export_places.GIVEN), code, *steps]
+        return [imports, export_texts.OPEN, code, _listed(files, export_places.GIVEN), *steps]
     others = ["import numpy as np", "import pandas as pd", "import skops.io"]
     exported = reading_files(facts)
     others += exported.imports if exported else ()

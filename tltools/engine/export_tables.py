@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tltools.engine import export_groups
 from tltools.formats import _cells
+
+TOLD = r'"\n".join(bad[:20]) + f"\nand {len(bad) - 20} more" * (len(bad) > 20)'  # the first of them, and how many more
 
 READ = """\
 def read_rows(path):  # (rows as they are, the cells that the model reads, the mark between them)
@@ -18,24 +21,27 @@ def read_rows(path):  # (rows as they are, the cells that the model reads, the m
     for sign in (",", ";", "\\t", "|"):  # the one that parts most names of inputs
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=sign, skipinitialspace=True), [])
         found = [" ".join(name.split()) or f"column_{k}" for k, name in enumerate(header, 1)]
-        if len(set(facts["inputs"]) & set(found)) > len(set(facts["inputs"]) & set(names)):
+        if len(set({read}) & set(found)) > len(set({read}) & set(names)):
             names, mark = found, sign
-    if lacking := [name for name in facts["inputs"] if name not in names]:
+    if lacking := [name for name in {read} if name not in names]:
         sys.exit(f"{path} lacks the column(s) {', '.join(lacking)}: name them in its first line")
     only = "\\x1f" if len(names) == 1 else mark  # in a single column every mark is text
-    lines, rows = csv.reader(io.StringIO(text, newline=""), delimiter=only, skipinitialspace=True, strict=True), []
-    try:
-        for row in filter(None, lines):  # a blank line is no row
-            if len(row) != len(names):
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=only, skipinitialspace=True, strict=True)
+    rows, bad, row = [], [], []
+    while row is not None:  # all lines that cannot be read are named at once
+        try:
+            if (row := next(lines, None)) and len(row) != len(names):
                 raise csv.Error(f"{len(row)} fields where the first line has {len(names)}")
-            rows.append(row)
-    except csv.Error as error:
-        sys.exit(f"{path}, line {lines.line_num} cannot be read ({error}): correct this line")
+            rows += [row] if row else []  # a blank line is no row
+        except csv.Error as error:
+            bad.append(f"{path}, line {lines.line_num} cannot be read ({error}): correct this line")
+    if bad:
+        sys.exit({told})
     if len(rows) == 1:
         sys.exit(f"{path} has no rows below its first line: add the rows to predict")
     made = {"prediction", *(f"p_{name}" for name in facts["classes"])}
     table = pd.DataFrame(rows[1:])
-    cells = table[[names.index(name) for name in facts["inputs"]]].set_axis(facts["inputs"], axis=1)
+    cells = table[[names.index(name) for name in {read}]].set_axis({read}, axis=1)
     cells = cells.apply(lambda column: column.str.strip())
     table.columns = [f"{name} (given)" if name in made else name for name in names]
     return table, cells.mask(cells.isin(facts["missing"]), ""), mark  # an empty cell is a missing one
@@ -119,9 +125,12 @@ def reading() -> dict[str, Any]:
 
 def given(facts: dict[str, Any], then: str = "") -> list[str]:
     """The lines that read the rows into `table`, as they are, and `cells`, as the model reads them, and go on."""
-    if not facts["numbers"]:
-        return [READ, GIVEN + then]
-    return [READ, NUMBERS.replace("{beyond}", f"{_cells.BEYOND:g}".replace("+", "")), GIVEN + AS_NUMBERS + then]
+    minds = facts.get("thresholds")
+    reads = READ.replace("{read}", 'facts["read"]' if minds else 'facts["inputs"]').replace("{told}", TOLD)
+    lines = GIVEN + (export_groups.given(facts) if minds else "") + (AS_NUMBERS if facts["numbers"] else "") + then
+    if not facts["numbers"] and not (minds and minds["numbers"]):
+        return [reads, lines]
+    return [reads, NUMBERS.replace("{beyond}", f"{_cells.BEYOND:g}".replace("+", "")), lines]
 
 
 def given_as_texts(facts: dict[str, Any], then: str) -> list[str]:

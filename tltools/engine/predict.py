@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tltools.tickets import Ticket
 SHOWN = 100  # predictions in the answer; all of them are in the file
 FEW = 24  # of them where each is a mask or boxes
 KINDS = (".csv", ".parquet", ".jsonl")
+NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # a cell that begins as formulas may, but is none
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
@@ -40,19 +43,19 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
     ticket.progress("loading the model", 0, 1)
     model = trial_model.load(ticket.home, payload["trial"])
     if payload.get("file"):
-        table, media, profile = datasets.read_like(ticket.home, model.dataset, payload["file"])
+        table, written, media, profile = datasets.read_like(ticket.home, model.dataset, payload["file"])
         skipped, problems = list(profile.skipped), list(profile.problems)
     elif payload.get("items"):
         also = thresholds.columns(model.card)
         table, media, skipped = from_items(ticket.home, model.dataset, payload["items"], also)
-        problems = []
+        written, problems = table, []
     else:
         raise refuse("predict", "needs a file or items.", "Give one of them.")
     items = datasets.view(model.dataset, table, media, model.reads)
     outputs = thresholds.put(model.card, table, model.outputs(items, ticket))
     ticket.check()
     if out is not None:
-        write(out, joined(model, table, outputs, items))
+        write(out, joined(model, written if out.suffix.lower() == ".csv" else table, outputs, items))
     files, shown = modalities()[model.dataset.modality].files, FEW if model.task.objects else SHOWN
     said = predictions(model, outputs[:shown])
     if model.task.dense and (told := model.task.dense.told):
@@ -101,7 +104,7 @@ def _files(home: Home, dataset: Dataset, paths: list[str]) -> tuple[pd.DataFrame
     """Files by path, decoded as they were for training; the table names the decoded ones absolutely."""
     tables, skipped = [], []
     for path in paths:
-        table, media, profile = datasets.read_like(home, dataset, path)
+        table, _, media, profile = datasets.read_like(home, dataset, path)
         column = dataset.inputs[0]
         tables.append(table.assign(**{column: [str(media.resolve() / name) for name in table[column]]}))
         skipped += list(profile.skipped)
@@ -172,13 +175,14 @@ def write(out: Path, frame: pd.DataFrame) -> None:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow([str(name) for name in frame.columns])
-        plain = frame.apply(_whole).astype(object).where(frame.notna(), "")
-        writer.writerows(plain.itertuples(index=False, name=None))
+        plain = frame.astype(object).where(frame.notna(), "")
+        writer.writerows(map(_as_written, row) for row in plain.itertuples(index=False, name=None))
         write_bytes(out, text.getvalue().encode("utf-8"))
 
 
-def _whole(column: pd.Series) -> pd.Series:
-    """A column of whole numbers as such: 28 came in, and joins what 28.0 does not."""
-    if column.dtype != float or not (column.dropna() % 1 == 0).all() or not (column.abs().max() < 2**53):
-        return column
-    return column.astype("Int64")
+def _as_written(cell: Any) -> Any:
+    return _Spelled(cell) if isinstance(cell, str) and NUMBER.fullmatch(cell) else cell
+
+
+class _Spelled(str, Number):
+    """A number in its own spelling: as one it's no formula, so what keeps formulas out leaves its sign alone."""

@@ -15,6 +15,7 @@ import pandas as pd
 from tltools import datasets
 from tltools.engine import export_places, export_words, trial_model
 from tltools.engine.trial_model import ClassicalModel, NeuralModel, PlacesModel, WriterModel
+from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.tasks import Written
 from tltools.tickets import Ticket
@@ -110,7 +111,8 @@ def _write_rows(model: Model, rows: np.ndarray, place: Path) -> Path:
         for k, path in enumerate(paths):
             (folder / f"{k:07d}{Path(str(path)).suffix}").symlink_to(str(path))
         return folder
-    table = datasets.rows(model.home, model.dataset.id).iloc[rows][list(model.dataset.inputs)]
+    names = dict.fromkeys([*model.dataset.inputs, *thresholds.columns(model.card)])
+    table = datasets.rows(model.home, model.dataset.id, *names).iloc[rows]
     table.to_csv(place / "rows.csv", index=False)
     return place / "rows.csv"
 

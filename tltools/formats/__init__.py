@@ -30,6 +30,7 @@ class Read:
     skipped: tuple[Skipped, ...] = ()
     inference: tuple[str, ...] = ()  # sentences: encoding, delimiter, layout
     column: str = ""  # the one with the media files, named as the modality that reads it
+    written: pd.DataFrame | None = None  # of a table to predict: its cells as they stand in the file, and `_where`
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,12 @@ class Asking:
 
     limits: Limits = Limits()
     told: Callable[[str, int, int], None] = lambda stage, done, total: None
-    labelled: bool = True  # False: rows to predict, so files need no class and a single one will do
+    numbers: frozenset[str] | None = None  # of rows to predict: the columns with numbers; all others hold names
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a dataset is added; rows to predict need no class, and a single file will do."""
+        return self.numbers is None
 
 
 UPLOADED = Limits()

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tltools.formats import asking
 from tltools.records import Problem, Skipped, refuse
 
 MISSING = (
@@ -63,21 +64,37 @@ class RawTable:
 def typed(raw: RawTable, shown: str) -> pd.DataFrame:
     """Returns the typed table: numbers as float64, all else as strings with missing cells; adds to raw.problems.
 
+    Rows to predict are typed as those of their dataset, whatever their own cells look like.
+
     Raises:
         Refusal: there are no rows or no columns.
     """
+    numbers = asking.get().numbers
     if not len(raw.places):
-        raise refuse(shown, "there are no rows below the header.", "Add a file with at least 10 rows.")
+        what = f"has {len(raw.names)} column(s) ({listed(raw.names)}) but no rows below their names."
+        remedy = "Add at least 10 rows." if numbers is None else "Add a line for each row to predict."
+        raise refuse(shown, what, remedy)
     columns: dict[str, Any] = {}
     spelled: dict[str, list[str]] = {}
     for name, column in zip(raw.names, raw.columns, strict=True):
-        values, how = _typed_column(name, column, raw, shown)
+        text = _cleaned(column)
+        if numbers is None:
+            values, how = _typed_column(name, text, raw, shown)
+        else:
+            values, how = _all_numbers(name, text, raw, shown) if name in numbers else (text, "")
         columns[name] = values.to_pandas()
         if how:
             spelled.setdefault(how, []).append(name)
     for how, names in spelled.items():
         raw.inference.append(f"{listed(names)}: {how}.")
     table = pd.DataFrame(columns)
+    table["_where"] = where_column(shown, raw.place_word, raw.places)
+    return table
+
+
+def written(raw: RawTable, shown: str) -> pd.DataFrame:
+    """Returns the cells as they stand in the file, to be given back with what is predicted of them."""
+    table = pd.DataFrame({name: column.to_pandas() for name, column in zip(raw.names, raw.columns, strict=True)})
     table["_where"] = where_column(shown, raw.place_word, raw.places)
     return table
 
@@ -137,9 +154,15 @@ def headers(fields: list[str], shown: str) -> tuple[list[str], list[Problem]]:
     return names, problems
 
 
-def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[Any, str]:
-    text = pc.utf8_trim_whitespace(pc.cast(column, pa.large_string()))
-    text = pc.if_else(pc.is_in(text, pa.array(MISSING, text.type)), pa.scalar(None, text.type), text)
+def _cleaned(column: Any) -> Any:
+    return _without(MISSING, pc.utf8_trim_whitespace(pc.cast(column, pa.large_string())))
+
+
+def _without(marks: tuple[str, ...], text: Any) -> Any:
+    return pc.if_else(pc.is_in(text, pa.array(marks, text.type)), pa.scalar(None, text.type), text)
+
+
+def _typed_column(name: str, text: Any, raw: RawTable, shown: str) -> tuple[Any, str]:
     sample = text.slice(0, 2000).drop_null().to_pylist() or text.drop_null().slice(0, 2000).to_pylist()
     if not sample:
         return pc.cast(text, pa.float64()), ""
@@ -147,20 +170,39 @@ def _typed_column(name: str, column: Any, raw: RawTable, shown: str) -> tuple[An
         return text, ""
     if pc.any(pc.match_substring_regex(text, _CODE)).as_py():
         return text, ""
-    weak = pc.if_else(pc.is_in(text, pa.array(PERHAPS_MISSING, text.type)), pa.scalar(None, text.type), text)
-    present = len(weak) - weak.null_count
-    tried = []
-    for pattern, changes, how in spellings(raw.comma_is_decimal):
+    weak = _without(PERHAPS_MISSING, text)
+    present, spelled = len(weak) - weak.null_count, _spelled(weak, raw.comma_is_decimal)
+    if spelled[0] < present and (present < 50 or spelled[0] < 0.98 * present):
+        return text, ""
+    return _in_spelling(name, weak, spelled, raw, shown)
+
+
+def _all_numbers(name: str, text: Any, raw: RawTable, shown: str) -> tuple[Any, str]:
+    """A column that must hold numbers: in the spelling that fits most cells; the others are missing, which is told."""
+    weak = _without(PERHAPS_MISSING, text)
+    return _in_spelling(name, weak, _spelled(weak, raw.comma_is_decimal), raw, shown)
+
+
+_Spelled = tuple[int, Any, tuple[tuple[str, str], ...], str]  # how many cells match, which, what is exchanged, in words
+
+
+def _spelled(weak: Any, comma_is_decimal: bool) -> _Spelled:
+    """The spelling that fits most cells; of those that fit as many, the first."""
+    present, tried = len(weak) - weak.null_count, list[_Spelled]()
+    for pattern, changes, how in spellings(comma_is_decimal):
         matches = pc.match_substring_regex(weak, pattern)
         tried.append((pc.sum(matches).as_py() or 0, matches, changes, how))
-        if tried[-1][0] == present:  # one spelling for all cells comes before one that leaves some out
-            return _numbers(name, weak, changes, raw, shown), how
-    fitting, matches, changes, how = max(tried, key=lambda one: one[0])
-    if present < 50 or fitting < 0.98 * present:
-        return text, ""
-    _tell_odd_cells(name, weak, matches, raw, shown)
-    kept = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, text.type))
-    return _numbers(name, kept, changes, raw, shown), how
+        if tried[-1][0] == present:
+            break
+    return max(tried, key=lambda one: one[0])
+
+
+def _in_spelling(name: str, weak: Any, spelled: _Spelled, raw: RawTable, shown: str) -> tuple[Any, str]:
+    fitting, matches, changes, how = spelled
+    if fitting < len(weak) - weak.null_count:
+        _tell_odd_cells(name, weak, matches, raw, shown)
+        weak = pc.if_else(pc.fill_null(matches, False), weak, pa.scalar(None, weak.type))
+    return _numbers(name, weak, changes, raw, shown), how
 
 
 def spellings(comma_is_decimal: bool) -> tuple[tuple[str, tuple[tuple[str, str], ...], str], ...]:

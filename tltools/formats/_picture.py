@@ -101,6 +101,8 @@ def _to_rgb(image: Any) -> Any:
     if image.mode.startswith("I") or image.mode == "F":
         import numpy as np
 
+        # PNG keeps 12 bits scaled to 16 and says so in sBIT, which changes nothing here; a file whose values were never
+        # scaled says nothing, and its own maximum would make dark and bright pictures alike
         values = np.asarray(image).astype(np.float64)
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
         return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -143,13 +143,13 @@ def _judged(found: Sequence[Asked], refused: list[Refusal], shown: str) -> tuple
     Raises:
         Refusal: all that were found, and where an answer is missing or does not stand in its context.
     """
-    rows, moved, within = [], [], []
+    rows, moved, within = [], [], list[tuple[str, answers.Truth]]()
     for one in found:
         truth, told = answers.Truth((), (), ()), asking.get().labelled
         try:
-            truth, mended, cut = _truth(one)
+            truth, mended = _truth(one)
             moved += [one.where] * mended
-            within += [one.where] * cut
+            within += [(one.where, truth)] if truth.spans and all(_cuts(truth)) else []
         except Refusal as refusal:
             refused += [refusal] if told else []
         rows.append({answers.COLUMN: " ".join(truth.words) or answers.joined(one.question, one.context),
@@ -167,13 +167,22 @@ def _judged(found: Sequence[Asked], refused: list[Refusal], shown: str) -> tuple
         what = f"{len(moved)} answer(s) do not begin where answer_start says; the nearest place that does was taken."
         notes.append(Problem(severity="warning", where=moved[0], what=what, remedy="Correct answer_start."))
     if within:
-        what = f"{len(within)} answer(s) begin or end within a word; whole words are said, which costs them a little."
-        notes.append(Problem(severity="note", where=within[0], what=what, remedy="Nothing needs to be done."))
+        (where, first), *_ = within
+        what = f"{len(within)} question(s) have no answer of whole words, the first {first.texts[0][:40]!r} in "
+        what += f"{_whole(first, 0)[:40]!r}; whole words are said, so none of them can match exactly"
+        nothing = sum(not any(_shared(truth)) for _, truth in within)
+        what += f", and {nothing} cannot score above 0." if nothing else "."
+        remedy = "Extend these answers to whole words, or take their scores as they are."
+        notes.append(Problem(severity="warning", where=where, what=what, remedy=remedy))
     return rows, notes
 
 
-def _truth(one: Asked) -> tuple[answers.Truth, bool, bool]:
-    """The truth of a question, whether an answer was moved, and whether the first begins or ends within a word."""
+def _truth(one: Asked) -> tuple[answers.Truth, bool]:
+    """The truth of a question, and whether an answer was moved.
+
+    An answer that begins or ends within a word is learned as the words that hold it, as BERT's run_squad.py maps it,
+    and scored by its own letters, as SQuAD's evaluation script does: that forgives signs and articles, but no letters.
+    """
     text = answers.joined(one.question, one.context)
     words, ends = tuple(text.split(" ")), [found.span() for found in re.finditer(r"\S+", one.context)]
     shift, moved, spans, texts = answers.begin(text), False, [], []
@@ -192,9 +201,23 @@ def _truth(one: Asked) -> tuple[answers.Truth, bool, bool]:
         inside = [k for k, (first, end) in enumerate(ends) if first < at + len(told) and end > at]
         spans.append((inside[0] + shift, inside[-1] + 1 + shift))
         texts.append(told)
-    whole = " ".join(words[slice(*spans[0])]) if spans else ""
-    cut = bool(spans) and re.sub(r"\W", "", whole) != re.sub(r"\W", "", texts[0])
-    return answers.Truth(words, tuple(spans), tuple(texts)), moved, cut
+    return answers.Truth(words, tuple(spans), tuple(texts)), moved
+
+
+def _whole(truth: answers.Truth, k: int) -> str:
+    return " ".join(truth.words[slice(*truth.spans[k])])
+
+
+def _cuts(truth: answers.Truth) -> Iterator[bool]:
+    """Whether each accepted answer begins or ends within a word; signs around it count for no word."""
+    for k, text in enumerate(truth.texts):
+        yield re.sub(r"\W", "", _whole(truth, k)) != re.sub(r"\W", "", text)
+
+
+def _shared(truth: answers.Truth) -> Iterator[bool]:
+    """Whether each accepted answer shares a word with the words that it stands in."""
+    for k, text in enumerate(truth.texts):
+        yield bool(set(re.sub(r"[^\w\s]", "", text).split()) & set(re.sub(r"[^\w\s]", "", _whole(truth, k)).split()))
 
 
 SQUAD = Format(

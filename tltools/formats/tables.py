@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from tltools.formats import Format, Read, _picture, _sound, asking
+from tltools.formats import Format, Read, _picture, _sound, asking, formats
 from tltools.formats import _archive as archives
 from tltools.formats import _cells as cells
 from tltools.formats._layout import PART_COLUMNS, PARTS
@@ -66,6 +67,9 @@ def _read(path: Path, shown: str) -> Read:
         raw = _csv_text.read(path, shown)
     table = cells.typed(raw, shown)
     table["_part"] = ""
+    if not asking.get().labelled:  # a column that names parts is one like any other
+        said = tuple(raw.inference)
+        return Read(table, None, None, tuple(raw.problems), tuple(raw.skipped), said, "", cells.written(raw, shown))
     for name in list(table.columns):
         if str(name).strip().lower() in PART_COLUMNS and table[name].dtype != float:
             words = table[name].str.strip().str.lower().map(PARTS)
@@ -96,15 +100,17 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
             what = f"must hold one table; it holds {len(inside)}: {names}."
             raise refuse(path.name, what, "Unpack it and add one file; a second one can be given as its test part.")
         info = inside[0]
-        suffix = PurePosixPath(info.filename).suffix.lower()
-        unpacked = scratch / f"table{suffix}"
         scratch.mkdir(parents=True, exist_ok=True)
+        inner = PurePosixPath(info.filename)
+        unpacked = scratch / f"{archives.readable(inner.stem)[:50]}{inner.suffix.lower()}"
         unpacked.write_bytes(archives.content(archive, info, path.name))
         others = [other for other in infos if other is not info and not archives.is_system_file(other.filename)]
     asking.get().told("reading", 0, 1)
     shown = f"{plain_name(path.name)}/{archives.readable(info.filename)}"
     try:
-        found = _read(unpacked, shown)
+        # as the file by itself would be: it may hold tagged words, questions with answers, or texts with spans
+        form = max(formats().values(), key=lambda form: form.recognise(unpacked))
+        found = _read(unpacked, shown) if form is TABLES else form.read(unpacked, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     notes = []
@@ -116,7 +122,7 @@ def _read_zipped(path: Path, scratch: Path) -> Read:
                 severity="note", where=path.name, what=what, remedy="Nothing needs to be done if they are not data."
             )
         ]
-    return Read(found.table, None, None, (*found.problems, *notes), found.skipped, found.inference)
+    return replace(found, problems=(*found.problems, *notes))
 
 
 def _names_inside(path: Path) -> list[str]:

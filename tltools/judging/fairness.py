@@ -74,12 +74,16 @@ def as_groups(column: pd.Series, cut: Sequence[float] | None = None) -> Array:
     found = edges(column) if cut is None else list(cut)
     if found is not None:
         numbers = pd.to_numeric(column, errors="coerce").clip(found[0], found[-1])
-        digits = next(d for d in range(6, 18) if len({f"{edge:.{d}g}" for edge in found}) == len(found))
-        ends = [f"{edge:.{digits}g}" for edge in found]  # as many as tell them apart, or groups would be one
-        names = pd.cut(numbers, found, include_lowest=True, labels=[f"{a} to {b}" for a, b in pairwise(ends)])
+        names = pd.cut(numbers, found, include_lowest=True, labels=spans(found))
     else:
         names = column.map("{:.12g}".format, na_action="ignore") if column.dtype == float else column  # 15, not 15.0
     return np.asarray(names.astype(object).where(names.notna(), "missing").astype(str), dtype=str)
+
+
+def spans(cut: Sequence[float]) -> list[str]:
+    """Names of the groups between ascending edges: "17 to 28", with as many digits as tell the edges apart."""
+    digits = next(d for d in range(6, 18) if len({f"{edge:.{d}g}" for edge in cut}) == len(cut))
+    return [f"{a} to {b}" for a, b in pairwise(f"{edge:.{digits}g}" for edge in cut)]
 
 
 def intersections(columns: Mapping[str, Array]) -> Array:

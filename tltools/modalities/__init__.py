@@ -60,9 +60,9 @@ class Exported:
     imports: tuple[str, ...]  # lines beside the standard library's, numpy and pandas
     packages: tuple[str, ...]  # that its requirements name
     endings: tuple[str, ...]  # of the files that it takes from a folder
-    code: str  # defines `picture(path)`, an RGB picture, `describe(paths)`, (N, D) numbers, `samples(path)`, a wave, or
-    # `frames(path)`, (T, F) uint8
-    opened: str = ""  # the part of it that opens a picture upright, `opened(path)`, or ends the script with a sentence
+    code: str  # defines `fault(path)`, why a file cannot be read or "", and `picture(path)`, an RGB picture,
+    # `describe(paths)`, (N, D) numbers, `samples(path)`, a wave, or `frames(path)`, (T, F) uint8
+    opened: str = ""  # the part of it that opens a picture upright, `opened(path)`, and `fault`
 
 
 @dataclass(frozen=True)

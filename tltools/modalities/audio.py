@@ -215,13 +215,18 @@ def exported(what: Reader) -> Exported:
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 _OPENED = """\
 def opened(path):  # (samples of one channel, rate)
+    samples, rate = soundfile.read(path, dtype="float32")
+    if not len(samples):
+        raise OSError("it holds no samples")
+    return plain(samples, rate)
+
+
+def fault(path):  # why a sound cannot be read; "" where it can
     try:
-        samples, rate = soundfile.read(path, dtype="float32")
-        if not len(samples):
-            raise OSError("it holds no samples")
-        return plain(samples, rate)
+        opened(path)
     except (OSError, soundfile.SoundFileError) as error:
-        sys.exit(f"{path} cannot be read as a sound ({error}): replace it, or take it away")
+        return f"{path} cannot be read as a sound ({error}): replace it, or take it away"
+    return ""
 """
 AUDIO = Modality(
     key="audio",

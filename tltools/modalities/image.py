@@ -26,6 +26,7 @@ _PATCH, _PATCHES = 8, 8  # pixels of a patch's side, patches beside each other: 
 
 ENLARGED = 2.0  # times a picture is enlarged, from which it is said
 SHRUNK = 8.0  # times it is shrunk
+DARK = 32  # of 256 grey values: an eighth of the range, below which 13 bits or fewer in a file of 16 stay
 
 # everyday words for things among ImageNet's 1,000 classes; a hint for a warning, not a list of the classes
 _NAMED = """
@@ -80,7 +81,8 @@ def numbers(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Mapping[st
 
 
 def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[Problem]:
-    """Placeholders: one picture under many names, pictures of one colour; and very small images."""
+    """Placeholders: one picture under many names, pictures of one colour; very small images; and dark ones, if all are:
+    a single one may well be."""
     names_of = rows[names[0]].tolist()
     places = rows["_where"].tolist()
     found = []
@@ -90,7 +92,13 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
             what = f"one picture stands {count} times in the data ({', '.join(examples)}): perhaps a placeholder."
             remedy = "Look at it, and take it out if it shows nothing."
             found.append(Problem(severity="warning", where=examples[0], what=what, remedy=remedy))
-    flat = (_small(media, tuple(names_of)).std(1) < 2.0).nonzero()[0]
+    small_ones, brightest = _small(media, tuple(names_of))
+    if len(brightest) and brightest.max() < DARK:
+        what = f"all images are dark: no pixel is above {brightest.max()} of 255."
+        remedy = "If their files hold 12 or 10 bits in 16, multiply the values by 16 or 64, and those to predict, too; "
+        remedy += "if not, brighten all of them alike."
+        found.append(Problem(severity="warning", where=names[0], what=what, remedy=remedy))
+    flat = (small_ones.std(1) < 2.0).nonzero()[0]
     if len(flat):
         what = f"{len(flat)} image(s) show one colour and nothing else, the first is {places[flat[0]]}."
         found.append(Problem(severity="warning", where=places[flat[0]], what=what, remedy="Take them out."))
@@ -151,7 +159,7 @@ def clusters(rows: pd.DataFrame, names: Sequence[str], media: Path) -> np.ndarra
 
     same = equal(rows[names[0]].tolist())
     first = np.unique(same)
-    small = _small(media, tuple(rows[names[0]].iloc[first]))
+    small, _ = _small(media, tuple(rows[names[0]].iloc[first]))
     links = Links(len(first))
     similar_pictures(small, links, NEAR_LIMIT, cropped=True)
     return np.asarray(first[links.clusters()][np.searchsorted(first, same)])
@@ -163,21 +171,25 @@ def paths(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Readin
 
 
 @lru_cache(maxsize=2)
-def _small(media: Path, names: tuple[str, ...]) -> np.ndarray:
-    """(N, 1024) uint8: small grey pictures; kept, because profile and clusters need the same ones."""
+def _small(media: Path, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 1024) uint8: small grey pictures, and (N,) uint8: the brightest pixel of each; kept, because profile and
+    clusters need the same ones."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
     from PIL import Image
 
-    def one(name: str) -> np.ndarray:
+    def one(name: str) -> tuple[np.ndarray, int]:
         with Image.open(media / name, formats=("JPEG", "PNG")) as image:
             image.draft("L", (8 * SIDE, 8 * SIDE))  # smaller, its coarse blocks would be seen
-            grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-            return np.asarray(grey).reshape(-1)
+            grey = image.convert("L")
+            small = grey.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+            return np.asarray(small).reshape(-1), int(np.asarray(grey).max())
 
     with ThreadPoolExecutor(4) as pool:
-        return np.stack(list(pool.map(one, names))) if names else np.empty((0, SIDE * SIDE), np.uint8)
+        found = list(pool.map(one, names))
+    small = np.stack([pixels for pixels, _ in found]) if found else np.empty((0, SIDE * SIDE), np.uint8)
+    return small, np.array([most for _, most in found], np.uint8)
 
 
 def describe(paths: Sequence[str]) -> np.ndarray:
@@ -239,13 +251,21 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _EXPORT_ENDINGS = (*ENDINGS, ".bmp", ".gif", ".tif", ".tiff")
 _OPENED = """\
 def opened(path, side=None):  # upright; a JPEG may be opened smaller, with `side` pixels or more
+    with Image.open(path) as image:
+        if side:
+            image.draft("RGB", (side, side))
+        upright = ImageOps.exif_transpose(image)
+        if image.format == "TIFF" and image.mode[:4] == "I;16":  # what is white, it says: MaxSampleValue, BitsPerSample
+            upright.info["white"] = image.tag_v2.get(281, [2 ** image.tag_v2[258][0] - 1])[0]
+        return upright
+
+
+def fault(path):  # why a picture cannot be read; "" where it can
     try:
-        with Image.open(path) as image:
-            if side:
-                image.draft("RGB", (side, side))
-            return ImageOps.exif_transpose(image)
+        opened(path, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        sys.exit(f"{path} cannot be read as a picture ({error}): replace it, or take it away")
+        return f"{path} cannot be read as a picture ({error}): replace it, or take it away"
+    return ""
 """
 _SMALLER = """, 2 * facts["image_size"]"""
 _OPEN = f"""\
@@ -255,7 +275,7 @@ def picture(path):  # 16 bits turned into 8, transparency laid on white
     image = opened(path{_SMALLER})
     if image.mode[0] in "IF":
         values = np.asarray(image, np.float64)
-        top = 65535 if values.max() > 255 else 255
+        top = image.info.get("white", 65535 if values.max() > 255 else 255)
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

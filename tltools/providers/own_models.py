@@ -57,6 +57,7 @@ def _card(folder: Path) -> Source | None:
             "classes_seen": tuple(facts.get("classes", ())),
             "bias": "That of your source task; see its per-group results.",
             "task": facts["task"],
+            "strategy": trial["strategy"],
             "trained_on": facts["dataset"]["id"],
             "released": None,
             "sha256": None,

@@ -197,20 +197,20 @@ def _problems(home: Home, store: Store, study: Study, dataset: Dataset, split: S
         made.append(Problem(severity=severity, where=where, what=what, remedy=remedy))
 
     early = stopped(found, study.margin) if study.adaptive else set()
-    cells = list(found.cells.values())
+    cells, names = list(found.cells.values()), titles(found.cells.values())
     if spared := sum(_to_run(cell) for key, cell in found.cells.items() if key in early):
         what = f"{spared} trials were not needed: their arms were decided at the strict level of adaptive studies."
         say("note", "study", what, "Set adaptive: false to run them all.")
     lacking = [cell for key, cell in found.cells.items() if _to_run(cell) and key not in early]
     if missing := sum(map(_to_run, lacking)):
-        named = "; ".join(map(_lacking, lacking[:5]))
+        named = "; ".join(f"{names[cell.arm]} {_lacking(cell)}" for cell in lacking[:5])
         budget = f" within the time budget of {study.budget.minutes:g} min" if study.budget.minutes else ""
         say("warning", "study", f"{missing} of {sum(cell.asked for cell in cells)} trials are not there yet{budget}: "
             f"{named}.", "Run the study on; until then every verdict is provisional.")  # fmt: skip
     if not any(cell.arm.kind == "control" and cell.values for cell in cells):
         say("error", "controls", "no control has finished, so nothing can be said about transfer.",
             "Keep scratch, random_frozen and classical in the study.")  # fmt: skip
-    few = sorted({cell.arm.strategy for cell in cells if len(cell.values) == 1})
+    few = sorted({names[cell.arm] for cell in cells if len(cell.values) == 1})
     if few:
         say(
             "warning",
@@ -248,4 +248,4 @@ def _to_run(cell: Cell) -> int:
 
 def _lacking(cell: Cell) -> str:
     share = f"{cell.share.size:g} a class" if cell.share.per_class else f"{100 * cell.share.size:g} % of the labels"
-    return f"{cell.arm.strategy} ({cell.arm.source}) at {share} has {len(cell.values)} of {cell.asked}"
+    return f"at {share} has {len(cell.values)} of {cell.asked}"

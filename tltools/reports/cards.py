@@ -10,6 +10,7 @@ from typing import Any
 from tltools.artifacts import sealed
 from tltools.fits import tokens_read
 from tltools.home import Home
+from tltools.judging import thresholds
 from tltools.records import Report, Source, refuse
 from tltools.reports import words
 from tltools.reports.groups import arm_of, how
@@ -56,8 +57,10 @@ def card_facts(card: Mapping[str, Any]) -> str:
     trial, source, task = card["trial"], card["source"], tasks()[card["task"]]
     choice = "" if task.objects else "any of " if task.several else "one of "
     said = f": {choice}{_listed(card['classes'])}" if card["classes"] else ""
+    groups = thresholds.columns(card)
+    minds = f", and which group a row belongs to, for its threshold, from {_listed(groups)}" if groups else ""
     lines = [
-        f"It says {_code(card['target'])}{said}; it reads {_listed(card['inputs'])}.",
+        f"It says {_code(card['target'])}{said}; it reads {_listed(card['inputs'])}{minds}.",
         f"Made for rows like those of the dataset **{card['dataset']['name']}**. What it is to be used for, and for "
         "what not, is not known here: add it before others use it.",
         f"Trial `{trial['id']}`, draw {trial['draw'] + 1}, of {card['created'][:10]}: learned from "
@@ -97,7 +100,7 @@ def _what(report: Report, arm: dict[str, Any], metric: Metric) -> str:
     source = "no source model" if arm["source"] == "none" else f"source model `{arm['source']}`"
     return (
         f"Task: {report.task} on **{report.name}** ({words.rows_of(report)}). Strategy: "
-        f"`{arm['strategy']}` with {source}. {arm['trainable_parameters']:,} trained parameters. Judged by "
+        f"{arm['title']}, {source}. {arm['trainable_parameters']:,} trained parameters. Judged by "
         f"{metric.title}."
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 from tltools.judging import fairness
 from tltools.judging.fairness import Share as Rate
 from tltools.records import Problem, Report
-from tltools.reports.readings import ArmKey, Cell, Readings, Share
+from tltools.reports.readings import ArmKey, Cell, Readings, Share, titles
 from tltools.tasks import judged_by
 
 RATED = 8  # classes up to which each has its rates by group
@@ -54,7 +54,8 @@ def group_rows(
 
 def _partial(found: Readings, share: Share, sensitive: Sequence[str]) -> list[Problem]:
     """Names the arms that are left out because none of their repeats of the folds is whole."""
-    titled = [cell.arm.strategy for (_, at), cell in found.cells.items() if at == share and not cell.said]
+    names = titles(found.cells.values())
+    titled = [names[arm] for (arm, at), cell in found.cells.items() if at == share and not cell.said]
     if not found.folds or not titled:
         return []
     what = f"groups are compared over whole repeats of the folds, of which these have none yet: {', '.join(titled)}."

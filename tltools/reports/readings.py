@@ -167,7 +167,7 @@ def _add(
         rows, (truth, outputs) = table["row"].to_numpy(np.int64), own.read_frame(table, dataset.classes)
     else:
         rows, truth, outputs = predictions(folder / "predictions.parquet", classes)
-    where = f"trial {trial.id} ({trial.strategy}, {trial.source}, draw {trial.draw})"
+    where = f"trial {trial.id} ({_title(trial.strategy)}, {trial.source}, draw {trial.draw})"
     same = np.array_equal(rows, parts.setdefault(trial.split, (rows, truth))[0])
     if not same or not (objects or np.isfinite(outputs).all()):
         what = "its predictions are not finite." if same else "it was scored on other rows."
@@ -252,13 +252,16 @@ def scale_of(metric: Metric, truth: Array, classes: int) -> float | None:
     return float(np.sqrt((weights**2).mean()))
 
 
+def _title(key: str) -> str:
+    return strategies()[key].title if key in strategies() else key
+
+
 def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
     """How arms are called for people: strategy, and the source where it has one; id and knobs where two are alike."""
     found: dict[ArmKey, str] = {}
-    known = strategies()
     for cell in sorted(cells, key=lambda cell: (bool(cell.cards), cell.share)):  # what a card says stays
         card = next(iter(cell.cards.values()), {})
-        title = known[cell.arm.strategy].title if cell.arm.strategy in known else cell.arm.strategy
+        title = _title(cell.arm.strategy)
         if cell.arm.source == "none":
             method = card.get("method")
             found[cell.arm] = f"{method[0].upper()}{method[1:]}" if isinstance(method, str) and method else title

@@ -96,7 +96,7 @@ def _arm_row(row: Row, metric: Metric, seen: Metric) -> dict[str, Any]:
         validated: _shown(row["validation_score"], seen), over_fit: _gap(row["train_gap"]),
         "seconds a trial": row["seconds"],
         "peak MB": row["peak_mb"], "trained parameters": row["trainable_parameters"],
-        **others, "source": row["source"], "strategy": row["strategy"],
+        **others, "source": row["source"],
     }  # fmt: skip
 
 
@@ -140,11 +140,8 @@ def learning(report: Report) -> None:
     if table.empty:
         st.markdown("No arm of this study took gradient steps: everything was solved in closed form.")
         return
-    names = {key: row["title"] for row in report.arms for key in row["trials"]}
-    at = {key: f"{row['n_train']:,}" for row in report.arms for key in row["trials"]}
-    table["name"] = [
-        f"{names.get(t, s)}, {at.get(t, '?')} labels" for t, s in zip(table["trial"], table["strategy"], strict=True)
-    ]
+    arms = {key: f"{row['title']}, {row['n_train']:,} labels" for row in report.arms for key in row["trials"]}
+    table["name"] = [arms[trial] for trial in table["trial"]]
     known = list(dict.fromkeys(table["name"]))
     picked = st.multiselect("Arms", known, known[-3:], key="learning_arms", format_func=lambda name: short(name, 70))
     shown = table[table["name"].isin(picked)]
