@@ -55,6 +55,8 @@ def arms(report: Report) -> None:
     metric, seen = judged_by(report), tasks()[report.task].metrics[0]
     frame = pd.DataFrame([_arm_row(row, metric, seen) for row in tables.best_first(report)]).dropna(axis=1, how="all")
     frame = frame.rename(columns={"draws": "folds"} if report.folds else {})
+    if all(row.get("score_without_copies") in (None, row["score"]) for row in report.arms):  # no row has a copy
+        frame = frame.drop(columns="without copies", errors="ignore")
     widgets.table(frame, "All arms with scores, intervals and costs", "arms", _arm_columns(metric, seen))
     st.caption("Intervals here are of one score each; whether two arms differ, the verdicts say.")
 
