@@ -466,7 +466,6 @@ def test_predictions_on_other_rows_or_without_sense_are_left_out_and_named(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_report_of_forty_arms_and_four_shares_takes_less_than_five_seconds(
     home: Home, store: Store, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from tltools.judging import domains, ranking
 from tltools.judging.gain import SURE
 from tltools.judging.verdict import compare
 from tltools.records import Dataset, Refusal, Source
+from tltools.reports import words
 from tltools.tasks import tasks
 from tltools.tickets import Ticket
 
@@ -150,7 +151,7 @@ def _beside(found: dict[str, Any], numbers: bool) -> str:
 def _doubt(found: dict[str, Any]) -> str:
     return (
         f"Negative transfer is likely while it stays frozen: on your labelled rows a linear layer on its features is "
-        f"worse than {found['method']} ({100 * found['p_worse']:.0f} % sure)."
+        f"worse than {found['method']} ({words.probability(found['p_worse'])} sure)."
     )
 
 
