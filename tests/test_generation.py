@@ -70,7 +70,7 @@ def test_an_exported_folder_writes_the_same_texts_alone(ran: tuple[Home, Study],
     home, study = ran
     trials = {trial.strategy: trial.id for trial in studies.expand(home, study)}
     ticket = QuietTicket(home, open_store(home))
-    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 98, "head.words.weight")
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 101, "head.words.weight")
     given = written(tmp_path, 12, 3)
     shapes.alone(tmp_path / "model", given, tmp_path / "out.csv")
     wanted = predict.run(ticket, {"trial": trials["full_finetune"], "file": str(given)})["predictions"]
