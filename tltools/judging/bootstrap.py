@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+_AT_ONCE = 8192  # rows whose weights are held in double precision
 REPLICATES = 2000
 
 
@@ -56,11 +57,15 @@ def means(scores: Array, *, replicates: int = REPLICATES, seed: int = 0, strata:
     """
     rng = np.random.default_rng(seed)
     values = scores if scores.ndim == 3 else scores[None]
-    by_row = row_weights(values.shape[2], replicates, rng, strata)
-    by_draw = draw_weights(values.shape[1], replicates, rng)
-    # one product of all would round each by how many there are
-    each = [(by_row @ one.T / values.shape[2] * by_draw).sum(1) for one in values]
-    return np.stack(each, axis=1) if scores.ndim == 3 else each[0]
+    arms, draws, rows = values.shape
+    by_row, by_draw = row_weights(rows, replicates, rng, strata), draw_weights(draws, replicates, rng)
+    per_draw = np.zeros((replicates, arms * draws))
+    for start in range(0, rows, _AT_ONCE):
+        some = values[:, :, start : start + _AT_ONCE].reshape(arms * draws, -1).astype(np.float64)
+        per_draw += by_row[:, start : start + _AT_ONCE].astype(np.float64) @ some.T
+    found = np.einsum("bs,bks->bk", by_draw, per_draw.reshape(replicates, arms, draws)) / rows
+    found = found.round(12)  # a product of many arms ends in other last bits than one of few
+    return found if scores.ndim == 3 else found[:, 0]
 
 
 def scores(
