@@ -1,28 +1,28 @@
 """What a source model costs on this machine, and what a study will cost by it: measured where it can be, else guessed.
 
-`engine/measuring.py` measures. Of a source it keeps in the store, under kind "rate" and `costs.rate_key(source)`:
+`engine/measuring.py` measures. Of a source on a dataset it keeps in the store, under "rate" and `costs.rate_key`:
 
-    rows_per_second           whole backbone, no gradients
+    rows_per_second           whole backbone, no gradients; of the last sweep where there was one since
     row_bytes                 {"<boundary>": bytes of one stored activation}
     memory_mb                 of the device that it was measured on
     idle_mb                   memory of a job before it loads a network, in MB: libraries
     peak_mb                   peak memory of a pass without gradients, in MB above that
     encode_rows_per_second, encoded_row_bytes, load_seconds, stages, width
-
-of a source on a dataset, under "ways" and `costs.ways_key(source, dataset)`, for every `plans.way` of training it:
-
-    step                      seconds a row of a training step
-    seen                      seconds a row that is only looked at
-    mb                        peak memory above idle_mb
-    places, speedup           how many trainings fit side by side on a thread each; of a step by all threads, over one
-    batch_size, epochs, min_steps, patience: of the recipe that the strategy made
+    ways                      for every `plans.way` of training it:
+        step                      seconds a row of a training step
+        seen                      seconds a row that is only looked at
+        mb                        peak memory above idle_mb
+        places, speedup           how many trainings fit side by side on a thread each; of a step by all threads,
+                                  over one
+        batch_size, epochs, min_steps, patience: of the recipe that the strategy made
 
 and of the classical control, under "classical" and the dataset's id:
 
     read                      seconds to read a row, once for all trials
     fit                       [[rows, seconds to fit them and to predict as many], ...], fewest first
 
-Anything that is missing is guessed, on the slow side, from the source's size.
+What is missing is told from the same source on other rows by how much it reads of each (`row_sizes.py`), or else
+guessed, on the slow side, from the source's size.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ CLASSICAL: Mapping[str, Rate] = {  # the control by modality, where it was not m
 }  # fmt: skip
 STEP = 3.5  # times a pass without gradients
 GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
-GUESSED_WORK = {
-    "text": 30,
-    "frames": 60,
-    "audio": 150,
-    "image": 160,
-    "tabular": 1,
-}  # times parameters a weight is used per row
+GUESSED_WORK = {  # times a weight is used, by what `row_sizes.size` counts: half of a text model's are of its words
+    "text": 0.5, "frames": 0.5, "audio": 1.0, "image": 160.0, "tabular": 1.0,
+}  # fmt: skip
+USUAL_PIXELS = 224  # of pictures, each way, for which that holds; networks for smaller ones shrink them less
+OF_A_SOURCE = ("stages", "width", "load_seconds", "memory_mb", "idle_mb")  # whatever rows it reads
 
 
-def guess(source: Source) -> dict[str, Any]:
-    """A rate record for a source that was never measured here, on the slow side."""
+def guess(source: Source, size: float) -> dict[str, Any]:
+    """A rate record for a source that was never measured here, on the slow side; size: that of a row."""
     parameters = source.parameters or 25_000_000
-    work = 2.0 * parameters * GUESSED_WORK.get(source.reads, 100)
+    work = 2.0 * parameters * GUESSED_WORK[source.reads] * size
+    if source.reads == "image":
+        work *= max(1.0, (source.image_size or USUAL_PIXELS) / USUAL_PIXELS) ** 2
     forward = min(GUESSED_FLOPS / work, 20_000.0)
     size, encoding = {"image": (150_000, 150.0), "audio": (200_000, 150.0)}.get(source.reads, (400, 5_000.0))
     return {
@@ -86,6 +86,12 @@ def guess(source: Source) -> dict[str, Any]:
     }
 
 
+def elsewhere(rate: Rate, ratio: float) -> dict[str, Any]:
+    """What a record of other rows says of rows of which so many times as much is read."""
+    found = {name: rate[name] for name in OF_A_SOURCE if name in rate}
+    return found | {"rows_per_second": float(rate["rows_per_second"]) / ratio}
+
+
 def seconds(
     trials: Sequence[Trial],
     sources: Mapping[str, Source],
@@ -94,8 +100,7 @@ def seconds(
     classical: Rate | None = None,
 ) -> float:
     """Expected seconds of a study, evaluation and loading included, nothing cached; sources and rates: by
-    `plans.reader`, each rate with its "ways"."""
-    rates = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
+    `plans.reader`."""
     stages = {name: int(rate["stages"]) for name, rate in rates.items()}
     total = STUDY_SECONDS
     for name, rate in rates.items():
@@ -224,10 +229,9 @@ def peak_mb(
     """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside, and what the
     trainings beside the first take; `alone`: without these, which wait where memory is short."""
     needs, networks, beside = [0.0], 0.0, 0.0
-    full = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
-    places = at_once(trials, full)
+    places = at_once(trials, rates)
     for name, source in sources.items():
-        rate, own = full[name], [one for one in trials if plans.reader(one) == name]
+        rate, own = rates[name], [one for one in trials if plans.reader(one) == name]
         stages, known = int(rate["stages"]), rate.get("ways", {})
         ways = {plans.way(trial, stages): _way(trial, rate) for trial in own}
         guessed = any(not plans.closed_form(trial, stages) and not _way(trial, rate) for trial in own)
