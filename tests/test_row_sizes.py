@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tltools import costs, datasets, row_sizes, sources, studies
+from tltools import costs, datasets, processes, rates, row_sizes, sources, studies
 from tltools.engine import study as engine
 from tltools.home import Home
 from tltools.records import Dataset, Source, Study
@@ -117,9 +117,9 @@ def test_a_guess_takes_longer_texts_to_take_longer_up_to_what_is_read(
     home: Home, store: Store, short: Dataset, long: Dataset, minilm: Source, tmp_path: Path
 ) -> None:
     longer = texts(home, tmp_path, "longer", 900)
-    rates = [costs.rate(store, minilm, one) for one in (short, long, longer)]
-    assert {whence for _, whence in rates} == {""}
-    fast, slow, same = (found["rows_per_second"] for found, _ in rates)
+    guesses = [costs.rate(store, minilm, one) for one in (short, long, longer)]
+    assert {whence for _, whence in guesses} == {""}
+    fast, slow, same = (found["rows_per_second"] for found, _ in guesses)
     assert fast > 8 * slow and slow == same, "128 tokens are read of either"
     whole = minilm.model_copy(update={"options": {"max_tokens": 256}})
     assert costs.rate(store, whole, long)[0]["rows_per_second"] == pytest.approx(slow / 2)
@@ -149,3 +149,23 @@ def test_clips_cells_and_kmers_are_as_long_as_they_are_read(short: Dataset, mini
     assert row_sizes.size(minilm, bases, {"letters_median": 60.0}) == 22.0
     net = minilm.model_copy(update={"reads": "tabular"})
     assert row_sizes.size(net, table, {}) == 1.0
+
+
+def test_a_guess_of_memory_counts_tokens_batches_trainings_side_by_side_and_the_texts_of_the_control(
+    home: Home, store: Store, short: Dataset, long: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peaks(dataset: Dataset, batch: int = 16, controls: tuple[str, ...] = ()) -> tuple[float, float]:
+        arm = {"full_finetune": {"batch_size": batch}}
+        study = Study(dataset=dataset.id, sources=(MINILM,), strategies=(arm,), controls=controls, draws=4)
+        found = studies.estimate(home, store, study)
+        return found.alone_mb, found.peak_mb
+
+    monkeypatch.setattr(processes, "places", lambda: 1)
+    assert peaks(short)[0] == peaks(short)[1] < peaks(long)[0] < peaks(long, 64)[0]
+    fixed, more = peaks(long, 16)[0], peaks(long, 64)[0] - peaks(long, 16)[0]
+    assert peaks(long, 32)[0] == pytest.approx(fixed + more / 3)
+    monkeypatch.setattr(processes, "places", lambda: 4)
+    alone, beside = peaks(long)
+    assert alone == fixed and beside > 2 * alone, "three more train beside the first"
+    monkeypatch.setattr(rates, "CONTROL_MB", 1.0)
+    assert peaks(long, controls=("classical",))[0] > 100_000 > peaks(long)[0]

@@ -28,6 +28,7 @@ class Estimate(Record):
     seconds_low: float
     seconds_high: float
     peak_mb: float
+    alone_mb: float  # the same with one training at a time
     raw: dict[str, float]  # seconds and peak_mb before what past studies have taught, for later ones to learn from
     measured: bool  # on this machine, all of it; else the time is a guess
     cache_bytes: int
@@ -110,7 +111,8 @@ def estimate(
     past = [one for one in store.memories("estimate") if one.get("measured") == measured]  # guesses err otherwise
     factor, low, high = rates.correction(past)
     memory, *_ = rates.correction(past, "peak_mb")
-    alone, beside = (rates.peak_mb(todo, cards, known, counts, alone=one) for one in (True, False))
+    control = _control_mb(store, dataset, counts, todo)
+    alone, beside = (rates.peak_mb(todo, cards, known, counts, alone=one, control=control) for one in (True, False))
     hungriest = max(alone, min(beside, _room(known) / memory))  # no training begins beside another without room
     stages = {name: int(known[name]["stages"]) for name in cards}
     kept = not tasks()[dataset.task].objects  # heads for places and texts read their backbone anew in every trial
@@ -137,6 +139,7 @@ def estimate(
         seconds_low=raw * low,
         seconds_high=raw * high,
         peak_mb=hungriest * memory,
+        alone_mb=alone * memory,
         raw={"seconds": raw, "peak_mb": hungriest},
         measured=measured,
         cache_bytes=sum(counts.rows * 4 * width for width in widths.values()),
@@ -148,6 +151,13 @@ def estimate(
         sentences=tuple(said),
         problems=_too_large(todo, cards, known, counts, memory) if measured else (),
     )
+
+
+def _control_mb(store: Store, dataset: Dataset, counts: Counts, todo: Sequence[Trial]) -> float:
+    """MB that the classical control takes, which counts the words and letters of all its texts."""
+    controls = [trial for trial in todo if trial.strategy == "classical"]
+    letters = datasets.profile(store.home, dataset.id).numbers.get("characters_median", 0.0)
+    return rates.CONTROL_MB * letters * plans.touched(controls, counts) if controls else 0.0
 
 
 def _where_it_goes(

@@ -51,7 +51,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     if study.folds and todo:  # whoever judges by the locked test part later is told
         before = (ticket.store.recall("cross_validated", dataset.id) or {}).get("studies", [])
         ticket.store.remember("cross_validated", dataset.id, {"studies": sorted({*before, study_id})})
-    places = _places(kit, wanted, guess.peak_mb)
+    places = _places(kit, wanted, guess.alone_mb)
     try:
         run, beside = _work_off(kit, timed, work, len(wanted), places)
     except Interrupted:
