@@ -257,7 +257,7 @@ def test_each_way_is_measured_and_estimated_for_itself(judged: Judged, monkeypat
         "linear_probe": ("local/tiny-bert", "text"), "frozen_transformer": new, "random_transformer": new,
     }  # fmt: skip
     tried = {
-        arm: store.recall("ways", costs.ways_key(trials.card(judged.home, one, dataset), dataset)) or {}
+        arm: costs.rate(store, trials.card(judged.home, one, dataset), dataset)[0]["ways"]
         for arm, one in {one.strategy: one for one in wanted if one.source != "none"}.items()
     }
     assert {way.split(":")[0] for way in tried["frozen_transformer"]} == {"frozen_transformer", "random_transformer"}

@@ -234,6 +234,17 @@ def test_harm_in_an_earlier_study_is_warned_of_before_the_next(home: Home) -> No
     study = Study(dataset=notes.id, sources=(MINILM.id,), strategies=("linear_probe",))
     (problem,) = evidence.doubts(store, study)
     assert problem.severity == "warning" and "was worse than the best control, Gradient boosting" in problem.what
+    assert "an earlier study of yours on these rows (2026-01-01), its best strategy, Probe, was" in problem.what
     assert not [one for one in studies.check(home, study) if one.severity == "error"]
     evidence.keep_outcome(store, Judged(verdict(MINILM.id, 0.1), study="t"), notes, "2026-01-02")  # type: ignore[arg-type]
     assert not evidence.doubts(store, study)
+
+
+def test_a_study_is_not_warned_of_what_it_found_itself(home: Home) -> None:
+    store, notes = open_store(home), samples.add(home, "film-notes")
+    study = Study(dataset=notes.id, sources=(MINILM.id,), strategies=("linear_probe",), name="Notes, twice")
+    found = Judged(verdict(MINILM.id, -0.1, "negative"), study=studies.save(home, study))
+    evidence.keep_outcome(store, found, notes, "2026-01-01T10:00:00+00:00")  # type: ignore[arg-type]
+    assert not evidence.doubts(store, study) and not evidence.doubts(store, study.model_copy(update={"name": "Anew"}))
+    (problem,) = evidence.doubts(store, study.model_copy(update={"draws": 9}))
+    assert "an earlier study of yours on these rows (“Notes, twice”, 2026-01-01)" in problem.what

@@ -17,6 +17,7 @@ from fake_backbone import FakeBackbone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tltools import costs
 from tltools.engine import autotune, blocks, device, heads
 from tltools.engine.features import TOLERANCE, FeatureStore
 from tltools.home import Home, open_home
@@ -368,6 +369,12 @@ def test_bf16_is_not_tried_on_networks_too_small_to_gain(
 
 def test_a_sweep_tells_estimates_how_fast_it_was(home: Home) -> None:
     items, backbone, memory = texts(80), FakeBackbone(), DictMemory()
-    FeatureStore(home, memory=memory).pooled(backbone, backbone.encode(items), keys_of(items), np.arange(80))
-    ((kind, _), value), *rest = memory.items()
-    assert kind == "rate" and value["rows_per_second"] > 0 and not rest
+    encoded, keys = backbone.encode(items), keys_of(items)
+    FeatureStore(home, memory=memory).pooled(backbone, encoded, keys, np.arange(64))
+    assert not memory, "whose rows they are is not known"
+    more = FeatureStore(home, memory=memory, dataset="d")
+    more.pooled(backbone, encoded, keys, np.arange(70))
+    assert not memory, "six rows say little"
+    more.layers(backbone, encoded, keys, np.arange(80))
+    (((kind, key), value),) = memory.items()
+    assert (kind, key) == ("rate", costs.rate_key(backbone.source, "d")) and value["rows_per_second"] > 0

@@ -305,7 +305,14 @@ def test_room_is_what_threads_trainings_and_memory_leave(monkeypatch: pytest.Mon
 
 def test_the_estimate_counts_on_trainings_side_by_side() -> None:
     way = {"step": 1e-3, "seen": 0.0, "mb": 1000.0, "places": 2, "speedup": 1.5}
-    rate = {"stages": 7, "rows_per_second": 1e9, "load_seconds": 0.0, "encode_rows_per_second": 1e9, "peak_mb": 100.0}
+    rate = {
+        **rates.guess(SOURCE, 64),
+        "stages": 7,
+        "rows_per_second": 1e9,
+        "load_seconds": 0.0,
+        "encode_rows_per_second": 1e9,
+        "peak_mb": 100.0,
+    }
     trials = [trial("full_finetune", draw=draw) for draw in range(4)]
 
     def cost(**more: float) -> tuple[float, float]:

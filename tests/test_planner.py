@@ -104,7 +104,7 @@ def test_activations_are_kept_where_reading_is_cheaper() -> None:
 
 def test_a_step_from_where_none_was_measured_costs_by_the_stages_above() -> None:
     ways = {"last_block:6:16": {"step": 0.01}, "full_finetune:0:16": {"step": 0.08}}
-    rate = {**rates.guess(SOURCE), "stages": 8, "ways": ways}
+    rate = {**rates.guess(SOURCE, 64), "stages": 8, "ways": ways}
     each = [rates.step_seconds(rate, boundary) for boundary in range(9)]
     assert each[0] == 0.08 and each[6] == 0.01 and each == sorted(each, reverse=True)
     assert each[5] == pytest.approx(0.015) and each[2] == pytest.approx(0.06)
@@ -137,17 +137,19 @@ def test_a_control_costs_what_the_line_through_its_measurements_says() -> None:
 def test_more_draws_never_cost_less_and_sharing_never_costs_more(names: list[str], draws: int, train: int) -> None:
     counts = Counts(train=train, validation=train // 5, test=100, classes=2)
     few, many = study(*names, draws=draws), study(*names, draws=draws + 1)
-    known = {"local/a": SOURCE}
-    assert 0 < rates.seconds(few, known, {}, counts) <= rates.seconds(many, known, {}, counts)
+    known, guess = {"local/a": SOURCE}, {"local/a": rates.guess(SOURCE, 64)}
+    assert 0 < rates.seconds(few, known, guess, counts) <= rates.seconds(many, known, guess, counts)
     found = plans.prefixes(few, {"local/a": 7}, counts)
     assert all(prefix.boundary > 0 and prefix.trials > 0 for prefix in found)
-    assert rates.peak_mb(few, known, {}, counts) >= rates.LIBRARIES_MB
+    assert rates.peak_mb(few, known, guess, counts) >= rates.LIBRARIES_MB
 
 
 def test_a_measured_rate_takes_the_place_of_the_guess() -> None:
     trials, known = study("linear_probe"), {"local/a": SOURCE}
-    fast = {"local/a": {"rows_per_second": 1e5, "encode_rows_per_second": 1e6, "load_seconds": 0.1, "stages": 7}}
-    assert rates.seconds(trials, known, fast, COUNTS) < rates.seconds(trials, known, {}, COUNTS)
+    slow = rates.guess(SOURCE, 64)
+    fast = {**slow, "rows_per_second": 1e5, "encode_rows_per_second": 1e6, "load_seconds": 0.1, "stages": 7}
+    seconds = [rates.seconds(trials, known, {"local/a": rate}, COUNTS) for rate in (fast, slow)]
+    assert seconds[0] < seconds[1]
 
 
 def test_the_estimator_learns_from_what_came_true() -> None:
@@ -180,8 +182,8 @@ def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pyt
     assert 0 < estimate.seconds_low <= estimate.seconds <= estimate.seconds_high
     (record,) = store.memories("rate")
     assert record["rows_per_second"] > 0 and record["stages"] >= 2 and record["peak_mb"] >= 0
-    (ways,) = store.memories("ways")
-    assert set(ways) == {"key", "last_block:4:16", "scratch:0:16"} and ways["last_block:4:16"]["seen"] > 0
+    ways = record["ways"]
+    assert set(ways) == {"last_block:4:16", "scratch:0:16"} and ways["last_block:4:16"]["seen"] > 0
     assert not costs.unmeasured(home, store, dataset, studies.expand(home, study))
     fit = store.recall("classical", dataset.id)["fit"]
     assert [rows for rows, _ in fit] == [128, 512] and all(seconds > 0 for _, seconds in fit)
@@ -203,7 +205,7 @@ def ways(mb: float, **more: Any) -> dict[str, Any]:
 
 @given(st.floats(500, 50_000), st.integers(1, 15))
 def test_fewer_rows_at_once_never_need_more_memory(mb: float, part: int) -> None:
-    counts, cards, known = COUNTS, {"local/a": SOURCE}, {"local/a": ways(mb)}
+    counts, cards, known = COUNTS, {"local/a": SOURCE}, {"local/a": {**rates.guess(SOURCE, 64), **ways(mb)}}
     peaks = [
         rates.peak_mb([trial("full_finetune", knobs={"rows_at_once": rows})], cards, known, counts, alone=True)
         for rows in (part, part + 1, 16, 0)
@@ -214,7 +216,7 @@ def test_fewer_rows_at_once_never_need_more_memory(mb: float, part: int) -> None
 
 
 def test_what_was_measured_in_parts_takes_the_place_of_the_share() -> None:
-    known = ways(8000.0)
+    known = {**rates.guess(SOURCE, 64), **ways(8000.0)}
     known["ways"]["full_finetune:0:16:4"] = {**known["ways"]["full_finetune:0:16"], "mb": 1234.0}
     asked = [trial("full_finetune", knobs={"rows_at_once": 4})]
     assert rates.peak_mb(asked, {"local/a": SOURCE}, {"local/a": known}, COUNTS, alone=True) == pytest.approx(1534.6)
@@ -232,24 +234,24 @@ def test_a_study_that_the_memory_cannot_hold_is_refused_with_what_it_can(home: H
     )
     study = studies.parse(text)
     (source,) = {t.source for t in studies.expand(home, study)}
-    key = costs.rate_key(studies.sources.get(home, source))
+    key = costs.rate_key(studies.sources.get(home, source), dataset.id)
     known = ways(9000.0, memory_mb=8000.0)
     scratch = {"scratch:0:16": known["ways"]["full_finetune:0:16"]}
     store.remember("rate", key, {name: value for name, value in known.items() if name != "ways"})
     assert not studies.estimate(home, store, study).problems, "nothing was measured yet, so nothing is refused"
-    store.remember("ways", f"{key}|{dataset.id}", {**known["ways"], **scratch})
+    store.remember("rate", key, {**known, "ways": {**known["ways"], **scratch}})
     (problem,) = studies.estimate(home, store, study).problems
     assert problem.severity == "error" and "9.3 GB; this machine has 8.0" in problem.sentence()
     assert "rows_at_once) to 8: the same batches in about 4.8 GB" in problem.sentence()
     half = {
         name: {**way, "mb": 4500.0, "places": 2, "speedup": 1.0} for name, way in {**known["ways"], **scratch}.items()
     }
-    store.remember("ways", f"{key}|{dataset.id}", half)
+    store.remember("rate", key, {**known, "ways": half})
     two = studies.estimate(home, store, study)
     assert not two.problems and two.peak_mb == costs.FITS * 8000.0, (
         "the second waits until there is room beside the first"
     )
-    store.remember("ways", f"{key}|{dataset.id}", {**known["ways"], **scratch})
+    store.remember("rate", key, {**known, "ways": {**known["ways"], **scratch}})
     with pytest.raises(Refusal, match="rows_at_once"):
         studies.submit(home, store, study)
     path = home.root / "study.yaml"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from tltools.home import Home
 from tltools.records import Source
 from tltools.ui import source_views
 
@@ -27,19 +26,17 @@ def test_a_chosen_draw_of_few_labels_stays_beside_the_one_of_most() -> None:
     assert [source.id for source in source_views.thinned(found, ("own/c",))] == ["own/b", "own/c"]
 
 
-def test_a_source_that_knows_the_classes_says_so_on_its_card(home: Home) -> None:
-    def page(root: str, rank: dict[str, float]) -> None:
+def test_a_source_that_knows_the_classes_says_so_on_its_card() -> None:
+    def page(rank: dict[str, float]) -> None:
         from tests.test_source_views import own
         from tltools.fits import Fit
-        from tltools.home import open_home
-        from tltools.store import open_store
         from tltools.ui import source_views
 
-        source, store = own("a", 20), open_store(open_home(root))
-        source_views.card(store, source, Fit(source=source.id, fits=True, why=""), rank, None, (), 0, False)
+        source = own("a", 20)
+        source_views.card(source, Fit(source=source.id, fits=True, why=""), rank, None, (), "", 0, False)
 
     for rank, said in (({"rank": 1, "as_it_is": 0.7114}, ["right on 71.1 % as it is"]), ({"rank": 1}, [])):
-        shown = AppTest.from_function(page, args=(str(home.root), rank)).run()
+        shown = AppTest.from_function(page, args=(rank,)).run()
         assert not shown.exception
         captions = [one.value for one in shown.caption if "knows your classes" in one.value]
         assert len(captions) == len(said) and all(part in captions[0] for part in said)

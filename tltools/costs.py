@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
-from typing import Any
+from contextlib import suppress
+from math import inf, log
+from typing import Any, Literal
 
 import numpy as np
 
-from tltools import datasets, plans, rates, trials
+from tltools import datasets, plans, rates, row_sizes, trials
 from tltools.home import Home
 from tltools.judging import folds
 from tltools.judging.needed import detectable
 from tltools.plans import Counts
-from tltools.records import Dataset, Problem, Record, Source, Split, Study, Trial
+from tltools.records import Dataset, Problem, Record, Refusal, Source, Split, Study, Trial
 from tltools.store import Store
 from tltools.strategies import strategies
 from tltools.tasks import row_classes, tasks
@@ -29,6 +30,7 @@ class Estimate(Record):
     seconds_low: float
     seconds_high: float
     peak_mb: float
+    alone_mb: float  # the same with one training at a time
     raw: dict[str, float]  # seconds and peak_mb before what past studies have taught, for later ones to learn from
     measured: bool  # on this machine, all of it; else the time is a guess
     cache_bytes: int
@@ -41,20 +43,39 @@ class Estimate(Record):
     problems: tuple[Problem, ...] = ()  # that it cannot run here
 
 
-def rate_key(source: Source) -> str:
-    """Under which key of the store's memory "rate" the measured rates of a source lie."""
+def network_key(source: Source) -> str:
+    """What a source is for facts that do not hang on the rows that it reads."""
     return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}"
 
 
-def ways_key(source: Source, dataset: Dataset) -> str:
-    """Under which key of the store's memory "ways" lies what training a source on a dataset costs."""
-    return f"{rate_key(source)}|{dataset.id}"
+def rate_key(source: Source, dataset_id: str) -> str:
+    """Under which key of the store's memory "rate" lies what a source costs on a dataset."""
+    return f"{network_key(source)}|{dataset_id}"
 
 
-def forward_rate(store: Store, source: Source) -> tuple[float, bool]:
-    """(rows per second of a forward pass, whether it was measured here)."""
-    known = store.recall("rate", rate_key(source))
-    return float({**rates.guess(source), **(known or {})}["rows_per_second"]), bool(known)
+def rate(store: Store, source: Source, dataset: Dataset) -> tuple[dict[str, Any], Literal["here", "elsewhere", ""]]:
+    """(what a source costs on a dataset, whether that is known from its rows, from those of others, or guessed)."""
+    size = row_sizes.size(source, dataset, datasets.profile(store.home, dataset.id).numbers)
+    guess, known = rates.guess(source, size), store.recall("rate", rate_key(source, dataset.id)) or {}
+    if "rows_per_second" in known:
+        return guess | known, "here"
+    other = _nearest(store, source, size)
+    return guess | other | known, "elsewhere" if other else ""
+
+
+def _nearest(store: Store, source: Source, size: float) -> dict[str, Any]:
+    """What a source costs on rows of such a size, by the rows of another dataset that come nearest; {} where none were
+    ever read."""
+    found: dict[float, dict[str, Any]] = {}
+    for fact in store.memories("rate"):
+        network, _, dataset_id = fact["key"].rpartition("|")
+        if network == network_key(source) and "rows_per_second" in fact:
+            with suppress(Refusal):  # of a dataset that was deleted
+                other = datasets.get(store.home, dataset_id)
+                numbers = datasets.profile(store.home, dataset_id).numbers
+                ratio = size / row_sizes.size(source, other, numbers)
+                found[abs(log(ratio))] = rates.elsewhere(fact, ratio)
+    return found[min(found)] if found else {}
 
 
 def unmeasured(
@@ -66,11 +87,10 @@ def unmeasured(
     for name in dict.fromkeys(plans.reader(trial) for trial in wanted if trial.source != "none"):
         own = [trial for trial in wanted if plans.reader(trial) == name]
         source = trials.card(home, own[0], dataset)
-        stages = int((store.recall("rate", rate_key(source)) or {}).get("stages", 0))
-        ways = store.recall("ways", ways_key(source, dataset))
-        headed = bool(task.dense or task.written)
+        known = store.recall("rate", rate_key(source, dataset.id)) or {}
+        stages, headed = int(known.get("stages", 0)), bool(task.dense or task.written)
         needed = {plans.way(trial, stages) for trial in own if stages and plans.tunes(trial, stages, headed)}
-        if not stages or ways is None or not needed <= set(ways):
+        if "ways" not in known or not needed <= set(known["ways"]):
             found.append((source, own))
     controls = [trial for trial in wanted if trial.strategy == "classical"]
     if controls and store.recall("classical", dataset.id) is None:
@@ -86,27 +106,24 @@ def estimate(
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     readers = {plans.reader(trial): trial for trial in todo if trial.source != "none"}
     cards = {name: trials.card(home, trial, dataset) for name, trial in readers.items()}
-    known = {
-        name: {**(store.recall("rate", rate_key(source)) or {}),
-               "ways": store.recall("ways", ways_key(source, dataset)) or {}}
-        for name, source in cards.items()
-    }  # fmt: skip
+    known = {name: rate(store, source, dataset)[0] for name, source in cards.items()}
     classical = store.recall("classical", dataset.id) or rates.CLASSICAL[dataset.modality]
     raw = rates.seconds(todo, cards, known, counts, classical)
-    past = store.memories("estimate")
+    measured = not unmeasured(home, store, dataset, todo)
+    past = [one for one in store.memories("estimate") if one.get("measured") == measured]  # guesses err otherwise
     factor, low, high = rates.correction(past)
     memory, *_ = rates.correction(past, "peak_mb")
-    alone, beside = (rates.peak_mb(todo, cards, known, counts, alone=one) for one in (True, False))
+    control = _control_mb(store, dataset, counts, todo)
+    alone, beside = (rates.peak_mb(todo, cards, known, counts, alone=one, control=control) for one in (True, False))
     hungriest = max(alone, min(beside, _room(known) / memory))  # no training begins beside another without room
-    stages = {name: int(known[name].get("stages", plans.STAGES)) for name in cards}
+    stages = {name: int(known[name]["stages"]) for name in cards}
     kept = not tasks()[dataset.task].objects  # heads for places and texts read their backbone anew in every trial
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts)) if kept else (0, 0)
-    widths = {name: int(known[name].get("width", 512)) for name in cards} if kept else {}
+    widths = {name: int(known[name]["width"]) for name in cards} if kept else {}
     asked = len({trial.draw for trial in wanted})
     draws = _draws_in_time(study, asked, raw * factor)
     gain = _detectable(home, study, dataset, split, draws) if draws and row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
-    measured = not unmeasured(home, store, dataset, todo)
     if not measured:
         said.append("Not all of this was measured on this machine yet, so the time is a guess.")
     if raw * factor > LONG and study.budget.minutes is None:
@@ -124,6 +141,7 @@ def estimate(
         seconds_low=raw * low,
         seconds_high=raw * high,
         peak_mb=hungriest * memory,
+        alone_mb=alone * memory,
         raw={"seconds": raw, "peak_mb": hungriest},
         measured=measured,
         cache_bytes=sum(counts.rows * 4 * width for width in widths.values()),
@@ -135,6 +153,13 @@ def estimate(
         sentences=tuple(said),
         problems=_too_large(todo, cards, known, counts, memory) if measured else (),
     )
+
+
+def _control_mb(store: Store, dataset: Dataset, counts: Counts, todo: Sequence[Trial]) -> float:
+    """MB that the classical control takes, which counts the words and letters of all its texts."""
+    controls = [trial for trial in todo if trial.strategy == "classical"]
+    letters = datasets.profile(store.home, dataset.id).numbers.get("characters_median", 0.0)
+    return rates.CONTROL_MB * letters * plans.touched(controls, counts) if controls else 0.0
 
 
 def _where_it_goes(

@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tltools import studies
 from tltools.judging import ranking
-from tltools.records import Dataset, Problem, Report, Study
+from tltools.records import Dataset, Problem, Refusal, Report, Study
 from tltools.store import Store
 
 Row = Mapping[str, Any]
@@ -78,35 +80,47 @@ def track(store: Store) -> Track | None:
         if (rank := ranks.get((row["dataset"], row["source"]))) is not None:
             pairs[row["dataset"]][row["study"]].append((-float(rank), float(row["gain"])))
     history = []
-    for studies in pairs.values():
-        columns = [([place for place, _ in study], [gain for _, gain in study]) for study in studies.values()]
+    for judged in pairs.values():
+        columns = [([place for place, _ in study], [gain for _, gain in study]) for study in judged.values()]
         # a tie of all orders nothing
         history += [both for both in columns if not math.isnan(ranking.weighted_tau(*both))][-1:]
     tau, low, high = ranking.track_record(history)
     return None if math.isnan(tau) else Track(tau, low, high, len(history))
 
 
-def warnings(store: Store, dataset_id: str) -> dict[str, tuple[str, ...]]:
+def warnings(store: Store, dataset_id: str, planned: str = "") -> dict[str, tuple[str, ...]]:
     """Sentences by source where the evidence speaks of negative transfer before a run: the ranking held the source's
-    features against the classical control, or an earlier study of this dataset found harm."""
+    features against the classical control, or an earlier study of this dataset found harm.
+
+    planned: the id of the study that is to be run; what it found itself is its verdict, and no warning of it.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for source, row in rankings(store, dataset_id).items():
         found[source] += row.get("doubts") or ()
     of_these = [row for row in store.memories("realised") if row["dataset"] == dataset_id]
     of_these.sort(key=lambda row: str(row["at"]))
     for row in {row["source"]: row for row in of_these}.values():  # the last study with each
-        if row["verdict"] in HARM:
+        if row["verdict"] in HARM and row["study"] != planned:
             sure = "was worse" if row["verdict"] == "negative" else "was probably worse"
             found[row["source"]].append(
-                f"Negative transfer before: in its last study on these rows its best strategy {sure} than the best "
-                f"control, {row['against_title']}, with {row['n_train']:,} labels."
+                f"Negative transfer before: in an earlier study of yours on these rows{_named(store, row)}, its best "
+                f"strategy, {row['title']}, {sure} than the best control, {row['against_title']}, with "
+                f"{row['n_train']:,} labels."
             )
     return {source: tuple(said) for source, said in found.items() if said}
 
 
+def _named(store: Store, row: Row) -> str:
+    """The name of the study behind an outcome, and the day of its last trial."""
+    with suppress(Refusal):  # of a study that was removed
+        if name := studies.load(store.home, str(row["study"])).name:
+            return f" (“{name}”, {str(row['at'])[:10]})"
+    return f" ({str(row['at'])[:10]})"
+
+
 def doubts(store: Store, study: Study) -> list[Problem]:
     """The warnings of a study's sources, as problems that keep nothing from running."""
-    known = warnings(store, study.dataset)
+    known = warnings(store, study.dataset, studies.study_id(study))
     remedy = "Keep the classical control, and read the verdict with this in mind."
     return [
         Problem(severity="warning", where=f"source {source}", what=what, remedy=remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tltools.records import Record, Source
 
 MOST_TOKENS = 128  # of a text that are read where a source says no other limit: memory grows with the longest text
+TOKENS_A_WORD = 1.3  # of English text in word pieces; other languages have more
 
 
 def tokens_read(source: Source) -> int:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tltools.fits import pixels_read, tokens_read
+from tltools import row_sizes
 from tltools.modalities import modalities
 from tltools.records import Dataset, Source
-from tltools.tasks import tasks
 
 
 def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Iterator[str]:
@@ -23,11 +22,8 @@ def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Ite
             "rows, and makes a source of your own of it."
         )
     yield from _known(source, dataset)
-    task = tasks()[dataset.task]
-    asked = task.dense.tokens if task.dense else task.written.tokens if task.written else 0
-    options = {**source.options, "max_tokens": max(tokens_read(source), asked)}
-    pixels = pixels_read(source, task.dense.side if task.dense else 0)
-    read = source.model_copy(update={"options": options, "image_size": pixels})
+    tokens, pixels = row_sizes.limits(source, dataset)
+    read = source.model_copy(update={"options": {**source.options, "max_tokens": tokens}, "image_size": pixels})
     yield from modalities()[dataset.modality].doubts(read, dataset.classes, numbers)
 
 

@@ -1,28 +1,28 @@
 """What a source model costs on this machine, and what a study will cost by it: measured where it can be, else guessed.
 
-`engine/measuring.py` measures. Of a source it keeps in the store, under kind "rate" and `costs.rate_key(source)`:
+`engine/measuring.py` measures. Of a source on a dataset it keeps in the store, under "rate" and `costs.rate_key`:
 
-    rows_per_second           whole backbone, no gradients
+    rows_per_second           whole backbone, no gradients; of the last sweep where there was one since
     row_bytes                 {"<boundary>": bytes of one stored activation}
     memory_mb                 of the device that it was measured on
     idle_mb                   memory of a job before it loads a network, in MB: libraries
     peak_mb                   peak memory of a pass without gradients, in MB above that
     encode_rows_per_second, encoded_row_bytes, load_seconds, stages, width
-
-of a source on a dataset, under "ways" and `costs.ways_key(source, dataset)`, for every `plans.way` of training it:
-
-    step                      seconds a row of a training step
-    seen                      seconds a row that is only looked at
-    mb                        peak memory above idle_mb
-    places, speedup           how many trainings fit side by side on a thread each; of a step by all threads, over one
-    batch_size, epochs, min_steps, patience: of the recipe that the strategy made
+    ways                      for every `plans.way` of training it:
+        step                      seconds a row of a training step
+        seen                      seconds a row that is only looked at
+        mb                        peak memory above idle_mb
+        places, speedup           how many trainings fit side by side on a thread each; of a step by all threads,
+                                  over one
+        batch_size, epochs, min_steps, patience: of the recipe that the strategy made
 
 and of the classical control, under "classical" and the dataset's id:
 
     read                      seconds to read a row, once for all trials
     fit                       [[rows, seconds to fit them and to predict as many], ...], fewest first
 
-Anything that is missing is guessed, on the slow side, from the source's size.
+What is missing is told from the same source on other rows by how much it reads of each (`row_sizes.py`), or else
+guessed, on the slow side, from the source's size.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from tltools import plans
+from tltools import plans, processes
 from tltools.plans import Counts
 from tltools.records import Source, Trial
 
@@ -42,7 +42,8 @@ Rate = Mapping[str, Any]
 EARLY = 0.6  # share of the epochs that early stopping usually leaves
 EVALUATE_EVERY = 20  # steps at least between two looks at the validation rows, as the loop has
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
-LIBRARIES_MB = 400.0  # of a job before it loads a network, where that was not measured
+LIBRARIES_MB = 530.0  # of a job before it loads a network, where that was not measured
+CONTROL_MB = 60e-6  # a character of the texts that the classical control counts and is fitted on
 TRAINED_MB = 16e-6  # a parameter with its gradient and two moments, at most: not all of a network is trained
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
 STARTED = 256  # training rows at most that the start of a head looks at
@@ -58,19 +59,27 @@ CLASSICAL: Mapping[str, Rate] = {  # the control by modality, where it was not m
 }  # fmt: skip
 STEP = 3.5  # times a pass without gradients
 GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores with bf16
-GUESSED_WORK = {
-    "text": 30,
-    "frames": 60,
-    "audio": 150,
-    "image": 160,
-    "tabular": 1,
-}  # times parameters a weight is used per row
+GUESSED_WORK = {  # times a weight is used, by what `row_sizes.size` counts: half of a text model's are of its words
+    "text": 0.5, "frames": 0.5, "audio": 1.0, "image": 160.0, "tabular": 1.0,
+}  # fmt: skip
+USUAL_PIXELS = 224  # of pictures, each way, for which that holds; networks for smaller ones shrink them less
+GUESSED_MB = {  # of a row while a network trains on it; of what is read one after another: a parameter and token
+    "text": 1e-8, "frames": 1e-8, "audio": 1e-8, "image": 60.0, "tabular": 0.5,
+}  # fmt: skip
+LEAST_PARAMETERS = 20_000_000  # of a network, for that: smaller ones are narrow rather than shallow
+OF_A_SOURCE = ("stages", "width", "load_seconds", "memory_mb", "idle_mb")  # whatever rows it reads
 
 
-def guess(source: Source) -> dict[str, Any]:
-    """A rate record for a source that was never measured here, on the slow side."""
+def guess(source: Source, size: float) -> dict[str, Any]:
+    """A rate record for a source that was never measured here, on the slow side; size: that of a row."""
     parameters = source.parameters or 25_000_000
-    work = 2.0 * parameters * GUESSED_WORK.get(source.reads, 100)
+    work = 2.0 * parameters * GUESSED_WORK[source.reads] * size
+    row_mb = GUESSED_MB[source.reads] * size
+    if source.reads == "image":
+        pixels = ((source.image_size or USUAL_PIXELS) / USUAL_PIXELS) ** 2
+        work, row_mb = work * max(1.0, pixels), row_mb * pixels
+    elif source.reads != "tabular":
+        row_mb *= max(parameters, LEAST_PARAMETERS)
     forward = min(GUESSED_FLOPS / work, 20_000.0)
     size, encoding = {"image": (150_000, 150.0), "audio": (200_000, 150.0)}.get(source.reads, (400, 5_000.0))
     return {
@@ -80,10 +89,18 @@ def guess(source: Source) -> dict[str, Any]:
         "encode_rows_per_second": encoding,
         "load_seconds": 2.0 + parameters / 5e7,
         "peak_mb": 150.0 + parameters * 4 / 1e6 * 2,
-        "train_peak_mb": 450.0 + parameters * 4 / 1e6 * 5,
+        "trained_mb": parameters * 4 / 1e6 * 5,
+        "row_mb": row_mb,
+        "places": processes.places(),
         "stages": plans.STAGES,
         "width": 512,
     }
+
+
+def elsewhere(rate: Rate, ratio: float) -> dict[str, Any]:
+    """What a record of other rows says of rows of which so many times as much is read."""
+    found = {name: rate[name] for name in OF_A_SOURCE if name in rate}
+    return found | {"rows_per_second": float(rate["rows_per_second"]) / ratio}
 
 
 def seconds(
@@ -94,8 +111,7 @@ def seconds(
     classical: Rate | None = None,
 ) -> float:
     """Expected seconds of a study, evaluation and loading included, nothing cached; sources and rates: by
-    `plans.reader`, each rate with its "ways"."""
-    rates = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
+    `plans.reader`."""
     stages = {name: int(rate["stages"]) for name, rate in rates.items()}
     total = STUDY_SECONDS
     for name, rate in rates.items():
@@ -220,29 +236,40 @@ def peak_mb(
     counts: Counts,
     *,
     alone: bool = False,
+    control: float = 0.0,
 ) -> float:
     """Expected peak memory of the job in MB: that of the hungriest source, with its encoded rows beside, and what the
-    trainings beside the first take; `alone`: without these, which wait where memory is short."""
-    needs, networks, beside = [0.0], 0.0, 0.0
-    full = {name: {**guess(source), **rates.get(name, {})} for name, source in sources.items()}
-    places = at_once(trials, full)
+    trainings beside the first take; `alone`: without these, which wait where memory is short; `control`: what the
+    classical control takes."""
+    needs, networks, beside = [control], 0.0, 0.0
+    places = at_once(trials, rates)
     for name, source in sources.items():
-        rate, own = full[name], [one for one in trials if plans.reader(one) == name]
-        stages, known = int(rate["stages"]), rate.get("ways", {})
-        ways = {plans.way(trial, stages): _way(trial, rate) for trial in own}
-        guessed = any(not plans.closed_form(trial, stages) and not _way(trial, rate) for trial in own)
-        most = max([float(way["mb"]) for way in known.values()], default=float(rate["train_peak_mb"]))
+        rate, own = rates[name], [one for one in trials if plans.reader(one) == name]
+        steps = [one for one in own if _way(one, rate) or not plans.closed_form(one, int(rate["stages"]))]
+        trained = {one.id: _trained_mb(one, rate) for one in steps}
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
-        trained = [float(way["mb"]) for way in ways.values() if way] + [most] * guessed
-        needs.append(max([float(rate["peak_mb"]), *trained]) + held)
-        network = NETWORK_MB * float(source.parameters or 0)
-        each = [(places[one.id] - 1) * (float(_way(one, rate)["mb"]) - network) for one in own if one.id in places]
+        needs.append(max([float(rate["peak_mb"]), *trained.values()]) + held)
+        network, most = NETWORK_MB * float(source.parameters or 0), min(int(rate["places"]), len(trained))
+        each = [(places.get(name, most) - 1) * (mb - network) for name, mb in trained.items()]
         beside = max([beside, *each])
         inits = {trial.strategy == "random_frozen" for trial in own}
         networks += len(inits) * network
     others = networks - min((NETWORK_MB * float(source.parameters or 0) for source in sources.values()), default=0.0)
     idle = max([float(rate["idle_mb"]) for rate in rates.values() if "idle_mb" in rate], default=LIBRARIES_MB)
     return idle + max(needs) + max(others, 0.0) + (0.0 if alone else beside)
+
+
+def _trained_mb(trial: Trial, rate: Rate) -> float:
+    """Peak memory of training in MB, above that of libraries: as it was measured, for this way or for the hungriest
+    other, or guessed by the rows of a batch and the stages that are trained."""
+    if way := _way(trial, rate):
+        return float(way["mb"])
+    if rate.get("ways"):
+        return max(float(way["mb"]) for way in rate["ways"].values())
+    stages = int(rate["stages"])
+    rows = float(trial.knobs.get("rows_at_once") or trial.knobs.get("batch_size", 16))
+    above = max(stages - plans.depth(trial, stages), 0.5) / stages
+    return float(rate["trained_mb"]) + rows * above * float(rate["row_mb"])
 
 
 def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:

@@ -61,7 +61,8 @@ for start in range(0, len(visible), 3):
             source = cards[cell.source]
             rank = ranks.get(source.id)
             said = doubts.get(source.id, ())
-            if views.card(store, source, cell, rank, static.get(source.id), said, side, source.id in chosen):
+            fast = views.speed(store, source, dataset)
+            if views.card(source, cell, rank, static.get(source.id), said, fast, side, source.id in chosen):
                 picked.append(source.id)
 if not everything:
     st.toggle(f"Show all {len(fitting)}", key="all_sources")

@@ -78,7 +78,7 @@ def choose(
     Without `encoded`, and nothing to recall, plain 32-bit floats. The backbone's memory format is left as chosen.
     """
     device = device_of(backbone)
-    key = f"{costs.rate_key(backbone.source)}|{machine(device)}"
+    key = f"{costs.network_key(backbone.source)}|{machine(device)}"
     known = memory.recall("autotune", key) if memory is not None else None
     if known:
         setting = Setting(**known)

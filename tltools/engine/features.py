@@ -55,10 +55,11 @@ class FeatureStore:
     `rows_computed` counts rows pushed through a backbone, `rows_found` rows read back, by this object.
     """
 
-    def __init__(self, home: Home, cache_gb: float = 4.0, *, memory: Memory | None = None) -> None:
+    def __init__(self, home: Home, cache_gb: float = 4.0, *, memory: Memory | None = None, dataset: str = "") -> None:
+        """dataset: the id of that whose rows are read, by which the rate of a sweep is kept; "" keeps none."""
         self._home = home
         self._budget = int(cache_gb * 1e9)
-        self._memory = memory
+        self._memory, self._dataset = memory, dataset
         self._settings: dict[str, Setting] = {}
         self._steps: dict[str, Steps] = {}
         self._open: dict[str, Block] = {}
@@ -139,7 +140,7 @@ class FeatureStore:
 
     def setting(self, backbone: Backbone, encoded: Encoded | Callable[[], Encoded] | None) -> Setting:
         """Precision and memory format of this backbone here, and why; measured on first use."""
-        key = costs.rate_key(backbone.source)
+        key = costs.network_key(backbone.source)
         known = self._settings.get(key)
         if known is not None:
             autotune.arrange(backbone, known)
@@ -151,7 +152,7 @@ class FeatureStore:
 
     def steps(self, backbone: Backbone, encoded: Encoded | Callable[[], Encoded]) -> Steps:
         """Precision and threads of this backbone's training steps here; measured on first use."""
-        key = costs.rate_key(backbone.source)
+        key = costs.network_key(backbone.source)
         if key not in self._steps:
             setting = self.setting(backbone, encoded)
             self._steps[key] = stepping.choose(backbone, encoded, setting, self._memory)
@@ -204,8 +205,8 @@ class FeatureStore:
 
     def _remember_rate(self, backbone: Backbone, sweep: Sweep) -> None:
         """Estimates speak of what this machine has done: the rate of a sweep of some length is kept."""
-        if self._memory is not None and sweep.rows >= RATE_ROWS:
-            key = costs.rate_key(backbone.source)
+        if self._memory is not None and self._dataset and sweep.rows >= RATE_ROWS:
+            key = costs.rate_key(backbone.source, self._dataset)
             known = self._memory.recall("rate", key) or {}
             self._memory.remember("rate", key, {**known, "rows_per_second": sweep.rows / max(sweep.seconds, 1e-9)})
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tltools import costs, datasets, plans, rates, studies
+from tltools import costs, datasets, plans, studies
 from tltools.engine import measuring
 from tltools.holders import KILL
 from tltools.home import Home, open_home
@@ -118,9 +118,9 @@ def remember(
     store: Store, source: Source, dataset: Dataset, record: dict[str, Any], ways: dict[str, dict[str, float]]
 ) -> None:
     """Keeps what was measured of a source on a dataset."""
-    key = costs.ways_key(source, dataset)
-    store.remember("rate", costs.rate_key(source), record)
-    store.remember("ways", key, {**(store.recall("ways", key) or {}), **ways})
+    key = costs.rate_key(source, dataset.id)
+    before = (store.recall("rate", key) or {}).get("ways", {})
+    store.remember("rate", key, {**record, "ways": {**before, **ways}})
 
 
 def disk(home: Home, store: Store) -> tuple[float, float]:
@@ -155,14 +155,11 @@ def _child(pipe: Connection, root: str, study: Study, trials: Sequence[Trial]) -
         pipe.send(" ".join(problem.what for problem in refusal.problems))
 
 
-def _cards(home: Home, trials: Sequence[Trial]) -> dict[str, Source]:
-    """The cards of all sources of a study by `plans.reader`, as they serve its rows."""
-    readers = {plans.reader(trial): trial for trial in trials if trial.source != "none"}
-    return {name: card(home, trial, datasets.get(home, trial.dataset)) for name, trial in readers.items()}
-
-
 def _rates(home: Home, store: Store, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
+    """What all sources of a study cost by `plans.reader`, as they serve its rows."""
+    readers = {plans.reader(trial): trial for trial in trials if trial.source != "none"}
+    of = {trial.dataset: datasets.get(home, trial.dataset) for trial in readers.values()}
     return {
-        reader: {**rates.guess(source), **(store.recall("rate", costs.rate_key(source)) or {})}
-        for reader, source in _cards(home, trials).items()
+        name: costs.rate(store, card(home, trial, of[trial.dataset]), of[trial.dataset])[0]
+        for name, trial in readers.items()
     }

@@ -49,7 +49,7 @@ def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:
         raise refuse("sources", what, "Run a study with the sources that you would compare.")
     candidates = _candidates(ticket, dataset, payload.get("sources"))
     rows, targets = labelled_rows(ticket, dataset)
-    store = FeatureStore(ticket.home, float(payload.get("cache_gb", 4.0)), memory=ticket.store)
+    store = FeatureStore(ticket.home, float(payload.get("cache_gb", 4.0)), memory=ticket.store, dataset=dataset.id)
     ticket.progress("ranking sources", 0, len(candidates), note="the classical control")
     yardstick = outlook.Yardstick(ticket, dataset, rows, targets)
     found: list[dict[str, Any]] = []

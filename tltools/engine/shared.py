@@ -42,7 +42,7 @@ class Shared:
         self.own: Any = written if self.task.written else dense if self.task.dense else None  # trials of such tasks
         self.kind: heads.Kind = self.task.closed_form or "number"
         self.device = devices.best()
-        self.store = FeatureStore(self.home, study.budget.cache_gb, memory=ticket.store)
+        self.store = FeatureStore(self.home, study.budget.cache_gb, memory=ticket.store, dataset=dataset.id)
         self._backbones: dict[tuple[str, Init], Backbone] = {}
         self._fitted: dict[tuple[str, Init], Backbone] = {}  # those that hold statistics of the labelled rows
         self._encoded: dict[str, Encoded] = {}

@@ -52,7 +52,7 @@ def choose(
         return Steps(False, 1)
     if device.type != "cpu" or (torch.get_num_threads() == 1 and not half):
         return Steps(half, 0)
-    key = f"{costs.rate_key(backbone.source)}|{autotune.machine(device)}"
+    key = f"{costs.network_key(backbone.source)}|{autotune.machine(device)}"
     known = memory.recall("steps", key) if memory is not None else None
     if known:
         return Steps(**known)

@@ -51,7 +51,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     if study.folds and todo:  # whoever judges by the locked test part later is told
         before = (ticket.store.recall("cross_validated", dataset.id) or {}).get("studies", [])
         ticket.store.remember("cross_validated", dataset.id, {"studies": sorted({*before, study_id})})
-    places = _places(kit, wanted, guess.peak_mb)
+    places = _places(kit, wanted, guess.alone_mb)
     try:
         run, beside = _work_off(kit, timed, work, len(wanted), places)
     except Interrupted:
@@ -64,6 +64,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     actual = {
         "actual_seconds": seconds,
         "actual_peak_mb": max((peak_of(ticket.home, trial) for trial in todo), default=0.0) + beside,
+        "measured": guess.measured,
         "raw_seconds": guess.raw["seconds"],
         "raw_peak_mb": guess.raw["peak_mb"],
         "estimated_seconds": guess.seconds,
@@ -97,7 +98,7 @@ def _look_into(kit: EngineKit, todo: Sequence[Trial]) -> None:
     """A plan speaks of the stages of a source, so one that was never measured on this machine is opened first."""
     memory = kit.ticket.store
     for trial in {plans.reader(trial): trial for trial in todo if trial.source != "none"}.values():
-        key = costs.rate_key(kit.source(trial))
+        key = costs.rate_key(kit.source(trial), kit.dataset.id)
         known = memory.recall("rate", key) or {}
         if "stages" not in known:
             backbone = kit.backbone(trial, "source")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tltools import languages
-from tltools.fits import tokens_read
+from tltools.fits import TOKENS_A_WORD, tokens_read
 from tltools.modalities import Modality, Reading, Strings
 from tltools.records import Column, Problem, Source
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOREIGN = 0.2  # share of texts in languages that a source has not read, from which it is said
-TOKENS_A_WORD = 1.3  # of English text in word pieces; other languages have more
 NEAR_LIMIT = 200_000  # rows up to which near-duplicates are searched; beyond, only equal texts are found
 WORDS = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
 LETTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}

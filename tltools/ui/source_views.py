@@ -63,10 +63,11 @@ def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source],
 
 
 def card(
-    store: Store, source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], side: int,
+    source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], speed: str, side: int,
     chosen: bool,
 ) -> bool:  # fmt: skip
-    """One source; doubts: what speaks of negative transfer; side: pixels that the task reads, 0 where the source says.
+    """One source; doubts: what speaks of negative transfer; speed: see below; side: pixels that the task
+    reads, 0 where the source says.
     Returns whether it is chosen."""
     with st.container(border=True, height="stretch", key=f"card_{source.id.replace('/', '_').replace('.', '_')}"):
         picked = st.toggle(esc(short(source.name, 46)), value=chosen, key=f"pick_{source.id}")
@@ -80,9 +81,8 @@ def card(
         st.caption(" · ".join(_facts(source, side)))
         said = short(source.pretraining, 110)
         st.caption(esc(said[:1].upper() + said[1:]))
-        rate, known = costs.forward_rate(store, source)
-        if known:
-            st.caption(f":material/speed: {rate:,.0f} rows a second, measured here")
+        if speed:
+            st.caption(f":material/speed: {speed}")
         if rank and rank.get("as_it_is") is not None:
             right = f"{100 * rank['as_it_is']:.1f} %"
             st.caption(f":material/psychology: knows your classes: right on {right} as it is, without your labels")
@@ -93,6 +93,13 @@ def card(
         with st.popover("More", type="tertiary"):
             _more(source, rank)
     return bool(picked)
+
+
+def speed(store: Store, source: Source, dataset: Dataset) -> str:
+    """How many rows pass a source in a second here, where that is known; else ""."""
+    cost, whence = costs.rate(store, sources.serving(source, dataset), dataset)
+    said = f"{cost['rows_per_second']:,.0f} rows a second, measured here"
+    return {"here": said, "elsewhere": f"about {said} on other rows", "": ""}[whence]
 
 
 def _facts(source: Source, side: int) -> list[str]:

@@ -31,10 +31,9 @@ def augmented(dataset: Dataset) -> bool:
     return files is not None and files.augmented
 
 
-def stages(store: Store, source: Source | None) -> int:
+def stages(store: Store, source: Source | None, dataset: Dataset) -> int:
     """Blocks of a backbone: as it was measured here, else a usual number."""
-    known = store.recall("rate", costs.rate_key(source)) if source else None
-    return int(known["stages"]) if known and "stages" in known else plans.STAGES
+    return int(costs.rate(store, source, dataset)[0]["stages"]) if source else plans.STAGES
 
 
 def given(study: Study, which: str) -> Chosen:
@@ -72,7 +71,7 @@ def cards(
 ) -> Chosen:
     """Transfer strategies as cards, three in a row; returns those that are on, with their knobs."""
     transfer = [strategies()[key] for key in hindrances]
-    count = stages(store, chosen_sources[0] if chosen_sources else None)
+    count = stages(store, chosen_sources[0] if chosen_sources else None, dataset)
     found: Chosen = {}
     for at in range(0, len(transfer), 3):
         for column, strategy in zip(st.columns(3), transfer[at : at + 3], strict=False):
