@@ -41,7 +41,8 @@ class Estimate(Record):
 
 def rate_key(source: Source) -> str:
     """Under which key of the store's memory "rate" the measured rates of a source lie."""
-    return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}"
+    whole = "|whole" if source.classifies and source.answers else ""
+    return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}{whole}"
 
 
 def ways_key(source: Source, dataset: Dataset) -> str:
