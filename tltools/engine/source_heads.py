@@ -75,7 +75,7 @@ def _unasked(source: Source, names: Sequence[str]) -> str:
     if source.classifies and not source.classes_seen:
         return (
             "Its config.json only counts its classes (LABEL_0, LABEL_1), and which of them is which of yours is not "
-            "guessed, so it is not asked as it is; `sources add FOLDER --classes A,B` says their names."
+            "guessed, so it is not asked as it is; say their names where you add its folder (--classes A,B)."
         )
     lacking = [name for name in names if class_places(source.classes_seen, [name]) is None]
     if not source.classes_seen or not lacking:
