@@ -27,16 +27,21 @@ def test_a_chosen_draw_of_few_labels_stays_beside_the_one_of_most() -> None:
 
 
 def test_a_source_that_knows_the_classes_says_so_on_its_card() -> None:
-    def page(rank: dict[str, float]) -> None:
+    def page(rank: dict[str, float], knows: bool) -> None:
         from tests.test_source_views import own
         from tltools.fits import Fit
         from tltools.ui import source_views
 
         source = own("a", 20)
-        source_views.card(source, Fit(source=source.id, fits=True, why=""), rank, None, (), "", 0, False)
+        cell = Fit(source=source.id, fits=True, why="", knows=knows)
+        source_views.card(source, cell, rank, None, (), "", 0, False)
 
-    for rank, said in (({"rank": 1, "as_it_is": 0.7114}, ["right on 71.1 % as it is"]), ({"rank": 1}, [])):
-        shown = AppTest.from_function(page, args=(rank,)).run()
+    for rank, knows, said in (
+        ({"rank": 1, "as_it_is": 0.7114}, True, ["right on 71.1 % as it is"]),
+        ({}, True, ["its own head knows your classes"]),
+        ({"rank": 1}, False, []),
+    ):
+        shown = AppTest.from_function(page, args=(rank, knows)).run()
         assert not shown.exception
         captions = [one.value for one in shown.caption if "knows your classes" in one.value]
         assert len(captions) == len(said) and all(part in captions[0] for part in said)

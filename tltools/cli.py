@@ -102,6 +102,11 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="for timm's builder, e.g. pad_type=same"
     )
+    own.add_argument(
+        "--classes",
+        metavar="A,B",
+        help="what a transformers classifier says, in the order of its outputs, in your words",
+    )
     own.add_argument("--name", required=True)
     own.add_argument("--json", **json_too)
 

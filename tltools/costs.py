@@ -45,7 +45,8 @@ class Estimate(Record):
 
 def network_key(source: Source) -> str:
     """What a source is for facts that do not hang on the rows that it reads."""
-    return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}"
+    whole = "|whole" if source.classifies and source.answers else ""
+    return f"{source.id}|{'frames' if source.reads == 'frames' else source.image_size or ''}{whole}"
 
 
 def rate_key(source: Source, dataset_id: str) -> str:

@@ -1,6 +1,8 @@
-"""Whether a source model serves a dataset, or why not; and which columns of a table it knows."""
+"""Whether a source model serves a dataset, or why not; which columns of a table it knows, and which classes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from tltools.records import Record, Source
 
@@ -18,6 +20,22 @@ def pixels_read(source: Source, side: int) -> int | None:
     """Pixels to which a picture is squeezed, each way; `side`: those that a task asks for, 0 for none. What answers a
     task by a head of its own stays with the size that it was made for."""
     return side if side and source.reads == "image" and not source.answers else source.image_size
+
+
+def class_name(name: str) -> str:
+    """The name of a class without what says nothing: case, underscores, blanks around and between its words."""
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def class_places(known: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
+    """Where each of the wanted classes stands among the known ones, by its name as it is written, or else by
+    `class_name`; None where one is not there, or two have one name."""
+    ways: tuple[Callable[[str], str], ...] = (str, class_name)
+    for way in ways:
+        there, asked = [way(name) for name in known], [way(name) for name in wanted]
+        if all(there.count(name) == asked.count(name) == 1 for name in asked):
+            return tuple(there.index(name) for name in asked)
+    return None
 
 
 class Match(Record):
@@ -39,3 +57,4 @@ class Fit(Record):
     warnings: tuple[str, ...] = ()
     columns: tuple[Match, ...] = ()  # own/ tables: one for each column that is read
     new_input: bool = False  # True: only through a new input layer, so for strategies that train one
+    knows: bool = False  # True: its own head says all classes of the dataset, so it can be asked as it is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tltools import row_sizes
+from tltools.fits import class_name
 from tltools.modalities import modalities
 from tltools.records import Dataset, Source
 
@@ -29,8 +30,8 @@ def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Ite
 
 def _known(source: Source, dataset: Dataset) -> Iterator[str]:
     """What it may have learnt of the very rows or classes before."""
-    seen = {name.lower().replace("_", " ") for name in source.classes_seen}
-    both = sorted(name for name in dataset.classes if name.lower().replace("_", " ") in seen)
+    seen = {class_name(name) for name in source.classes_seen}
+    both = sorted(name for name in dataset.classes if class_name(name) in seen)
     if both and source.trained_on != dataset.id:
         yield f"Its source task already knew {', '.join(both[:4])}: frozen scores are optimistic."
     if source.trained_on == dataset.id:

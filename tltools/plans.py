@@ -87,9 +87,13 @@ class Plan:
 
 
 def reader(trial: Trial) -> str:
-    """A trial's source by how it reads the rows: "local/a", or "local/a|frames" behind a new input layer, which is a
-    backbone and a cost of its own."""
-    return f"{trial.source}|frames" if "frames" in strategies()[trial.strategy].reads else trial.source
+    """A trial's source by how it reads the rows: "local/a", or "local/a|frames" behind a new input layer, or
+    "local/a|whole" with its own head, which is a backbone and a cost of its own. The head of a trial of one's own reads
+    the same features as others."""
+    strategy = strategies()[trial.strategy]
+    if strategy.own_head and not trial.source.startswith("own/"):
+        return f"{trial.source}|whole"
+    return f"{trial.source}|frames" if "frames" in strategy.reads else trial.source
 
 
 def layout_of(trial: Trial, stages: int) -> Layout | None:

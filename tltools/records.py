@@ -129,7 +129,8 @@ class Source(Record):
     name: str
     provider: str  # key of a plugin in providers/
     reads: Literal["text", "image", "tabular", "audio", "frames"]  # "frames": a text transformer behind a new layer
-    answers: str | None = None  # key of the one task that it serves, as a whole: by its own head and loss; None: any
+    answers: str | None = None  # key of the one task that it serves, as a whole, by the head it brings; None: any
+    classifies: bool = False  # True: its transformers checkpoint brings a classifier; asked for it, a card `answers`
     family: Literal["transformers", "timm", "tabular"]  # which engine builder makes the module
     architecture: str  # timm architecture name, transformers model_type, or "table-net"
     pretrained: bool = True  # False: an untrained network, to pre-train on a source task of one's own
@@ -145,7 +146,7 @@ class Source(Record):
     languages: tuple[str, ...] = ()
     writes: bool = False  # True: it writes texts as it was pre-trained; of a card that serves a dataset: there, too
     pretraining: str = "not known"  # data and task, one phrase
-    classes_seen: tuple[str, ...] = ()  # class names of the source task, where known
+    classes_seen: tuple[str, ...] = ()  # class names of the source task, where known; of a classifier, by output
     licence: str = "not stated"
     bias: str = "Not documented by its authors; check per-group results."
     released: int | None = None  # year
@@ -156,7 +157,7 @@ class Source(Record):
     task: str | None = None  # key of the source task, for own/ sources
     strategy: str | None = None  # key of the strategy that tuned it, for own/ sources
     columns: dict[str, str] = {}  # own/ tables, for a dataset: its column -> the source's that it takes over from
-    continues: bool = False  # own/, for a dataset: of the same task, and no class is new to it
+    continues: bool = False  # for a dataset: of the same task (own/) or a classifier, and no class is new to it
 
 
 class Number(Record):

@@ -84,6 +84,7 @@ def add(home: Home, options: Namespace) -> Answer:
         std=sources.three_numbers("--std", options.std),
         image_size=options.size,
         options=_builder_options(options.option),
+        classes=[name.strip() for name in options.classes.split(",")] if options.classes else (),
     )
     return 0, source.model_dump(mode="json"), [f"{source.id}: {_size(source.parameters)} parameters, checked."]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from tltools import datasets, matching, mismatches, processes
 from tltools.artifacts import building, sealed
-from tltools.fits import Fit, Match
+from tltools.fits import Fit, Match, class_name, class_places
 from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
 from tltools.records import Dataset, Problem, Refusal, Source, refuse
 from tltools.strategies import Strategy, strategies
-from tltools.tasks import tasks
+from tltools.tasks import row_classes, tasks
 
 NOBODY: Told = lambda done, total: None  # noqa: E731
 
@@ -57,8 +57,7 @@ def get(home: Home, source_id: str, dataset: Dataset | None = None, changes: mat
     card = _titled(providers()[key].card(home, source_id))
     if dataset is None:
         return card
-    same = card.task == dataset.task and set(dataset.classes) <= set(card.classes_seen)
-    card = card.model_copy(update={"continues": card.provider == "own" and same})
+    card = card.model_copy(update={"continues": _continues(card, dataset)})
     if not knows_columns(card, dataset):
         return serving(card, dataset)
     pairs = {m.column: m.source for m in matching.between(home, card, dataset, changes) if m.source is not None}
@@ -73,6 +72,15 @@ def _titled(source: Source) -> Source:
     return source.model_copy(update={"pretraining": source.pretraining.replace(source.strategy, title, 1)})
 
 
+def _continues(source: Source, dataset: Dataset) -> bool:
+    """Whether a dataset asks for nothing but what a source said on its own task."""
+    if source.provider == "own":
+        same = source.task == dataset.task
+    else:
+        same = source.classifies and bool(row_classes(dataset)) and serving(source, dataset).reads != "frames"
+    return same and class_places(source.classes_seen, dataset.classes) is not None
+
+
 def knows_columns(source: Source, dataset: Dataset) -> bool:
     """Whether a source has learnt columns of a table, with which those of the dataset are matched."""
     return source.family == "tabular" and source.provider == "own" and dataset.modality == source.reads
@@ -80,13 +88,21 @@ def knows_columns(source: Source, dataset: Dataset) -> bool:
 
 def serving(source: Source, dataset: Dataset, strategy: Strategy | None = None) -> Source:
     """The card of a source as it serves a dataset: a text transformer reads rows as frames, through a new input layer,
-    where they are no texts or where a strategy asks for it; it writes only where texts are asked for."""
+    where they are no texts or where a strategy asks for it; it writes only where texts are asked for; a classifier is
+    asked as a whole where a strategy asks for its head."""
     views, task = modalities()[dataset.modality].views, tasks()[dataset.task]
     source = source.model_copy(update={"writes": source.writes and task.written is not None})
     asked = strategy is not None and "frames" in strategy.reads
     through = "frames" in views and (asked or "text" not in views) and task.dense is None
     entered = source.reads == "text" and source.provider != "own" and through
-    return source.model_copy(update={"reads": "frames"}) if entered else source
+    if entered:
+        return source.model_copy(update={"reads": "frames"})
+    return as_whole(source) if source.classifies and strategy is not None and strategy.own_head else source
+
+
+def as_whole(source: Source) -> Source:
+    """The card of a classifier as it is asked: the whole network, whose logits stand where others have features."""
+    return source.model_copy(update={"answers": "classification"})
 
 
 def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
@@ -139,8 +155,15 @@ def fit(
             return Fit(source=source.id, fits=False, why=why, instead="bundled/table-net", columns=columns)
         why, doubts = matching.told(columns, source.name.rpartition(" tuned on ")[2])
         warnings += doubts
-    new_input = source.reads == "frames"
-    return Fit(source=source.id, fits=True, why=why, warnings=tuple(warnings), columns=columns, new_input=new_input)
+    return Fit(
+        source=source.id,
+        fits=True,
+        why=why,
+        warnings=tuple(warnings),
+        columns=columns,
+        new_input=source.reads == "frames",
+        knows=bool(row_classes(dataset)) and _continues(source, dataset) and source.trained_on != dataset.id,
+    )
 
 
 def _why(source: Source, dataset: Dataset) -> str:
@@ -178,15 +201,18 @@ def add(
     std: tuple[float, float, float] | None = None,
     image_size: int | None = None,
     options: dict[str, str | float | int | bool] | None = None,
+    classes: Sequence[str] = (),
 ) -> Source:
     """Adds the user's own weights as `local/<name>`: a transformers folder, or a safetensors file for a timm network.
 
     `mean` and `std` are per channel, of pixels scaled to 0..1; `options` go to timm's builder (`pad_type`, `bn_eps`),
-    for weights that came from another framework. The weights are tried on the architecture in a process
+    for weights that came from another framework; `classes` are names for what a transformers classifier says, in the
+    order of its outputs, as your data calls them. The weights are tried on the architecture in a process
     of their own before anything is kept.
 
     Raises:
-        Refusal: pickle, broken file, unknown architecture, every key that does not fit, or a name that is taken.
+        Refusal: pickle, broken file, unknown architecture, every key that does not fit, a name that is taken, or names
+            of other classes than its head has.
     """
     there = existing(path)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64]
@@ -199,7 +225,13 @@ def add(
     if sealed(final):
         raise refuse("name", f"local/{slug} exists already.", "Give another name.")
     source = _described(path, f"local/{slug}", name, architecture, mean, std, image_size)
-    source = source.model_copy(update={"options": dict(options or {})})
+    if len(named := [class_name(name) for name in classes if name]) > len(set(named)):
+        raise refuse(
+            "classes", f"must all differ; got {', '.join(classes)}.", "Leave a name empty that you do not need."
+        )
+    source = source.model_copy(
+        update={"options": dict(options or {}), "classes_seen": tuple(classes) or source.classes_seen}
+    )
     with building(final) as part:
         names = {"model.safetensors" if path.is_file() else file.name: file for file in _files(path)}
         for own, file in names.items():
@@ -209,6 +241,9 @@ def add(
         except Refusal as refusal:  # a file is told of by the name that its owner knows
             told = ((names[p.where].name if p.where in names else p.where, p) for p in refusal.problems)
             raise Refusal(*(problem.model_copy(update={"where": where}) for where, problem in told)) from None
+        if classes and not checked.classifies:
+            what = "can be named for a transformers classifier only, whose file holds a head that says one of them."
+            raise refuse("classes", what, "Leave them out.")
         write_json(part / "source.json", checked.model_dump(mode="json"))
     return checked
 

@@ -110,7 +110,9 @@ def unusable(strategy: Strategy, source: Source) -> str:
     if strategy.continues and source.family in strategy.families:
         return f"goes on from rows of the same task: {source.id} is no trial of yours on a table with these classes"
     if strategy.own_head and source.family in strategy.families:
-        return f"needs a source whose own head says these classes: {source.id} is no trial of yours that knows them all"
+        counts = source.classifies and not source.classes_seen
+        why = "names its classes by number only" if counts else "has none that knows them all by name"
+        return f"needs a source whose own head says these classes: {source.id} {why}"
     if source.family not in strategy.families:
         return f"needs a model of {' or '.join(strategy.families)}, but {source.id} is one of {source.family}"
     return f"needs a model that reads {' or '.join(strategy.reads)}, but {source.id} reads {source.reads}"

@@ -8,7 +8,7 @@ and in any batch. Spectra (Whisper, AST) have one size, to which the extractor f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,8 @@ class Waves(AudioBackbone):
         return {"sounds": sounds, "attention_mask": ones, "heard": ones[:, :length]}
 
     def whole(self) -> tuple[nn.Module, ...]:
-        front: nn.Module = self.core.feature_extractor  # type: ignore[assignment]
+        body: Any = self.core.base_model  # of a network with a head; else it is the core itself
+        front: nn.Module = body.feature_extractor
         return (front,)
 
     def samples_of(self, places: int) -> int:
@@ -208,10 +209,14 @@ class Whispers(AudioBackbone):
     def _frames(self, samples: int) -> int:
         return max(1, -(-samples // self.step))
 
+    def encoder(self) -> Any:
+        """The part of the core that hears."""
+        return self.core
+
     def _run(self, batch: Batch) -> Any:
-        core: Any = self.core
-        core.config.max_source_positions = core.embed_positions.num_embeddings = batch["heard"].shape[1]
-        return core(batch["sounds"])
+        encoder = self.encoder()
+        encoder.config.max_source_positions = encoder.embed_positions.num_embeddings = batch["heard"].shape[1]
+        return self.core(batch["sounds"])
 
 
 class Patches(AudioBackbone):
@@ -225,7 +230,8 @@ class Patches(AudioBackbone):
 
     def find_stages(self) -> None:
         """As for all, on a spectrum of one patch's length: the whole would take minutes on a large model."""
-        table: nn.Parameter = self.core.embeddings.position_embeddings  # type: ignore[union-attr, assignment]
+        body: Any = self.core.base_model
+        table: nn.Parameter = body.embeddings.position_embeddings
         whole, columns = table.data, self.columns
         self.columns = self.patch
         table.data = whole[:, : self.every(0.0)].clone()
@@ -257,9 +263,8 @@ class Patches(AudioBackbone):
 
 
 # what a configuration has -> the kind that reads it so
-KINDS: dict[str, type[AudioBackbone]] = {
-    "conv_kernel": Waves, "max_source_positions": Whispers, "frequency_stride": Patches,
-}  # fmt: skip
+Kinds = Mapping[str, type[AudioBackbone]]
+KINDS: Kinds = {"conv_kernel": Waves, "max_source_positions": Whispers, "frequency_stride": Patches}
 
 
 def build(source: Source, folder: Path, random: bool) -> AudioBackbone:
@@ -269,22 +274,42 @@ def build(source: Source, folder: Path, random: bool) -> AudioBackbone:
         Refusal: no feature extractor beside the weights, or weights that lack a part of the encoder.
     """
     torchvision_operators.ensure()
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+    from transformers import AutoModel
+
+    config = configured(folder)
+    core: Any = AutoModel.from_config(config) if random else pretrained(folder, config, source.id, APART)
+    if getattr(config, "is_encoder_decoder", False):
+        core = core.get_encoder()
+    backbone = around(source, folder, core, config)
+    backbone.find_stages()
+    return backbone
+
+
+def configured(folder: Path) -> Any:
+    """The configuration of a folder's network, without what only training does."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config.apply_spec_augment = False  # it hides parts of a clip at random, and refuses short ones
+    config.layerdrop = config.encoder_layerdrop = 0.0  # a stage is there or it is not
+    return config
+
+
+def around(source: Source, folder: Path, core: Any, config: Any, kinds: Kinds = KINDS) -> AudioBackbone:
+    """A backbone of one of the kinds around a network, with the feature extractor of its folder; its stages are not
+    found yet.
+
+    Raises:
+        Refusal: no feature extractor beside the weights, or a network of none of the kinds.
+    """
+    from transformers import AutoFeatureExtractor
 
     if not (folder / "preprocessor_config.json").is_file():
         what = "must have a preprocessor_config.json, which says how sounds are read; there is none."
         raise refuse(source.id, what, "Save the model's feature extractor into its folder with `save_pretrained`.")
     extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config.apply_spec_augment = False  # it hides parts of a clip at random, and refuses short ones
-    config.layerdrop = config.encoder_layerdrop = 0.0  # a stage is there or it is not
-    core: Any = AutoModel.from_config(config) if random else pretrained(folder, config, source.id, APART)
-    if getattr(config, "is_encoder_decoder", False):
-        core = core.get_encoder()
-    kind = next((kind for key, kind in KINDS.items() if hasattr(config, key)), None)
+    kind = next((kind for key, kind in kinds.items() if hasattr(config, key)), None)
     if kind is None:
         what = f"is a {config.model_type}, a kind of sound model that is not read here."
         raise refuse(source.id, what, "Choose a wav2vec2, HuBERT, WavLM, Whisper or AST model.")
-    backbone = kind(source, core.float().eval(), extractor)
-    backbone.find_stages()
-    return backbone
+    return kind(source, core.float().eval(), extractor)

@@ -18,6 +18,7 @@ import pandas as pd
 from tltools import datasets
 from tltools.engine import classical
 from tltools.engine import device as devices
+from tltools.fits import class_places
 from tltools.home import Home
 from tltools.records import Dataset, Source, Trial, refuse
 from tltools.reports import trial_card
@@ -136,8 +137,10 @@ def learnt_rows(home: Home, source: Source, dataset: Dataset) -> Rows:
     )
     rows = np.sort(np.concatenate(drawn))
     if theirs.classes:
-        place = {name: code for code, name in enumerate(dataset.classes)}
-        codes = np.array([place.get(name, -1) for name in theirs.classes])
+        places = class_places(theirs.classes, dataset.classes)
+        assert places is not None, "or the source would not continue"
+        codes = np.full(len(theirs.classes), -1)
+        codes[list(places)] = np.arange(len(places))
         rows = rows[codes[targets[rows]] >= 0]
         targets = codes[targets]
     items: Any = datasets.items(home, theirs, "tabular")

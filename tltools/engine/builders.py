@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tltools.engine import (
     audio_backbone,
+    classifiers,
     detectors,
     frame_backbone,
     image_backbone,
@@ -28,7 +29,7 @@ def builder(source: Source) -> Callable[[Source, Path, bool], Backbone]:
     if source.family == "tabular":
         return tabular_backbone.build
     if source.answers:
-        return detectors.build
+        return classifiers.build if source.classifies else detectors.build
     if source.reads in KINDS:
         build: Callable[[Source, Path, bool], Backbone] = KINDS[source.reads].build
         return build

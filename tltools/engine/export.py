@@ -15,6 +15,7 @@ from torch import nn
 from tltools import datasets, places, reports, sources
 from tltools.artifacts import building_all, sealed, verify
 from tltools.engine import (
+    classifiers,
     export_detectors,
     export_frames,
     export_groups,
@@ -152,6 +153,7 @@ def _common(model: Network, backbone: Backbone, layers: Sequence[nn.Module]) -> 
         "layers": [names[id(layer)] for layer in layers],
         "several": model.task.several is not None,
         "draws": "",
+        "network": classifiers.network_class(backbone),
         "neighbours": False,
         "numbers": _numbers(model),
         **export_tables.reading(),
@@ -199,6 +201,8 @@ def _text_facts(home: Home, model: Network, backbone: TextBackbone, folder: Path
     tokenizer = backbone.tokenizer
     export_texts.keep_tokenizer(backbone, folder)
     config = AutoConfig.from_pretrained(_base_folder(home, backbone.source), local_files_only=True)
+    if isinstance(backbone, classifiers.TextClassifier):
+        config.pad_token_id = backbone.pad  # as it was asked
     config.save_pretrained(folder)
     return {
         "kind": "text",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltools.engine import (
+    export_classifiers,
     export_detectors,
     export_frames,
     export_groups,
@@ -194,7 +195,7 @@ def _neural(facts: Facts) -> list[str]:
         parts.append("import timm  # noqa: E402\n")
     elif kind != "table":
         readers = {"text": ["AutoTokenizer"], "audio": ["AutoFeatureExtractor"]}.get(kind, [])
-        wanted = ", ".join(sorted(["AutoConfig", "AutoModel", *readers]))
+        wanted = ", ".join(sorted(["AutoConfig", facts["network"], *readers]))
         parts.append(f"from transformers import {wanted}  # noqa: E402\n")
     if kind == "generator":
         return [*parts, export_texts.OPEN, *export_texts.steps(facts, _items(facts))]
@@ -239,6 +240,8 @@ def _model(facts: Facts) -> list[str]:
         made = f"AutoModel.from_config(AutoConfig.from_pretrained(here)){'.get_encoder()' if facts['encoder'] else ''}"
         lines = f"model = {made}.float().eval()\n"
         lines += "model.load_state_dict(body, strict=False)  # a pooler, if there is one, is not used\n"
+        if export_classifiers.whole(facts):
+            lines = export_classifiers.MODEL.replace("{network}", facts["network"])
         if facts["kind"] == "text":
             lines += "tokenizer = AutoTokenizer.from_pretrained(here)\n"
         if facts["kind"] == "audio":
@@ -274,18 +277,20 @@ def _items(facts: Facts) -> list[str]:
 
 
 def _features(facts: Facts) -> list[str]:
-    layered = bool(facts["layers"])
+    layered, exported = bool(facts["layers"]), reading_files(facts)
     if facts["kind"] == "table":
         return export_tables.steps(facts)
+    texts = "[text or tokenizer.pad_token for text in texts]" if facts.get("bare") else "texts"
+    if export_classifiers.whole(facts):
+        read = READ_PICTURE if facts["kind"] == "vision" else ""
+        before = [exported.code, read] if exported else []
+        return [*filter(None, before), export_classifiers.features(facts, texts)]
     if facts["kind"] == "text":
         mean = "({x} * weight).sum(1) / weight.sum(1).clamp(min=1)"
         every = f"torch.cat([{mean.format(x='x')} for x in (*seen.values(), last)], 1)"
         plain = mean.format(x="last")
         plain = f"torch.nn.functional.normalize({plain})" if facts["unit"] else plain
-        found = TEXT_FEATURES.replace("{pooled}", every if layered else plain)
-        found = found.replace(
-            "{texts}", "[text or tokenizer.pad_token for text in texts]" if facts["bare"] else "texts"
-        )
+        found = TEXT_FEATURES.replace("{pooled}", every if layered else plain).replace("{texts}", texts)
         return [found.replace("{causal}", " * torch.arange(1, mask.shape[1] + 1)[:, None]" if facts["causal"] else "")]
     if facts["kind"] in ("frames", "cells"):
         return export_frames.steps(facts)

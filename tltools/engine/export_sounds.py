@@ -44,7 +44,8 @@ def written(backbone: AudioBackbone, config: Any, seconds: float, folder: Path) 
     """Writes configuration and feature extractor; returns the facts for the script."""
     config.save_pretrained(folder)
     backbone.extractor.save_pretrained(folder)
-    facts = {"kind": "audio", "hears": type(backbone).__name__, "encoder": False, "rate": backbone.rate}
+    hears = next(kind.__name__ for kind in KINDS if isinstance(backbone, kind))
+    facts = {"kind": "audio", "hears": hears, "encoder": False, "rate": backbone.rate}
     if isinstance(backbone, Waves):
         facts["shortest"] = backbone.samples_of(1)
     if isinstance(backbone, Whispers):
@@ -52,9 +53,18 @@ def written(backbone: AudioBackbone, config: Any, seconds: float, folder: Path) 
     return facts
 
 
+def _parts(facts: dict[str, Any]) -> tuple[str, str, str, str]:
+    return next(parts for kind, parts in KINDS.items() if kind.__name__ == facts["hears"])
+
+
+def given(facts: dict[str, Any]) -> str:
+    """The lines that make `given` of a `clip`."""
+    return _parts(facts)[1]
+
+
 def steps(facts: dict[str, Any]) -> list[str]:
     """The lines that define `features(paths)`, after those that read a file."""
-    before, given, pooled, last = next(parts for kind, parts in KINDS.items() if kind.__name__ == facts["hears"])
+    before, read, pooled, last = _parts(facts)
     layers = f"*({pooled} for x in seen.values()), " if facts["layers"] else ""
-    filled = FEATURES.replace("{given}", given).replace("{layers}", layers).replace("{last}", last)
+    filled = FEATURES.replace("{given}", read).replace("{layers}", layers).replace("{last}", last)
     return [*filter(None, [before]), filled]

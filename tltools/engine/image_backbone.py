@@ -106,6 +106,13 @@ class ImageBackbone(Backbone):
             list(pool.map(fill, range(lanes)))
         return Pixels(pixels, self.mean, self.std)
 
+    def find_stages(self) -> None:
+        windows = [(m, m.shift_size, m.window_size) for m in self.core.modules() if hasattr(m, "shift_size")]
+        super().find_stages()
+        for module, shift, window in windows:  # a Swin keeps the windows of the smallest picture that it ever saw
+            held: Any = module
+            held.shift_size, held.window_size = shift, window
+
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         before, self.size = self.size, side
         try:
@@ -203,23 +210,35 @@ def build(source: Source, folder: Path, random: bool) -> ImageBackbone:
         Refusal: the weights do not fit the architecture; every key that does not fit is listed.
     """
     torchvision_operators.ensure()
-    mean, std = source.mean or MEAN, source.std or STD
     if source.family == "transformers":
-        core, config = _transformers(source, folder, random)
-        own = getattr(config, "image_size", None) or 224
-        size = source.image_size or int(own if isinstance(own, int) else own[0])
+        config = configured(folder)
+        backbone = around(source, folder, _transformers(source, folder, random, config), config)
     else:
         core = create(source)
         size = source.image_size or int(core.default_cfg.get("input_size", (3, 224, 224))[-1])
         mean, std = source.mean or core.default_cfg.get("mean", MEAN), source.std or core.default_cfg.get("std", STD)
         if not random:
             weights.load(core, weights_file(folder), source.id)
-    backbone = ImageBackbone(source, core.float().eval(), size, mean, std)
-    windows = [(m, m.shift_size, m.window_size) for m in core.modules() if hasattr(m, "shift_size")]
+        backbone = ImageBackbone(source, core.float().eval(), size, mean, std)
     backbone.find_stages()
-    for module, shift, window in windows:  # a Swin keeps the windows of the smallest picture that it ever saw
-        module.shift_size, module.window_size = shift, window
     return backbone
+
+
+def configured(folder: Path) -> Any:
+    """The configuration of a folder's network of transformers."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def around(
+    source: Source, folder: Path, core: Any, config: Any, kind: type[ImageBackbone] = ImageBackbone
+) -> ImageBackbone:
+    """A backbone of some kind around a network of transformers, given pictures as its source says; its stages are not
+    found yet."""
+    own = getattr(config, "image_size", None) or 224
+    size = source.image_size or int(own if isinstance(own, int) else own[0])
+    return kind(source, core.float().eval(), size, source.mean or MEAN, source.std or STD)
 
 
 def create(source: Source) -> Any:
@@ -241,12 +260,11 @@ def _takes_size(architecture: str) -> bool:
     return module.rsplit(".", 1)[-1] in {"vision_transformer", "deit", "beit", "eva", "cait", "xcit"}
 
 
-def _transformers(source: Source, folder: Path, random: bool) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModel
+def _transformers(source: Source, folder: Path, random: bool, config: Any) -> Any:
+    from transformers import AutoModel
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     apart = ("pooler", "mask_token")
     core: Any = AutoModel.from_config(config) if random else weights.pretrained(folder, config, source.id, apart)
     if isinstance(getattr(core, "pooler", None), nn.Module) and any(True for _ in core.pooler.parameters()):
         core.pooler = None  # a learnt pooler belongs to another task; one without weights is plain averaging
-    return core, config
+    return core

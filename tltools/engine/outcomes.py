@@ -55,7 +55,7 @@ def of_probe(
     if backbone.reads == "tabular":
         weights |= differing(backbone, None)
         card |= adapters.columns(backbone)
-    return Outcome(trial, kit.test, outputs, weights, card, 0.0, devices.peak_mb(), head.size)
+    return Outcome(trial, kit.test, outputs, weights, card, 0.0, devices.peak_mb(), head.size if len(rows) else 0)
 
 
 def of_training(

@@ -20,7 +20,7 @@ from tltools import datasets, evidence, sources, splits
 from tltools.engine import device as devices
 from tltools.engine import outlook, source_heads
 from tltools.engine.backbone import Backbone, load_backbone
-from tltools.engine.features import FeatureStore
+from tltools.engine.features import FeatureStore, encoding_of
 from tltools.judging import ranking
 from tltools.records import Dataset, Refusal, Source, refuse
 from tltools.tasks import tasks
@@ -123,8 +123,15 @@ def examine(
     row["warnings"] = list(fit.warnings)
     row["against_classical"] = yardstick.against(last)
     row["domain"] = outlook.distance(ticket, store, source, dataset, items, last)
-    row |= source_heads.examine(ticket.home, dataset, backbone, last, targets)
-    row |= outlook.sentences(row, numbers) | {"own_head": source_heads.sentence(row, len(rows))}
+
+    def read(other: Backbone) -> Array:
+        """What it pools, which is `last`, or of a network with its head its logits: one more pass."""
+        same = encoding_of(other) == encoding_of(backbone)
+        again = encoded if same else lambda: store.encode(other, items)
+        return store.pooled(other, again, keys, everywhere, ticket)
+
+    row |= source_heads.examine(ticket.home, dataset, backbone, read, targets)
+    row |= outlook.sentences(row, numbers)
     return row, depth_probe(backbone, layers, columns, targets, numbers)
 
 

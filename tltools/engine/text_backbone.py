@@ -178,13 +178,11 @@ class TextBackbone(Backbone):
 def build(source: Source, folder: Path, random: bool) -> TextBackbone:
     """Builds a transformers text model from a local folder; nothing is downloaded, no code of the folder is run."""
     torchvision_operators.ensure()
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     from tltools.engine import generators
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config.use_cache = False
+    config = configured(folder)
     kind = generators.classes(config, source.id) if source.writes else AutoModel
     if random:
         network = kind.from_config(config, attn_implementation="sdpa" if _sdpa(config) else "eager")
@@ -197,13 +195,31 @@ def build(source: Source, folder: Path, random: bool) -> TextBackbone:
         core = network.get_encoder()
     if getattr(core, "pooler", None) is not None:
         core.pooler = None  # trained for another task; the mean over tokens is what is used
-    positions = getattr(config, "max_position_embeddings", None) or 512
-    longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
-    limit = min(tokens_read(source), longest)
-    backbone = TextBackbone(source, core.float().eval(), tokenizer, limit, longest)
+    backbone = around(source, folder, core, config)
     backbone.generator = (network.float().eval(),) if source.writes else ()
     backbone.find_stages()
     return backbone
+
+
+def configured(folder: Path) -> Any:
+    """The configuration of a folder's network."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config.use_cache = False
+    return config
+
+
+def around(
+    source: Source, folder: Path, core: Any, config: Any, kind: type[TextBackbone] = TextBackbone
+) -> TextBackbone:
+    """A backbone of some kind around a network, with the tokenizer of its folder; its stages are not found yet."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    positions = getattr(config, "max_position_embeddings", None) or 512
+    longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
+    return kind(source, core.float().eval(), tokenizer, min(tokens_read(source), longest), longest)
 
 
 def _sdpa(config: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from tltools import sources
 from tltools.engine import weights
 from tltools.engine.builders import builder
 from tltools.engine.weights import weights_file
@@ -16,7 +17,7 @@ def try_weights(folder: Path, source: Source) -> Source:
     """Builds the backbone from the folder and returns the card with what was learnt.
 
     Raises:
-        Refusal: unknown architecture, or every key that does not fit.
+        Refusal: unknown architecture, every key that does not fit, or names of classes that its head does not say.
     """
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors":
@@ -24,6 +25,8 @@ def try_weights(folder: Path, source: Source) -> Source:
     if source.family == "timm":
         _must_be_timm(source)
     backbone = builder(source)(source, folder, False)
+    if source.classifies:
+        source = _with_head(folder, source)
     return source.model_copy(
         update={
             "parameters": sum(p.numel() for p in backbone.core.parameters()),
@@ -31,6 +34,23 @@ def try_weights(folder: Path, source: Source) -> Source:
             "image_size": getattr(backbone, "size", None),
         }
     )
+
+
+def _with_head(folder: Path, source: Source) -> Source:
+    """The card of a classifier, or of the same source without a head where its file holds none.
+
+    Raises:
+        Refusal: as many classes are named by hand as it does not say.
+    """
+    whole = sources.as_whole(source)
+    try:
+        said = builder(whole)(whole, folder, False).width
+    except Refusal:  # its body may serve all the same
+        return source.model_copy(update={"classifies": False, "classes_seen": ()})
+    if source.classes_seen and len(source.classes_seen) != said:
+        what = f"must name the {said} classes of its head, in the order of its outputs; got {len(source.classes_seen)}."
+        raise refuse("classes", what, "Look at id2label in the model's config.json.")
+    return source
 
 
 def _must_be_timm(source: Source) -> None:

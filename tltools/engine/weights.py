@@ -174,11 +174,14 @@ def pretrained(folder: Path, config: Any, source_id: str, apart: Sequence[str], 
 
     weights_file(folder)
     core, report = (kind or AutoModel).from_pretrained(
-        folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    lacking = sorted(key for key in report["missing_keys"] if not any(word in key for word in apart))
+        folder, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    other = {key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]}  # drawn at random as well
+    lacking = sorted(key for key in {*report["missing_keys"], *other} if not any(word in key for word in apart))
     if lacking:
-        what = f"lacks {len(lacking)} tensors of {config.model_type}, among them {', '.join(lacking[:3])}."
+        shaped = " (there in another shape)" if other & set(lacking) else ""
+        what = f"lacks {len(lacking)} tensors of {config.model_type}, among them {', '.join(lacking[:3])}{shaped}."
         raise refuse(source_id, what, "Save the model with `save_pretrained` and add it again.")
     network: nn.Module = core.float()
     return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ HEARS = ("feat_extract_norm", "num_mel_bins")
 ASKS = ("num_queries", "num_detection_tokens")
 # how the names of architectures end that have kept what they write with
 WRITES = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "ForCausalLM")
+CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification")
+NUMBERED = re.compile(r"(label[ _-]?)?\d+", re.IGNORECASE)  # names of classes that only count them
 DETECTORS = frozenset(  # model types that serve detection as a whole
     ["conditional_detr", "d_fine", "dab-detr", "deformable_detr", "detr", "rt_detr", "rt_detr_v2", "table-transformer",
      "yolos"]
@@ -55,7 +58,7 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
         raise refuse(
             source_id, "is not a transformers model: its config.json names no model_type.", "Try it as timm/..."
         )
-    detects = _detects(source_id, config)
+    detects, classes = _detects(source_id, config), _classes(config)
     hears = any(key in config for key in HEARS)
     sees = detects or not hears and ("image_size" in config or "num_channels" in config)
     return Source(
@@ -66,7 +69,8 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
         family="transformers",
         answers="detection" if detects else None,
         architecture=str(config["model_type"]),
-        classes_seen=tuple(map(str, (config.get("id2label") or {}).values())) if detects else (),
+        classifies=classes is not None,
+        classes_seen=tuple(map(str, (config.get("id2label") or {}).values())) if detects else classes or (),
         image_size=_side(config, extractor) if sees else None,
         mean=_channels(extractor, "image_mean", 0.0) if sees else None,
         std=_channels(extractor, "image_std", 1.0) if sees else None,
@@ -90,6 +94,19 @@ def _detects(source_id: str, config: dict[str, Any]) -> bool:
         return True
     what = f"is a {config['model_type']} without a head for boxes, or one whose head is not read here."
     raise refuse(source_id, what, f"Choose a detector of {', '.join(sorted(DETECTORS))}; or a ViT, Swin or ConvNeXt.")
+
+
+def _classes(config: dict[str, Any]) -> tuple[str, ...] | None:
+    """Names of the classes that a classifier says one of, by its outputs; () where they are only counted, None where a
+    configuration is of no such classifier: of labels side by side, of a number, or without a head."""
+    headed = any(str(name).endswith(CLASSIFIERS) for name in config.get("architectures") or ())
+    if not headed or config.get("problem_type") not in (None, "single_label_classification"):
+        return None
+    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # the library's own, which it does not write
+    if len(names) < 2 or set(names) != set(map(str, range(len(names)))):
+        return None
+    found = tuple(str(names[str(place)]) for place in range(len(names)))
+    return () if all(NUMBERED.fullmatch(name.strip()) for name in found) else found
 
 
 def _side(config: dict[str, Any], extractor: dict[str, Any]) -> int | None:

@@ -54,6 +54,7 @@ def _card(folder: Path) -> Source | None:
             "pretrained": True,
             "installed": True,
             "pretraining": f"your own: {what}, {facts.get('n_train', '?')} labels",
+            "classifies": False,  # its head is one of its own now
             "classes_seen": tuple(facts.get("classes", ())),
             "bias": "That of your source task; see its per-group results.",
             "task": facts["task"],

@@ -145,7 +145,7 @@ class Strategy:
     twin: str = ""  # the control that takes the same steps from random weights; it goes into every study of this arm
     needs_groups: bool = False  # True: only where the study names a sensitive column, which the trial then depends on
     continues: bool = False  # True: only from a table of one's own, of the same task, with matched columns
-    own_head: bool = False  # True: only from a trial of one's own whose head knows all classes of the dataset
+    own_head: bool = False  # True: only from a source whose own head knows all classes of the dataset by name
     needs_source: bool = True  # False: the classical control
     by_steps: tuple[str, str] | None = None  # what and when of tasks without a closed form, where it else has one
     order: int = 0  # place in lists: cheap ones first

@@ -86,6 +86,8 @@ def card(
         if rank and rank.get("as_it_is") is not None:
             right = f"{100 * rank['as_it_is']:.1f} %"
             st.caption(f":material/psychology: knows your classes: right on {right} as it is, without your labels")
+        elif cell.knows:
+            st.caption(":material/psychology: its own head knows your classes: rank it, or ask it as it is (zero-shot)")
         if cell.columns:
             st.caption(f":material/table_chart: {esc(cell.why)}")
         for warning in (*cell.warnings, *doubts):
