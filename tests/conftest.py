@@ -74,7 +74,7 @@ def quick_loads() -> Iterator[None]:
     from tests import scripts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tltools.sources._try_load", scripts.try_load)
+        patch.setattr("tltools.own_weights._try_load", scripts.try_load)
         yield
 
 

@@ -30,7 +30,7 @@ def run(ticket: Any, script: Path, given: Path, out: Path) -> str:
 
 
 def try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
-    """As `tltools.sources._try_load`."""
+    """As `tltools.own_weights._try_load`."""
     with tempfile.NamedTemporaryFile("r") as said, tempfile.NamedTemporaryFile("r") as errors:
         code = _forked(_load, folder.resolve(), asked, said.name, errors.name)
         return subprocess.CompletedProcess(["trial_load", str(folder)], code, said.read(), errors.read())

@@ -15,7 +15,7 @@ from tests.hub_server import Hub, serving
 from tests.test_tasks import dataset
 from tests.text_models import MODELS, save
 from tests.texts import pairs
-from tltools import datasets, reports, sources, studies
+from tltools import datasets, own_weights, reports, sources, studies
 from tltools.engine import generators, layouts, outcomes, predict, text_backbone, trial_model, written
 from tltools.engine import study as engine
 from tltools.engine.backbone import load_backbone
@@ -181,7 +181,7 @@ def test_a_marian_folder_is_read_with_its_two_tables_of_pieces(tmp_path: Path) -
     (tmp_path / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(names)}))
     own = MarianTokenizer(*(str(tmp_path / name) for name in ("source.spm", "target.spm", "vocab.json")))
     folder = save("marian", tmp_path / "marian", TEXTS, made=own)
-    kept = sources._files(folder)
+    kept = own_weights.files(folder)
     assert {"source.spm", "target.spm", "vocab.json"} <= {path.name for path in kept}
     backbone = made(folder)
     pieces = wording(backbone, [])

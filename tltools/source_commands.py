@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tltools import datasets, evidence, sources
+from tltools import datasets, evidence, own_weights, sources
 from tltools.commands import Answer, columns, through_job
 from tltools.home import Home
 from tltools.records import refuse
@@ -80,8 +80,8 @@ def add(home: Home, options: Namespace) -> Answer:
         options.path,
         name=options.name,
         architecture=options.architecture,
-        mean=sources.three_numbers("--mean", options.mean),
-        std=sources.three_numbers("--std", options.std),
+        mean=own_weights.three_numbers("--mean", options.mean),
+        std=own_weights.three_numbers("--std", options.std),
         image_size=options.size,
         options=_builder_options(options.option),
         classes=[name.strip() for name in options.classes.split(",")] if options.classes else (),

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from tltools import datasets, matching, mismatches, processes
+from tltools import datasets, matching, mismatches, own_weights
 from tltools.artifacts import building, sealed
 from tltools.fits import Fit, Match, class_name, class_places
 from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
-from tltools.records import Dataset, Problem, Refusal, Source, refuse
+from tltools.records import Dataset, Refusal, Source, refuse
 from tltools.strategies import Strategy, strategies
 from tltools.tasks import row_classes, tasks
 
@@ -224,7 +221,7 @@ def add(
     final = home.sources / "local" / slug
     if sealed(final):
         raise refuse("name", f"local/{slug} exists already.", "Give another name.")
-    source = _described(path, f"local/{slug}", name, architecture, mean, std, image_size)
+    source = own_weights.described(path, f"local/{slug}", name, architecture, mean, std, image_size)
     if len(named := [class_name(name) for name in classes if name]) > len(set(named)):
         raise refuse(
             "classes", f"must all differ; got {', '.join(classes)}.", "Leave a name empty that you do not need."
@@ -233,11 +230,11 @@ def add(
         update={"options": dict(options or {}), "classes_seen": tuple(classes) or source.classes_seen}
     )
     with building(final) as part:
-        names = {"model.safetensors" if path.is_file() else file.name: file for file in _files(path)}
+        names = {"model.safetensors" if path.is_file() else file.name: file for file in own_weights.files(path)}
         for own, file in names.items():
-            _copy(file, part / own)
+            own_weights.copy(file, part / own)
         try:
-            checked = _checked(part, source)
+            checked = own_weights.checked(part, source)
         except Refusal as refusal:  # a file is told of by the name that its owner knows
             told = ((names[p.where].name if p.where in names else p.where, p) for p in refusal.problems)
             raise Refusal(*(problem.model_copy(update={"where": where}) for where, problem in told)) from None
@@ -246,107 +243,6 @@ def add(
             raise refuse("classes", what, "Leave them out.")
         write_json(part / "source.json", checked.model_dump(mode="json"))
     return checked
-
-
-def _described(
-    path: Path,
-    source_id: str,
-    name: str,
-    architecture: str | None,
-    mean: tuple[float, float, float] | None,
-    std: tuple[float, float, float] | None,
-    image_size: int | None,
-) -> Source:
-    """The card of the user's own weights, before they were tried."""
-    if path.is_dir() and (path / "config.json").is_file() and architecture is None:
-        from tltools.providers.huggingface import EXTRACTOR, from_config
-
-        config = _json(path / "config.json")
-        extractor = _json(path / EXTRACTOR) if (path / EXTRACTOR).is_file() else {}
-        card = from_config(source_id, "local", config, extractor)
-        said = {"name": name, "installed": True, "licence": "yours to know", "pretraining": f"file {path.name}"}
-        return card.model_copy(update=said | ({"image_size": image_size} if image_size else {}))
-    if architecture is None:
-        what = "must come with --architecture timm/NAME, or be a transformers folder with config.json."
-        raise refuse(str(path), what, "Name the architecture that the weights were made for.")
-    return Source(
-        id=source_id,
-        name=name,
-        provider="local",
-        reads="image",
-        family="timm",
-        architecture=architecture.removeprefix("timm/"),
-        installed=True,
-        mean=mean,
-        std=std,
-        image_size=image_size,
-        licence="yours to know",
-        pretraining=f"file {path.name}",
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise refuse(str(path), f"is not JSON ({error}).", "Save the model again.") from error
-    return found
-
-
-def _files(path: Path) -> list[Path]:
-    """The files of a source that are kept: weights, configuration, tokenizer; never pickles, never code."""
-    if path.is_file():
-        return [path]
-    return [
-        file for file in sorted(path.iterdir()) if file.suffix in {".safetensors", ".json", ".txt", ".model", ".spm"}
-    ]
-
-
-def _copy(file: Path, place: Path) -> None:
-    with open(file, "rb") as old, open(place, "wb") as new:
-        while chunk := old.read(1 << 20):
-            new.write(chunk)
-
-
-def _checked(folder: Path, source: Source) -> Source:
-    """Tries the weights on the architecture in a process of its own, because this one must not import torch.
-
-    Raises:
-        Refusal: what that process refused.
-    """
-    done = _try_load(folder, source.model_dump_json())
-    if done.returncode == 0:
-        return Source.model_validate_json(done.stdout)
-    if done.returncode == 2:
-        raise Refusal(*[Problem.model_validate(problem) for problem in json.loads(done.stdout)])
-    last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-    raise refuse(
-        source.id, f"could not be loaded: {last[0][:300]}", "Check that weights and architecture belong together."
-    )
-
-
-def _try_load(folder: Path, asked: str) -> subprocess.CompletedProcess[str]:
-    words, environment = processes.command("tltools.engine.trial_load")
-    return subprocess.run(
-        [*words, str(folder)], env=environment, input=asked, capture_output=True, text=True, timeout=600, check=False
-    )
-
-
-def three_numbers(where: str, text: str | None) -> tuple[float, float, float] | None:
-    """ "0.5, 0.5, 0.5" -> three numbers; None for nothing.
-
-    Raises:
-        Refusal: something else.
-    """
-    if not (text or "").strip():
-        return None
-    try:
-        values = [float(part) for part in str(text).split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3:
-        raise refuse(where, f"must be three numbers; got {str(text)[:40]!r}.", "Write 0.5,0.5,0.5.")
-    return values[0], values[1], values[2]
 
 
 def static_order(sources: Sequence[Source]) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from tltools import costs, evidence, sources
+from tltools import costs, evidence, own_weights, sources
 from tltools.fits import Fit, pixels_read
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source
@@ -250,8 +250,8 @@ def add_own(home: Home) -> None:
                     path,
                     name=name,
                     architecture=architecture or None,
-                    mean=sources.three_numbers("Mean", mean),
-                    std=sources.three_numbers("Spread", std),
+                    mean=own_weights.three_numbers("Mean", mean),
+                    std=own_weights.three_numbers("Spread", std),
                 )
         except Refusal as refusal:
             widgets.problems(refusal.problems, most=20)
