@@ -81,10 +81,10 @@ def test_own_weights_are_tried_on_the_architecture_before_they_are_taken(
 
         weights = published / "image" / "model.safetensors"
         send("resnet18", "wrong", weights)
-        says(page, "lacks 53 tensors", seconds=90)
+        says(page, "lacks 53 tensors", seconds=240)
         page.reload()
         settled(page)
         send("resnet10t", "mine", weights)
-        page.get_by_text("local/mine").or_(page.get_by_text("mine", exact=True)).first.wait_for(timeout=90_000)
+        page.get_by_text("local/mine").or_(page.get_by_text("mine", exact=True)).first.wait_for(timeout=240_000)
         page.wait_for_url(lambda address: "local/mine" in address.replace("%2F", "/"), wait_until="commit")
         page.close()
