@@ -136,6 +136,7 @@ def folded(line: int | None, fold: int | None) -> pd.DataFrame:
 BROKEN: dict[str, tuple[pd.DataFrame, dict[str, Any], tuple[str, ...]]] = {
     "no arms": (scored().drop(columns="arm"), {}, ("runs.csv", "'arm'", "score, or truth and prediction")),
     "neither": (scored().drop(columns="score"), {}, ("runs.csv", "'score'")),
+    "two scores": (scored().assign(Score=0.5), {}, ("'score' more than once",)),
     "no labels": (scored(), {"labels_used": None}, ("'labels'", "--labels N")),
     "zero labels": (scored(), {"labels_used": 0}, ("line 2", "labels is 0")),
     "a word for a score": (changed("score", "good"), {}, ("line 9", "none that is a number")),

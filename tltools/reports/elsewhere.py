@@ -131,11 +131,9 @@ def written(home: Home, report: Report) -> pd.DataFrame:
                 raise refuse(f"trial {trial}", "is not here any more.", "Run the study again.")
             said = pd.read_parquet(home.trials / trial / "predictions.parquet")
             said = said.rename(columns={f"p_{k}": f"p_{name}" for k, name in enumerate(dataset.classes)})
-            at = card["trial"]["draw"]
-            where = (
-                dict(zip(("draw", "fold"), divmod(at, report.folds.k), strict=True)) if report.folds else {"draw": at}
-            )
-            facts = {"arm": arm["title"], **where, "labels": arm["n_train"]}
+            facts = {"arm": arm["title"], "draw": card["trial"]["draw"], "labels": arm["n_train"]}
+            if report.folds:
+                facts["draw"], facts["fold"] = divmod(facts["draw"], report.folds.k)
             parts.append(said.assign(**facts)[[*facts, *said.columns]])
     return pd.concat(parts, ignore_index=True)
 
@@ -154,6 +152,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 def _named(table: pd.DataFrame, shown: str, labels_used: int | None) -> pd.DataFrame:
     """The table with its names as text and its labels as numbers; each line once."""
     table = table.rename(columns=lambda name: name if str(name).startswith("p_") else str(name).strip().lower())
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise refuse(shown, f"has the column {twice[0]!r} more than once, capitals aside.", "Rename all but one.")
     if labels_used is not None:
         table["labels"] = float(labels_used)
     lacking = [name for name in (*NAMES, "labels") if name not in table]
