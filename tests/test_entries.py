@@ -263,7 +263,7 @@ def test_each_way_is_measured_and_estimated_for_itself(judged: Judged, monkeypat
     assert {way.split(":")[0] for way in tried["frozen_transformer"]} == {"frozen_transformer", "random_transformer"}
     assert not tried["linear_probe"], "a closed form takes no steps"
     counts = plans.Counts(90, 20, 30, 2)
-    plan = planner.plan(store, judged.home, wanted, counts)
+    plan = planner.plan(store, judged.home, judged.study, wanted, counts)
     assert plan.wants("local/tiny-bert") and not plan.wants("local/tiny-bert|frames"), "nothing of it is frozen whole"
 
 

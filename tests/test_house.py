@@ -23,7 +23,7 @@ FLOORS = {
     "entities": 1, "places": 1,  "languages": 1, "answers": 1, "label_sets": 1,
     "formats": 2, "modalities": 2, "tasks": 2, "strategies": 2, "providers": 2, "judging": 2,
     "drafts": 3, "datasets": 3, "splits": 3, "readings": 3, "profiles": 3, "targets": 3, "samples": 3, "sources": 3,
-    "studies": 3, "study_files": 3, "first_studies": 3, "trials": 3, "plans": 3, "rates": 3, "costs": 3, "reports": 3,
+    "studies": 3, "study_files": 3, "first_studies": 3, "trials": 3, "plans": 3, "budgets": 3, "rates": 3, "costs": 3, "reports": 3,
     "row_sizes": 3, "own_weights": 3, "pace": 3, "augmentation": 3, "folds": 3, "overlays": 3, "mismatches": 3,
     "evidence": 3, "matching": 3,
     "engine": 4, "ui": 4, "backends": 4,

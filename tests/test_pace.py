@@ -10,7 +10,7 @@ import pytest
 from tltools import costs, pace, samples, studies
 from tltools.holders import this_process
 from tltools.home import Home
-from tltools.records import Job, Study
+from tltools.records import Budget, Job, Study
 from tltools.store import Store, open_store
 from tltools.tickets import JobTicket
 
@@ -77,3 +77,13 @@ def test_the_pace_of_uneven_steps_tells_nothing(home: Home, store: Store, job: J
         for done in range(4):
             ticket.progress("Classical", done, 40, even=even)
         assert (ticket._last.eta_seconds is not None) is told
+
+
+def test_no_more_is_left_than_the_time_budget_leaves(home: Home, store: Store, study: Study) -> None:
+    short = study.model_copy(update={"budget": Budget(minutes=2)})
+    job = store.submit("study", {"study": studies.save(home, short)}, title="A study", key="short")
+    for fraction in (0.5, 1.0):
+        seal(home, store, job, "full_finetune", fraction, seconds=6000.0)
+    begun = job.model_copy(update={"started": datetime.now(UTC) - timedelta(seconds=30)})
+    assert (pace.seconds_left(home, store, job) or 0) > 10_000
+    assert pace.seconds_left(home, store, begun) == pytest.approx(90, abs=5)

@@ -189,7 +189,7 @@ def test_a_dry_run_measures_and_the_plan_goes_by_it(home: Home, monkeypatch: pyt
     assert [rows for rows, _ in fit] == [128, 512] and all(seconds > 0 for _, seconds in fit)
     split, trials = datasets.split(home, dataset), studies.expand(home, study)
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
-    made = planner.plan(store, home, trials, counts)
+    made = planner.plan(store, home, study, trials, counts)
     assert made.rows < made.rows_naive and made.decisions
     assert sum(map(len, made.order)) == len(trials)
     assert made.wants("bundled/tiny-resnet") >= {"pooled"}

@@ -9,12 +9,12 @@ import itertools
 
 import pytest
 
-from tltools import plans, reports, samples, studies
+from tltools import budgets, costs, plans, reports, samples, sources, studies
 from tltools.artifacts import sealed
 from tltools.engine import parallel
 from tltools.engine import study as engine
 from tltools.home import Home
-from tltools.records import Budget, Refusal, Study
+from tltools.records import Budget, Folds, Refusal, Study
 from tltools.store import open_store
 from tltools.tickets import BudgetSpent, QuietTicket, TimedTicket
 
@@ -94,15 +94,64 @@ def test_a_budget_too_short_for_any_trial_is_a_refusal_with_a_remedy(
     assert not _sealed(home, asked)
 
 
-def test_the_estimate_says_how_many_draws_the_budget_covers(home: Home, asked: Study) -> None:
+def test_the_estimate_says_what_the_budget_buys(home: Home, asked: Study) -> None:
     store = open_store(home)
     roomy = studies.estimate(home, store, asked)
-    tight = asked.model_copy(update={"budget": Budget(minutes=roomy.seconds / 60 / 2)})
+    assert roomy.in_time == roomy.trials == 6 and roomy.judged_in_time and roomy.within == roomy.seconds
+    assert not any("min buy" in sentence for sentence in roomy.sentences)
+    tight = asked.model_copy(update={"budget": Budget(minutes=0.9 * roomy.seconds / 60)})
     short = studies.estimate(home, store, tight)
-    none = asked.model_copy(update={"budget": Budget(minutes=0.001)})
-    assert any("covers about 1 of 3 draws" in sentence for sentence in short.sentences)
-    assert not any("budget" in sentence for sentence in roomy.sentences)
+    assert 3 < short.in_time < 6 and not short.judged_in_time and short.within == pytest.approx(0.9 * short.seconds)
+    assert any("all of Classical" in sentence for sentence in short.sentences)
     assert roomy.detectable is not None and short.detectable is not None and short.detectable > roomy.detectable
-    nothing = studies.estimate(home, store, none)
-    assert any("covers not even one of 3 draws" in sentence for sentence in nothing.sentences)
+    nothing = studies.estimate(home, store, asked.model_copy(update={"budget": Budget(minutes=0.001)}))
+    assert any("nothing of Full fine-tuning and Classical" in sentence for sentence in nothing.sentences)
     assert nothing.detectable is None, "of what is not run no gain will be decided"
+
+
+@pytest.fixture
+def dear(home: Home) -> Study:
+    """A study whose trainings take most of the time, by far."""
+    wine = samples.add(home, "wine")
+    arms = {"strategies": ("linear_probe", "last_block", "full_finetune"), "controls": ("scratch", "classical")}
+    return Study(dataset=wine.id, sources=("bundled/minilm-l6",), fractions=(0.5, 1.0), draws=5, **arms)
+
+
+def _with_minutes(study: Study, minutes: float) -> Study:
+    return study.model_copy(update={"budget": Budget(minutes=minutes)})
+
+
+def test_within_a_budget_whole_comparisons_come_one_after_the_other_the_cheapest_first(home: Home, dear: Study) -> None:
+    dataset, split = studies.split_of(home, dear)
+    counts = plans.Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
+    trials = studies.expand(home, dear)
+    known = {"bundled/minilm-l6": costs.rate(open_store(home), sources.get(home, "bundled/minilm-l6"), dataset)[0]}
+    usual = budgets.groups(dear, trials, known, counts)
+    assert usual == plans.ordered(trials, {"bundled/minilm-l6": plans.STAGES}), "without a budget draw by draw"
+    groups = budgets.groups(_with_minutes(dear, 1), trials, known, counts)
+    assert sorted(t.id for group in groups for t in group) == sorted(t.id for t in trials)
+    assert [group[0].strategy for group in groups[:2]] == ["classical", "linear_probe"]
+    first, rest = groups[2 : 2 + 18], groups[2 + 18 :]  # three draws of six cells, then what is left
+    blocks = [{(t.strategy, t.fraction) for (t,) in some} for some in (first[:3], first[3:6], first[6:12], first[12:])]
+    assert blocks == [
+        {("last_block", 0.5)}, {("last_block", 1.0)},
+        {("full_finetune", 0.5), ("scratch", 0.5)}, {("full_finetune", 1.0), ("scratch", 1.0)},
+    ]  # fmt: skip
+    assert [t.draw for (t,) in first[6:12]] == [0, 0, 1, 1, 2, 2], "a control beside its arm"
+    assert [t.draw for (t,) in rest] == [3] * 6 + [4] * 6
+    for drawn in ({"adaptive": True}, {"folds": Folds(repeats=1, k=5)}):
+        whole = _with_minutes(dear, 1).model_copy(update=drawn)
+        assert budgets.groups(whole, trials, known, counts) == usual
+
+
+def test_more_minutes_never_buy_less_and_what_they_buy_is_said(home: Home, dear: Study) -> None:
+    store = open_store(home)
+    seconds = studies.estimate(home, store, dear).seconds
+    minutes = [share * seconds / 60 for share in (0.05, 0.2, 0.35, 0.9, 1.1)]
+    found = [studies.estimate(home, store, _with_minutes(dear, some)) for some in minutes]
+    assert [one.in_time for one in found] == sorted(one.in_time for one in found)
+    assert found[-1].in_time == found[-1].trials and not any("min buy" in said for said in found[-1].sentences)
+    said = [next(said for said in one.sentences if "min buy" in said) for one in found[:-1]]
+    assert "nothing of" in said[0] and "From scratch" in said[0].split("nothing of")[1]
+    assert "Full fine-tuning with 50 %" in said[2] and "From scratch with 50 % of the labels" in said[2]
+    assert "fewer draws of" in said[3] and all("all of Linear probe and Classical" in one for one in said[1:])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf, log
 from typing import Any, Literal
 
 import numpy as np
 
-from tltools import datasets, plans, rates, row_sizes, trials
+from tltools import budgets, datasets, plans, rates, row_sizes, trials
 from tltools.home import Home
 from tltools.judging import folds
 from tltools.judging.needed import detectable
@@ -36,6 +36,9 @@ class Estimate(Record):
     cache_bytes: int
     trials: int
     sealed: int  # trials that an earlier study has finished already
+    in_time: int  # of the others, those that the time budget is expected to cover; all of them without one
+    judged_in_time: bool  # that a source's arm is among them, in draws enough for a verdict
+    within: float  # seconds that pass until it stops: no more than the time budget
     prefix_rows: int  # pushed through a frozen prefix
     prefix_rows_naive: int  # the same, one trial at a time
     detectable: float | None  # gain in metric units that the test part can decide
@@ -122,19 +125,19 @@ def estimate(
     shared, naive = plans.rows_shared(plans.prefixes(todo, stages, counts)) if kept else (0, 0)
     widths = {name: int(known[name]["width"]) for name in cards} if kept else {}
     asked = len({trial.draw for trial in wanted})
-    draws = _draws_in_time(study, asked, raw * factor)
+    bought = _bought(
+        study, todo, known, counts, lambda some: factor * rates.seconds(some, cards, known, counts, classical)
+    )
+    draws = asked if len(bought) == len(todo) else len({trial.draw for trial in bought if trial.kind == "transfer"})
     gain = _detectable(home, study, dataset, split, draws) if draws and row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     if not measured:
         said.append("Not all of this was measured on this machine yet, so the time is a guess.")
     if raw * factor > LONG and study.budget.minutes is None:
         said.append(_where_it_goes(todo, cards, known, counts))
-    if draws < asked:
-        covers = f"about {draws}" if draws else "not even one"
-        said.append(
-            f"The time budget of {study.budget.minutes:g} min covers {covers} of {asked} "
-            f"{'folds' if study.folds else 'draws'}: the run stops there, judges what is finished, and can be run on."
-        )
+    if len(bought) < len(todo):
+        said.append(budgets.sentence(study, bought, todo))
+        said.append("The run stops in time, judges what is finished, and can be run on.")
     if gain is not None:
         said.append(f"Gains of {100 * gain:.1f} points or more will probably be decided; smaller may stay open.")
     return Estimate(
@@ -148,12 +151,29 @@ def estimate(
         cache_bytes=sum(counts.rows * 4 * width for width in widths.values()),
         trials=len(wanted),
         sealed=len(wanted) - len(todo),
+        in_time=len(bought),
+        judged_in_time=budgets.judged(bought),
+        within=raw * factor if study.budget.minutes is None else min(raw * factor, 60 * study.budget.minutes),
         prefix_rows=shared,
         prefix_rows_naive=naive,
         detectable=gain,
         sentences=tuple(said),
         problems=_too_large(todo, cards, known, counts, memory) if measured else (),
     )
+
+
+def _bought(
+    study: Study,
+    todo: Sequence[Trial],
+    known: Mapping[str, Mapping[str, Any]],
+    counts: Counts,
+    seconds: Callable[[Sequence[Trial]], float],
+) -> Sequence[Trial]:
+    """The trials that the study's time budget is expected to cover."""
+    minutes = study.budget.minutes
+    if minutes is None or seconds(todo) <= 60 * minutes:
+        return todo
+    return budgets.in_time(budgets.groups(study, todo, known, counts), seconds, 60 * minutes)
 
 
 def _control_mb(store: Store, dataset: Dataset, counts: Counts, todo: Sequence[Trial]) -> float:
@@ -231,10 +251,3 @@ def _as_even(targets: np.ndarray) -> int:
     sizes = np.bincount(targets)
     sizes = sizes[sizes > 0]
     return max(1, round(len(sizes) ** 2 / float((1 / sizes).sum())))
-
-
-def _draws_in_time(study: Study, asked: int, seconds: float) -> int:
-    """Draws, or folds, that the study's time budget covers, 0 to `asked`: the planner works draw by draw."""
-    if study.budget.minutes is None or seconds <= 60 * study.budget.minutes:
-        return asked
-    return int(asked * 60 * study.budget.minutes / seconds)

@@ -17,7 +17,8 @@ def seconds_left(home: Home, store: Store, job: Job) -> float | None:
     """Seconds that a running study's trials to do will take; None before one is sealed, and where it cannot be told.
 
     Trials of an arm on as many labels take the median of those sealed, by as many as went on at once; those like none
-    are estimated as before the run. What has passed since the last trial is taken off.
+    are estimated as before the run. What has passed since the last trial is taken off. It is never more than what is
+    left of a time budget.
     """
     done = [event for event in tickets.read_events(home, job.id) if event.what == "trial_sealed"]
     if not done:
@@ -36,5 +37,8 @@ def seconds_left(home: Home, store: Store, job: Job) -> float | None:
     seen = sum(statistics.median(took[plans.like(trial)]) for trial in todo if plans.like(trial) in took)
     unseen = [trial for trial in todo if plans.like(trial) not in took]
     rest = costs.estimate(home, store, study, dataset, split, unseen).seconds if unseen else 0.0
-    left = seen + rest - (datetime.now(UTC) - done[-1].at).total_seconds()
+    now = datetime.now(UTC)
+    left = seen + rest - (now - done[-1].at).total_seconds()
+    if study.budget.minutes is not None and job.started is not None:
+        left = min(left, 60 * study.budget.minutes - (now - job.started).total_seconds())
     return left if left > 0 else None

@@ -31,7 +31,8 @@ widgets.title(
     "What should be trained?", f"**{esc(dataset.name)}**, from {names}. Each card shows the blocks of the model."
 )
 widgets.problems(unknown)
-proposed, hindrances = studies.propose(home, dataset, picked), views.hindered(picked, dataset)
+proposed = study_draft.in_minutes(home, store, studies.propose(home, dataset, picked))
+hindrances = views.hindered(picked, dataset)
 begin = study_draft.start(store, dataset, proposed, opened)
 try:
     on = views.given(begin, "strategies")

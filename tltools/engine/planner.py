@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tltools import costs, datasets, plans, studies
+from tltools import budgets, costs, datasets, plans, studies
 from tltools.engine import measuring
 from tltools.holders import KILL
 from tltools.home import Home, open_home
@@ -26,13 +26,13 @@ from tltools.trials import card
 PATIENCE = 120.0  # seconds after which a child that measures is given up
 
 
-def plan(store: Store, home: Home, trials: Sequence[Trial], counts: Counts, cache_gb: float = 4.0) -> Plan:
-    """Shares, keeps and orders the work of a study, by measured rates where there are any."""
+def plan(store: Store, home: Home, study: Study, trials: Sequence[Trial], counts: Counts) -> Plan:
+    """Shares, keeps and orders the work of a study, by measured rates where there are any; trials: those to be run."""
     known = _rates(home, store, trials)
     stages = {name: int(rate["stages"]) for name, rate in known.items()}
     found = plans.prefixes(trials, stages, counts)
     write, read = disk(home, store)
-    left, decisions = cache_gb * 1e9, []
+    left, decisions = study.budget.cache_gb * 1e9, []
     for prefix in sorted(found, key=lambda p: -p.boundary):  # deep ones are smaller and save more
         rate = known[prefix.source]
         keep, why = plans.keep(prefix, rate, write=write, read=read)
@@ -44,7 +44,8 @@ def plan(store: Store, home: Home, trials: Sequence[Trial], counts: Counts, cach
                 left -= size
         decisions.append(Decision(prefix, keep, why))
     rows, naive = plans.rows_shared(found)
-    return Plan(tuple(map(tuple, plans.ordered(trials, stages))), tuple(decisions), rows, naive)
+    order = budgets.groups(study, trials, known, counts)
+    return Plan(tuple(map(tuple, order)), tuple(decisions), rows, naive)
 
 
 def run(ticket: Ticket, payload: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     kit = EngineKit(timed, study, dataset, split)
     counts = Counts(len(split.train), len(split.validation), len(split.test), len(dataset.classes))
     _look_into(kit, todo)
-    work = planner.plan(ticket.store, ticket.home, todo, counts, study.budget.cache_gb)
+    work = planner.plan(ticket.store, ticket.home, study, todo, counts)
     kit.follow(work)
     if study.folds and todo:  # whoever judges by the locked test part later is told
         before = (ticket.store.recall("cross_validated", dataset.id) or {}).get("studies", [])

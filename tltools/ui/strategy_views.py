@@ -17,11 +17,10 @@ from tltools.strategies import Strategy, strategies
 from tltools.study_files import arm, defaults
 from tltools.tasks import tasks
 from tltools.trials import unserved, unusable, usable
-from tltools.ui import state, strips, widgets
+from tltools.ui import state, strips, study_draft, widgets
 
 _FOLDS = "cross-validation"
 _DRAWS = 50  # the most that a study may have
-_MINUTES = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 240.0, 480.0)
 Chosen = dict[str, dict[str, Any]]  # strategy key -> the knobs that differ from the defaults
 
 
@@ -152,7 +151,7 @@ def design(home: Home, dataset: Dataset, proposed: Study) -> tuple[dict[str, Any
             asked = float(proposed.budget.minutes or 5)
             minutes = float(
                 st.select_slider(
-                    "Time budget (minutes)", sorted({*_MINUTES, asked}), asked, key=state.key("minutes"),
+                    "Time budget (minutes)", sorted({*study_draft.MINUTES, asked}), asked, key=state.key("minutes"),
                     format_func=lambda count: f"{count:g}",
                 )
             )  # fmt: skip

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from tltools import costs, datasets, sources, studies
+from tltools import budgets, costs, datasets, sources, studies
 from tltools.home import Home
 from tltools.records import Dataset, Problem, Refusal, Source, Study
 from tltools.store import Store
 from tltools.ui import live, state, widgets
 from tltools.ui.column_views import Changes
 from tltools.ui.words import about, counted, esc, short, size
+
+MINUTES = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 240.0, 480.0)  # to choose from
+DRAWS = 5  # as a proposal has
+USUAL = 10 * 60  # seconds beyond which a proposal gets a time budget
 
 
 def chosen(home: Home, ids: list[str], dataset: Dataset, changes: Changes) -> tuple[list[Source], list[Problem]]:
@@ -53,8 +57,31 @@ def keep(store: Store, study: Study, proposed: Study, opened: Study | None) -> N
         store.remember("draft", study.dataset, draft)
 
 
+def in_minutes(home: Home, store: Store, proposed: Study) -> Study:
+    """A proposal that ends within minutes: as it is where it does, else with the shortest time budget that is expected
+    to finish a source's arm with draws enough for a verdict. Settled once a session: what is learnt from a run
+    should not change the study on screen."""
+    key = f"usual_minutes|{studies.study_id(proposed)}"
+    if key not in st.session_state:
+        st.session_state[key] = _usual_minutes(home, store, proposed)
+    minutes = st.session_state[key]
+    return proposed if minutes is None else _budgeted(proposed, proposed.draws, minutes)
+
+
+def _usual_minutes(home: Home, store: Store, proposed: Study) -> float | None:
+    if any(problem.severity == "error" for problem in studies.check(home, proposed)):
+        return None
+    if studies.estimate(home, store, proposed).seconds <= USUAL:
+        return None
+    for minutes in (one for one in MINUTES if 60 * one >= USUAL):
+        if studies.estimate(home, store, _budgeted(proposed, proposed.draws, minutes)).judged_in_time:
+            return minutes
+    return None
+
+
 def fit(home: Home, store: Store, study: Study, minutes: float, opened: Study | None) -> tuple[Study, str]:
-    """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence.
+    """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence;
+    where not even few draws of all arms do, the usual number: the cheaper comparisons come first, with few draws.
 
     One that is opened keeps the draws that were planned for it, as long as nothing of it is changed.
     """
@@ -63,17 +90,16 @@ def fit(home: Home, store: Store, study: Study, minutes: float, opened: Study | 
         wanted = len(studies.expand(home, opened))
         said = f"**{minutes:g} min**, as the study says: {opened.draws} draws × {shares} shares of every arm: "
         return opened, f"{said}{wanted} trials."
+    study = _budgeted(study, study.draws, minutes)
     tried: dict[int, costs.Estimate] = {}
 
     def fits(draws: int) -> bool:
         tried[draws] = studies.estimate(home, store, study.model_copy(update={"draws": draws}))
         return tried[draws].seconds <= 60 * minutes
 
-    least, most = 2, 20
+    least, most = budgets.DRAWS, 20
     if not fits(least):
-        need = about(tried[least].seconds)
-        said = f"**{minutes:g} min do not suffice**: even two draws take about {need}. Leave out a strategy or a share."
-        return _budgeted(study, least, minutes), said
+        return _budgeted(study, DRAWS, minutes), ""  # the estimate says what it buys
     while least < most:  # the most draws that still fit
         middle = (least + most + 1) // 2
         if fits(middle):
@@ -97,8 +123,12 @@ def summary(guess: costs.Estimate | None, errors: Sequence[Problem]) -> str:
         return (
             f":orange[:material/error:] **{esc(short(errors[0].where, 40))}** {esc(short(errors[0].what, 120))}{more}"
         )
-    time = f"about **{about(guess.seconds)}**" + ("" if guess.measured else " (a guess)")
-    said = [f"**{counted(guess.trials - guess.sealed, 'trial', 'trials')}**", time]
+    todo = guess.trials - guess.sealed
+    time = f"about **{about(guess.within)}**" + ("" if guess.measured else " (a guess)")
+    said = [
+        f"**{counted(todo, 'trial', 'trials')}**" if guess.in_time == todo else f"**{guess.in_time} of {todo} trials**",
+        time,
+    ]
     if guess.detectable is not None:
         said.append(f"can decide gains of **{100 * guess.detectable:.1f} points** or more")
     return " · ".join(said)
@@ -107,16 +137,17 @@ def summary(guess: costs.Estimate | None, errors: Sequence[Problem]) -> str:
 def cost(guess: costs.Estimate) -> None:
     """Time, memory and disk before anything runs, and the evidence it buys."""
     low, high = about(guess.seconds_low), about(guess.seconds_high)
-    st.markdown(
-        f"**About {about(guess.seconds)}** ({low} to {high}) · **{guess.peak_mb / 1000:.1f} GB** memory · "
-        f"{size(guess.cache_bytes)} cache"
+    whole = f"about {about(guess.seconds)}** ({low} to {high})"
+    took = (
+        f"**About {about(guess.within)}**; all of it **{whole}" if guess.within < guess.seconds else f"**A{whole[1:]}"
     )
+    st.markdown(f"{took} · **{guess.peak_mb / 1000:.1f} GB** memory · {size(guess.cache_bytes)} cache")
     said = f"{guess.trials} trials, {guess.sealed} of them finished already."
     if guess.prefix_rows and guess.prefix_rows_naive > guess.prefix_rows:
         said += f" {guess.prefix_rows:,} rows go through the frozen part instead of {guess.prefix_rows_naive:,}."
     st.caption(said)
     for sentence in guess.sentences:
-        if "trials" not in sentence:
+        if "trials are to be run" not in sentence:
             st.caption(esc(sentence))
 
 
