@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,28 @@ def test_files_are_described_once_for_a_whole_study(home: Home, monkeypatch: pyt
     )  # fmt: skip
     result = engine.run(QuietTicket(home), {"study": studies.save(home, study)})
     assert result["trials_run"] == 8 and len(asked) == len(set(asked)) > 0
+
+
+@pytest.mark.parametrize(("sample", "fits"), [("film-notes", 2 + 1), ("digits-low", 2 + 1), ("wine", 2 + 2)])
+def test_draws_of_all_labels_are_fitted_once_where_the_seed_says_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch, sample: str, fits: int
+) -> None:
+    from tltools import studies
+    from tltools.engine import study as engine
+    from tltools.records import Study
+    from tltools.tickets import QuietTicket
+
+    fitted: list[int] = []
+    one_class = classical.Control.one_class
+
+    def noted(self: classical.Control, targets: np.ndarray) -> bool:
+        fitted.append(len(targets))
+        return one_class(self, targets)
+
+    monkeypatch.setattr(classical.Control, "one_class", noted)
+    dataset = samples.add(home, sample)
+    study = Study(dataset=dataset.id, sources=(), strategies=(), controls=("classical",), fractions=(0.5, 1.0), draws=2)
+    engine.run(QuietTicket(home), {"study": studies.save(home, study)})
+    assert len(fitted) == fits
+    cards = [json.loads((home.trials / trial.id / "card.json").read_text()) for trial in studies.expand(home, study)]
+    assert len(cards) == 4 and all(card["seconds"] > 0 for card in cards), "each costs what it would alone"
