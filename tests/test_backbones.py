@@ -203,6 +203,17 @@ def test_a_text_family_whose_layers_cannot_be_pooled_serves_as_one_stage(kind: s
     assert backbone.encode(["word " * 500]).lengths.tolist() == [128], "as much is read as of other families"
 
 
+@pytest.mark.parametrize(("most", "read", "attention"), [(512, 200, text_backbone.KEPT), (64, 64, "sdpa")])
+def test_more_tokens_are_read_where_they_are_asked_for_by_an_attention_that_has_room(
+    most: int, read: int, attention: str, tmp_path: Path
+) -> None:
+    text("bert", tmp_path)
+    card = source("text", "transformers", "bert", max_length=200, options={"max_tokens": most})
+    backbone = text_backbone.build(card, tmp_path, random=True)
+    assert backbone.encode(["word " * 900]).lengths.tolist() == [read]
+    assert backbone.core.config._attn_implementation == attention
+
+
 def test_minilm_pools_as_sentence_transformers_does(home: Home) -> None:
     from sentence_transformers import SentenceTransformer
 
