@@ -30,6 +30,10 @@ TEXT: dict[str, dict[str, Any]] = {  # model type -> what makes it small
     "roberta": {**SMALL, "max_position_embeddings": 130, "pad_token_id": 0},
     "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 2},
 }
+WHOLE: dict[str, dict[str, Any]] = {  # between whose layers states are turned about, or filled up
+    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 48},
+    "longformer": {**SMALL, "num_hidden_layers": 2, "max_position_embeddings": 130, "attention_window": 8},
+}
 IMAGE = {  # timm architecture -> (size, least stages)
     "vit_tiny_patch16_224": (64, 13),
     "resnet18": (64, 5),
@@ -89,7 +93,7 @@ def text(kind: str, folder: Path) -> Made:
 
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     tokenizer.save_pretrained(folder)
-    AutoConfig.for_model(kind, vocab_size=len(tokenizer), **TEXT[kind]).save_pretrained(folder)
+    AutoConfig.for_model(kind, vocab_size=len(tokenizer), **(TEXT | WHOLE)[kind]).save_pretrained(folder)
     backbone = text_backbone.build(source("text", "transformers", kind), folder, random=True)
     own = AutoModel.from_config(AutoConfig.from_pretrained(folder), attn_implementation="eager").eval()
     lacking = own.load_state_dict(backbone.core.state_dict(), strict=False).missing_keys
@@ -189,6 +193,25 @@ def test_a_family_is_a_chain_that_resumes_and_pools_as_its_library_does(family: 
             if stage or id(parameter) in computed:  # a class token enters beside the stem
                 parameter.fill_(float("nan"))
     assert torch.equal(backbone.resume(batch, states, count - 1), again), "what lies below is not computed"
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_text_family_whose_layers_cannot_be_pooled_serves_as_one_stage(kind: str, tmp_path: Path) -> None:
+    backbone, batch, library = text(kind, tmp_path)
+    assert torch.allclose(backbone(batch), library(), atol=1e-5)
+    assert len(backbone.stages) == 1 and backbone.resumable == (True, False)
+    assert backbone.encode(["word " * 500]).lengths.tolist() == [128], "as much is read as of other families"
+
+
+@pytest.mark.parametrize(("most", "read", "attention"), [(512, 200, text_backbone.KEPT), (64, 64, "sdpa")])
+def test_more_tokens_are_read_where_they_are_asked_for_by_an_attention_that_has_room(
+    most: int, read: int, attention: str, tmp_path: Path
+) -> None:
+    text("bert", tmp_path)
+    card = source("text", "transformers", "bert", max_length=200, options={"max_tokens": most})
+    backbone = text_backbone.build(card, tmp_path, random=True)
+    assert backbone.encode(["word " * 900]).lengths.tolist() == [read]
+    assert backbone.core.config._attn_implementation == attention
 
 
 def test_minilm_pools_as_sentence_transformers_does(home: Home) -> None:

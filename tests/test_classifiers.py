@@ -244,7 +244,7 @@ def test_a_head_whose_weights_are_missing_is_never_asked(home: Home, sentences: 
     assert not sources.add(home, narrow, name="narrow").classifies, "a head of three classes is none of five"
 
 
-def test_one_comes_from_a_hub_and_a_hollow_one_says_so(
+def test_one_comes_from_a_hub_and_a_hollow_one_is_not_asked_once_it_is_here(
     home: Home, sentences: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
@@ -255,13 +255,15 @@ def test_one_comes_from_a_hub_and_a_hollow_one_says_so(
     with serving(Hub(published)) as hub:
         online = replace(home, offline=False, hub=hub.url)
         rows = ranked(online, sentences, [f"hf/{name}" for name in published])
-        asked = sources.get(online, "hf/lab/hollow", sentences)
+        cards = {name: sources.get(online, f"hf/{name}", sentences) for name in published}
     assert rows["hf/lab/mood"]["as_it_is"] > 0.95
     assert "leep" not in rows["hf/lab/hollow"], "its head would be drawn at random"
     assert rows["hf/lab/hollow"]["own_head"].startswith("Its own head was not asked: lacks 2 tensors of bert")
-    study = Study(dataset=sentences.id, sources=(asked.id,), strategies=("zero_shot",), controls=("classical",))
-    with pytest.raises(Refusal, match=r"lacks 2 tensors of bert, among them classifier\.bias"):
-        engine.run_one(QuietTicket(home, open_store(home)), studies.save(home, study))
+    proposed = {name: studies.propose(home, sentences, [card]).strategies for name, card in cards.items()}
+    assert "zero_shot" in proposed["lab/mood"] and "zero_shot" not in proposed["lab/hollow"], "what its file lists"
+    study = Study(dataset=sentences.id, sources=("hf/lab/hollow",), strategies=("zero_shot",), controls=("classical",))
+    (said,) = [problem.what for problem in studies.check(home, study) if problem.severity == "error"]
+    assert said == "must hold one that can work with hf/lab/hollow; none can."
 
 
 def test_a_tuned_classifier_has_a_head_of_the_trial_that_tuned_it(home: Home, sentences: Dataset) -> None:

@@ -163,6 +163,30 @@ def test_copies_quarrels_leaks_and_holes_are_all_told_at_once(home: Home, tmp_pa
         assert words in told, words
 
 
+def test_texts_that_are_empty_are_told_once_and_no_copies_of_each_other(home: Home, tmp_path: Path) -> None:
+    lines = [f"letter {i} is about {'trains' if i % 2 else 'planes'} and number {i * i},{i % 2}" for i in range(40)]
+    lines += [",0", ",1", ",1", lines[0], lines[1], f"oh {lines[2].replace(',0', '')} of them,0"]
+    made = add(home, tmp_path, "body,label\n" + "\n".join(lines) + "\n")
+    profile = datasets.profile(home, made.id)
+    assert "3 row(s) have no text" in said(home, made) and "another target" not in said(home, made)
+    assert "2 row(s) repeat the input of another row, the first: data.csv, line 45" in said(home, made)
+    assert profile.numbers["duplicates"] == 2 and profile.numbers["near_duplicates"] == 1
+
+
+def test_one_of_several_texts_that_gives_the_target_away_is_told(home: Home, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    queue = random.choice(["bill", "route"], 120)
+    body = [f"letter {i} about {random.integers(10_000)} things" for i in range(120)]
+    closed = pd.Series(queue).map({"bill": "template 7 was sent", "route": "template 17 was sent"})
+    table = pd.DataFrame({"body": body, "closed": closed, "queue": queue})
+    table.loc[::5, "body"] += " (template 7, template 17)"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with_it = datasets.add(home, tmp_path / "t.csv", target="queue", inputs=["body", "closed"])
+    assert 'column "closed": it alone tells the target (100 % of the way to certainty)' in said(home, with_it)
+    without = datasets.add(home, tmp_path / "t.csv", target="queue", inputs=["body"])
+    assert "leakage" not in said(home, without)
+
+
 def test_a_test_file_is_the_test_part_and_types_are_made_to_agree(home: Home, tmp_path: Path) -> None:
     train = "a,b,label\n" + "".join(f"{i * 1.5},k{i % 3},{'x' if i % 2 else 'y'}\n" for i in range(40))
     test = "b,a,label\n" + "".join(f"k{i % 3},?,{'x' if i % 2 else 'y'}\n" for i in range(20)) + "k1,2,\n"

@@ -257,7 +257,7 @@ def test_fit_and_checks_say_how_it_is_read_and_that_it_may_not_help(judged: Judg
     texts = samples.add(home, "film-notes")
     said = problems(home, study, dataset=texts.id, strategies=("frozen_transformer", "linear_probe"))
     assert any(
-        severity == "note" and "is for a text model that reads something else" in what for severity, what in said
+        severity == "note" and "is for a text model that is to read something else" in what for severity, what in said
     )
     assert not any(severity == "error" for severity, _ in said)
     both: list[Source] = [known, sources.get(home, "bundled/tiny-resnet")]

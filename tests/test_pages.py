@@ -202,6 +202,9 @@ def test_a_stored_dataset_shows_its_rows_split_and_balance(home: Home, wine: Dat
     app = opened("prepare/dataset.py", dataset=wine.id)
     text = sound(app)
     assert "grower" in text and "Split" in text and "Balance" in text
+    split = datasets.split(home, wine)
+    labels = len(split.train) + len(split.validation)
+    assert f"are the {labels:,} labels that a study can give, which it calls 100 %" in text
     assert [metric.label for metric in app.metric] == ["Train", "Validation", "Test, locked"]
 
 
@@ -276,7 +279,7 @@ def test_a_card_says_what_is_true_of_the_task_and_why_a_strategy_is_off(home: Ho
     app = opened("train/strategy.py", dataset=masks.id, source="bundled/tiny-resnet")
     text = sound(app)
     assert "trained by gradient steps" in text and "solved for exactly" not in text
-    assert "It needs a model of transformers, but bundled/tiny-resnet is one of timm." in text
+    assert "It is for models of the transformers library; bundled/tiny-resnet is none." in text
     app = opened("train/strategy.py", dataset=samples.add(home, "diabetes").id, source="bundled/minilm-l6")
     assert "solved for exactly" in sound(app)
     text = sound(opened("prepare/source.py", dataset=masks.id))
@@ -452,6 +455,21 @@ def test_a_failed_run_says_what_to_do(home: Home, judged: str) -> None:
     assert "Go on with it" in [button.label for button in app.button]
 
 
+def test_what_predict_refused_was_told_there_and_stands_in_the_history_only(home: Home, judged: str) -> None:
+    from tltools.holders import this_process
+    from tltools.records import Failure
+
+    store = open_store(home)
+    for kind, title in (("rank", "Rank sources for notes"), ("predict", "Predict new tickets")):
+        store.submit(kind, {"trial": "t"}, title=title, key=kind)
+        job = store.claim(this_process(), "long" if kind == "rank" else "quick", 30.0)
+        assert job is not None
+        store.fail(job, Failure(type="bad_data", what="body: is no column of this file.", remedy="Add it."))
+    app = opened("train/runs.py")
+    assert [error.value.split("**")[1] for error in app.error] == ["Rank sources for notes did not finish."]
+    assert "Predict new tickets" in list(app.dataframe[0].value["what"])
+
+
 def test_a_long_run_is_shown_however_many_jobs_came_after_it(home: Home, judged: str) -> None:
     from tltools.holders import this_process
 
@@ -564,7 +582,8 @@ def test_uploads_get_names_of_our_making(home: Home) -> None:
     from tltools.ui import uploads
 
     path = uploads.keep(home, "../../etc/Évil Data (1).CSV", io.BytesIO(b"x" * 10))
-    assert path.parent.parent == home.uploads and path.name == "vil-data-1.csv"
+    assert path.parent.parent == home.uploads and path.name == "evil-data-1.csv"
+    assert uploads.safe_name("Übergröße 数.xlsx") == "ubergrosse.xlsx", "names stay known where letters have accents"
     assert uploads.safe_name("..") == "upload" and uploads.safe_name("a/b\\c.tar.gz") == "c-tar.gz"
 
 

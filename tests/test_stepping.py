@@ -82,6 +82,20 @@ def test_the_fastest_step_is_chosen(
     assert found == replace(wanted, speedup=seconds[wanted.half, 1] / seconds[wanted.half, 0])
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_what_is_best_for_short_texts_is_not_taken_for_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(twin: FakeBackbone, batch: dict, half: bool, count: int) -> float:
+        return 2.0 if (count == 0) == (batch["input_ids"].shape[1] < 100) else 1.0  # seconds
+
+    monkeypatch.setattr(stepping, "SECONDS", 0.0)
+    monkeypatch.setattr(stepping, "_step", step)
+    monkeypatch.setattr(FakeBackbone, "twin", copy.deepcopy, raising=False)
+    backbone, memory = FakeBackbone("text"), Memory()
+    rows = {length: backbone.encode(["a" * length] * 20) for length in (10, 12, 500)}
+    found = {length: stepping.choose(backbone, encoded, FULL, memory).threads for length, encoded in rows.items()}
+    assert found == {10: 1, 12: 1, 500: 0} and len(memory) == 2, "what is nearly as long is not measured again"
+
+
 def test_nothing_is_measured_where_nothing_can_be_chosen() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

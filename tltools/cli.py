@@ -100,7 +100,11 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--std", metavar="R,G,B", help="of pixels scaled to 0..1")
     own.add_argument("--size", type=int, metavar="PIXELS", help="input size; default: the architecture's")
     own.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="for timm's builder, e.g. pad_type=same"
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="for timm's builder, e.g. pad_type=same; max_tokens=512: as many of a text are read, not 128",
     )
     own.add_argument(
         "--classes",

@@ -108,7 +108,9 @@ def _copies(
     places = table["_where"]
     first: dict[bytes, int] = {}
     original = np.fromiter((first.setdefault(key, row) for row, key in enumerate(keys)), np.int64, len(keys))
-    equal = np.flatnonzero(original != np.arange(len(original)))
+    repeated = original != np.arange(len(original))
+    # rows without a word are alike in nothing but that, so they have clusters of their own, and their modality tells
+    equal = np.flatnonzero(repeated & (clusters == clusters[original]))
     near = int(len(clusters) - len(np.unique(clusters))) - len(equal)
     found = []
     quarrel = equal[codes[equal] != codes[original[equal]]]
@@ -216,9 +218,10 @@ def _answers(dataset: Dataset, codes: np.ndarray) -> list[Answer]:
 
 def _leaks(table: pd.DataFrame, dataset: Dataset, answers: Sequence[Answer]) -> list[Problem]:
     """Inputs that predict the target by themselves; facts of files and single words that do."""
-    if strings := modalities()[dataset.modality].strings:
-        return _telling_words(table, dataset, answers, strings)
-    files = modalities()[dataset.modality].files
+    strings, files = modalities()[dataset.modality].strings, modalities()[dataset.modality].files
+    words = _telling_words(table, dataset, answers, strings) if strings else []
+    if strings and len(dataset.inputs) == 1:  # that the one text tells the target is what is hoped for
+        return words
     names = files.facts if files else dataset.inputs
     values = {n: _values(table[n]) for n in names if n in table and n != dataset.target}
     found = []
@@ -235,7 +238,7 @@ def _leaks(table: pd.DataFrame, dataset: Dataset, answers: Sequence[Answer]) -> 
     if len(found) > 20:
         what = f"{len(found) - 20} more columns tell the target alone."
         found = [*found[:20], _warning("the table", what, "Check where the target comes from.")]
-    return found
+    return [*words, *found]
 
 
 def _values(column: pd.Series) -> np.ndarray:

@@ -203,9 +203,9 @@ def add(
     """Adds the user's own weights as `local/<name>`: a transformers folder, or a safetensors file for a timm network.
 
     `mean` and `std` are per channel, of pixels scaled to 0..1; `options` go to timm's builder (`pad_type`, `bn_eps`),
-    for weights that came from another framework; `classes` are names for what a transformers classifier says, in the
-    order of its outputs, as your data calls them. The weights are tried on the architecture in a process
-    of their own before anything is kept.
+    for weights that came from another framework, or say how many tokens of a text are read (`max_tokens`); `classes`
+    are names for what a transformers classifier says, in the order of its outputs, as your data calls them. The weights
+    are tried on the architecture in a process of their own before anything is kept.
 
     Raises:
         Refusal: pickle, broken file, unknown architecture, every key that does not fit, a name that is taken, or names

@@ -10,11 +10,17 @@ from typing import Any
 from tltools import matching, sources, study_files
 from tltools.artifacts import sealed
 from tltools.home import Home
+from tltools.modalities import modalities
 from tltools.records import Dataset, Refusal, Source, Split, Study, Trial
 from tltools.strategies import Strategy, strategies
 from tltools.tasks import tasks
 
 NOT_KEPT = "not kept: only draw 0 at the largest share of the labels keeps a model of this size"
+_OF = {
+    "transformers": "models of the transformers library",
+    "timm": "image models of timm",
+    "tabular": "models of tables",
+}
 RECIPE_VERSION = 14  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
@@ -106,16 +112,17 @@ def unusable(strategy: Strategy, source: Source) -> str:
     if source.reads == "frames" and "frames" not in strategy.reads:
         return f"trains no new input layer, without which {source.id} cannot read these rows"
     if strategy.reads == ("frames",):
-        return f"is for a text model that reads something else than texts, but {source.id} reads these rows as it is"
+        return f"is for a text model that is to read something else than texts; {source.id} reads them as they are"
     if strategy.continues and source.family in strategy.families:
-        return f"goes on from rows of the same task: {source.id} is no trial of yours on a table with these classes"
+        return f"goes on from a trial of yours on a table with these classes, which {source.id} is not"
     if strategy.own_head and source.family in strategy.families:
         counts = source.classifies and not source.classes_seen
-        why = "names its classes by number only" if counts else "has none that knows them all by name"
-        return f"needs a source whose own head says these classes: {source.id} {why}"
+        why = "only numbers its own" if counts else "does not"
+        return f"trains nothing, so it needs a source that says these classes by name already; {source.id} {why}"
     if source.family not in strategy.families:
-        return f"needs a model of {' or '.join(strategy.families)}, but {source.id} is one of {source.family}"
-    return f"needs a model that reads {' or '.join(strategy.reads)}, but {source.id} reads {source.reads}"
+        return f"is for {' or '.join(_OF[family] for family in strategy.families)}; {source.id} is none"
+    read = " or ".join(modalities()[key].title.lower() for key in strategy.reads if key in modalities())
+    return f"is for sources that read {read}; {source.id} reads {modalities()[source.reads].title.lower()}"
 
 
 def unserved(strategy: Strategy, task: str) -> str:

@@ -58,7 +58,8 @@ elif mine is not None and (mine.result or {}).get("left_out"):
 rest = [job for job in waiting if watched is None or job.id != watched.id]
 if rest:
     views.queue(rest)
-failed = [job for job in ended if job.state == "failed" and (mine is None or job.id != mine.id)][:3]
+failed = [job for job in ended if job.state == "failed" and (mine is None or job.id != mine.id)]
+failed = [job for job in failed if job.kind not in views.TOLD_WHERE_ASKED][:3]
 if failed:
     st.subheader("Failed lately", anchor=False)
     for job in failed:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -169,23 +170,23 @@ class Backbone(nn.Module):
         with torch.no_grad():
             try:
                 self._before_dry_run()
-                found, self._groups = staging.chain(self.core, lambda: self._run(batch), self.whole())
+                found, groups = staging.chain(self.core, lambda: self._run(batch), self.whole())
                 wanted = self.forward(other)
+                self._take_as_found(found, groups, batch)
+                for unit in (unit for group in self._groups for unit in group):
+                    unit.answer, unit.entered = staging.outlined(unit.answer), ()
+                self.resumable = self._try_boundaries(other, wanted)
             except DRY_RUN_ERRORS as error:
                 what = f"cannot serve as a {self.reads} source: a trial batch failed ({str(error)[:200]})."
                 raise refuse(self.source.id, what, "Choose another model.") from error
-            # what leaves a stem may be no activation of its own (two are added by the core): then the first block is
-            # part of it; where other activations cannot be pooled either, everything is one stage
-            for joined in (0, 1, len(self._groups) - 1):
-                try:
-                    self._take(*staging.joined(found, self._groups, joined), batch)
-                    break
-                except DRY_RUN_ERRORS:
-                    if joined == len(self._groups) - 1:
-                        raise
-            for unit in (unit for group in self._groups for unit in group):
-                unit.answer, unit.entered = staging.outlined(unit.answer), ()
-            self.resumable = self._try_boundaries(other, wanted)
+
+    def _take_as_found(self, found: list[Stage], groups: list[list[staging.Unit]], batch: Batch) -> None:
+        """What leaves a stem may be no activation of its own (two are added by the core): then the first block is part
+        of it; where other activations cannot be pooled either, everything is one stage."""
+        for count in (0, 1):
+            with suppress(*DRY_RUN_ERRORS):
+                return self._take(*staging.joined(found, groups, count), batch)
+        return self._take(*staging.joined(found, groups, len(groups) - 1), batch)
 
     def _before_dry_run(self) -> None:
         """What a kind must find out about the core before it can pool."""
@@ -281,11 +282,9 @@ class Backbone(nn.Module):
 
     def _check(self, boundary: int) -> None:
         if not (0 < boundary < len(self.stages)) or not self.resumable[boundary]:
-            raise refuse(
-                f"boundary {boundary} of {self.source.id}",
-                "is not a place where a cached activation can be resumed.",
-                f"Choose one of {[i for i, ok in enumerate(self.resumable) if ok and i]}.",
-            )
+            possible = [i for i, ok in enumerate(self.resumable) if ok and i]
+            what = "is not a place where a cached activation can be resumed."
+            raise refuse(f"boundary {boundary} of {self.source.id}", what, f"Choose one of {possible}.")
 
 
 def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int = 0) -> Backbone:

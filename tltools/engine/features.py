@@ -150,7 +150,7 @@ class FeatureStore:
             self._settings[key] = known
         return known
 
-    def steps(self, backbone: Backbone, encoded: Encoded | Callable[[], Encoded]) -> Steps:
+    def steps(self, backbone: Backbone, encoded: Encoded) -> Steps:
         """Precision and threads of this backbone's training steps here; measured on first use."""
         key = costs.network_key(backbone.source)
         if key not in self._steps:

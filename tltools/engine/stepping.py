@@ -7,7 +7,7 @@ their gradients take several times as long in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +37,9 @@ class Steps:
 
 
 def choose(
-    backbone: Backbone,
-    encoded: Encoded | Callable[[], Encoded],
-    setting: autotune.Setting,
-    memory: autotune.Memory | None = None,
+    backbone: Backbone, encoded: Encoded, setting: autotune.Setting, memory: autotune.Memory | None = None
 ) -> Steps:
-    """The fastest steps for a backbone here: recalled, or measured on `encoded` and remembered.
+    """The fastest steps for a backbone on rows of such a length here: recalled, or measured on `encoded` and kept.
 
     bf16 serves where the backbone's passes use it, unless steps in 32 bits are clearly faster; networks too small to
     gain never do. Other devices than a CPU are not measured.
@@ -52,14 +49,16 @@ def choose(
         return Steps(False, 1)
     if device.type != "cpu" or (torch.get_num_threads() == 1 and not half):
         return Steps(half, 0)
-    key = f"{costs.network_key(backbone.source)}|{autotune.machine(device)}"
+    count = ROWS.get(backbone.reads, OTHERS)
+    middle = np.argsort(encoded.lengths, kind="stable")[max(0, (len(encoded.lengths) - count) // 2) :][:count]
+    # one thread may be as good for a batch of titles, and half as fast for one of letters
+    length = int(encoded.lengths[middle].max(initial=1)).bit_length()
+    key = f"{costs.network_key(backbone.source)}|{autotune.machine(device)}|{length}"
     known = memory.recall("steps", key) if memory is not None else None
     if known:
         return Steps(**known)
-    rows, count = autotune.made(encoded), ROWS.get(backbone.reads, OTHERS)
-    middle = np.argsort(rows.lengths, kind="stable")[max(0, (len(rows.lengths) - count) // 2) :]
-    batch = rows.take(middle[:count])
-    found = _measure(backbone, autotune.to_device(batch, device, channels_last=setting.channels_last), half)
+    batch = autotune.to_device(encoded.take(middle), device, channels_last=setting.channels_last)
+    found = _measure(backbone, batch, half)
     if memory is not None:
         memory.remember("steps", key, asdict(found))
     return found

@@ -217,9 +217,13 @@ def around(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    positions = getattr(config, "max_position_embeddings", None) or 512
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    positions = positions if positions > 0 else 512  # XLNet says -1: it knows places by their distances
     longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
-    return kind(source, core.float().eval(), tokenizer, min(tokens_read(source), longest), longest)
+    limit = min(tokens_read(source), longest)
+    if limit > MOST_TOKENS:
+        _keep_attention(core)
+    return kind(source, core.float().eval(), tokenizer, limit, longest)
 
 
 def _sdpa(config: Any) -> bool:

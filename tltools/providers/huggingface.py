@@ -32,12 +32,25 @@ def repository(source_id: str) -> str:
 
 
 def card(home: Home, source_id: str) -> Source:
-    known = hub.installed(home, source_id) or curated.cards().get(source_id)
+    here = hub.installed(home, source_id)
+    if here and here.classes_seen and here.classifies and not _has_head(home, here):  # its configuration only says so
+        return here.model_copy(update={"classifies": False, "classes_seen": ()})
+    known = here or curated.cards().get(source_id)
     if known:
         return known
     commit, config, names = hub.look(home, repository(source_id))
     extractor = hub.read_json(home, repository(source_id), commit, EXTRACTOR) if EXTRACTOR in names else {}
     return from_config(source_id, "hf", config, extractor).model_copy(update={"revision": commit})
+
+
+def _has_head(home: Home, source: Source) -> bool:
+    """Whether the weights on this machine list a matrix with a row for each class, as every classifier ends in one."""
+    from safetensors import safe_open
+
+    with safe_open(hub.folder_of(home, source.id) / "model.safetensors", "numpy") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    count = len(source.classes_seen)
+    return any(len(shape) > 1 and shape[0] == count and "embed" not in name for name, shape in shapes.items())
 
 
 def from_config(source_id: str, provider: str, config: dict[str, Any], extractor: dict[str, Any]) -> Source:

@@ -205,7 +205,11 @@ def split(home: Home, store: Store, dataset: Dataset) -> list[Problem]:
         column.metric(word.capitalize(), f"{count:,}", delta=share, delta_color="off", delta_arrow="off", border=True)
     crossed = store.recall("cross_validated", dataset.id)
     used = "; a cross-validation has trained on them, too, and tested them" if crossed else ", for judging only"
-    st.caption(f"{esc(made.note)} The test rows are read once per trial{used}.")
+    labels = len(made.train) + len(made.validation)
+    st.caption(
+        f"{esc(made.note)} Train and validation rows together are the {labels:,} labels that a study can give, which "
+        f"it calls 100 %. The test rows are read once per trial{used}."
+    )
     return []
 
 

@@ -21,6 +21,7 @@ _KINDS = {
     "explain": "explanation",
     "export": "export",
 }
+TOLD_WHERE_ASKED = ("predict", "explain", "export")  # kinds whose end is waited for on the page that asked
 _POINTS = 400  # of a live curve
 
 

@@ -111,7 +111,7 @@ def _facts(source: Source, side: int) -> list[str]:
     if pixels := pixels_read(source, side):
         said.append(f"{pixels} px")
     if source.max_length:
-        said.append(f"{source.max_length} tokens")
+        said.append(f"made for {source.max_length} tokens")
     if source.sampling_rate:
         said.append(f"{source.sampling_rate / 1000:g} kHz" + (f", {source.seconds:g} s" if source.seconds else ""))
     said.append(f"licence: {esc(source.licence)}")

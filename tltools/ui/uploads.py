@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import unicodedata
 import uuid
 from pathlib import Path
 from typing import BinaryIO
@@ -43,12 +44,13 @@ def forget(given: UploadedFile) -> None:
 
 
 def safe_name(name: str) -> str:
-    """ "../../Évil Data (1).CSV" -> "vil-data-1.csv"."""
+    """ "../../Évil Data (1).CSV" -> "evil-data-1.csv"."""
     last = re.split(r"[\\/]", name)[-1]
     stem, dot, extension = last.rpartition(".")
     if not dot:
         stem, extension = last, ""
-    slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:64] or "upload"
+    plain = unicodedata.normalize("NFKD", stem.casefold()).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64] or "upload"
     extension = re.sub(r"[^a-z0-9]", "", extension.lower())[:12]
     return f"{slug}.{extension}" if extension else slug
 
