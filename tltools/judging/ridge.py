@@ -11,6 +11,7 @@ of all training rows and are not computed again for the row left out; the mean i
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,8 @@ class Problem:
     def left_out(self, strength: float) -> Array:
         """(R, K) predictions of the left-out rows at a relative strength; exact."""
         g = self.s / (self.s + strength * self.unit)
-        hat = np.minimum(self.leverage + (self.q**2) @ g, 1 - 1e-12)[:, None]
+        own = np.concatenate([self.q[p] ** 2 @ g for p in _parts(len(self.q))])
+        hat = np.minimum(self.leverage + own, 1 - 1e-12)[:, None]
         fit = self.y_mean + self.q @ (g[:, None] * self.qy) / self.root_w[:, None]
         left_out: Array = (fit - hat * self.y) / (1 - hat)
         return left_out
@@ -103,12 +105,17 @@ def solve(features: Array, targets: Array, w: Array, mean: Array, scale: Array) 
         basis, qy = (x.T @ q) / np.sqrt(s), q.T @ y
         q = q[left]
     else:
-        blocks = [rows_of(p) for p in _parts(n)] if n <= LOO_ROWS else None
-        pairs = zip(blocks or (rows_of(p) for p in _parts(n)), _parts(n), strict=True)
-        moments = [(x.T @ x, x.T @ y[p]) for x, p in pairs]
-        s, basis = _above_zero(*eigh(sum(m[0] for m in moments), overwrite_a=True, check_finite=False))
-        qy = (basis.T @ sum(m[1] for m in moments)) / np.sqrt(s)[:, None]
-        q = (np.concatenate(blocks) if blocks else rows_of(left)) @ (basis / np.sqrt(s))
+        gram, xy, blocks = 0.0, 0.0, deque[Array]()
+        for p in _parts(n):
+            x = rows_of(p)
+            gram, xy = gram + x.T @ x, xy + x.T @ y[p]
+            if n <= LOO_ROWS:
+                blocks.append(x)
+        s, basis = _above_zero(*eigh(gram, overwrite_a=True, check_finite=False))
+        qy = (basis.T @ xy) / np.sqrt(s)[:, None]
+        q, rotation = np.empty((len(left), len(s))), basis / np.sqrt(s)
+        for p in _parts(len(left)):  # block by block: of many rows, or wide ones, there is no room for a second copy
+            q[p] = (blocks.popleft() if blocks else rows_of(left[p])) @ rotation
         basis = basis if project is None else project @ basis
     return Problem(
         s=s, qy=qy, basis=basis, y_mean=y_mean, q=q, root_w=root[left], leverage=w[left] / total,
