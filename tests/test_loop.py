@@ -292,12 +292,13 @@ def test_l2_sp_stays_nearer_to_the_source(backbone, table, codes, tmp_path) -> N
 
 
 class Counting(layouts.Tuned):
-    """A model that notes how many rows it computes at once."""
+    """A model that notes how many rows it computes at once, in training and when it is only looked at."""
 
     at_once: list[int]
+    looked_at: list[int]
 
     def forward(self, batch: Any, *others: Any) -> torch.Tensor:
-        self.at_once.append(len(next(iter(batch.values()))))
+        (self.at_once if self.training else self.looked_at).append(len(next(iter(batch.values()))))
         return super().forward(batch, *others)
 
 
@@ -307,13 +308,14 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(backbone, table, codes, tm
     for part in (0, 3, 8, 100):
         asked = recipe(Layout((1e-3,) * 4, 1e-2), epochs=1, rows_at_once=part, anchor=anchor)
         made = training(backbone, table, codes, tmp_path / str(part), asked)
-        made.model.__class__, made.model.at_once = Counting, []
+        made.model.__class__, made.model.at_once, made.model.looked_at = Counting, [], []
         for module in made.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # masks are drawn part by part
         fitted = made.run()
-        trained = made.model.at_once[: len(made.model.at_once) - 1]  # the last one looks at the held rows
+        trained = made.model.at_once
         assert sum(trained) == 80 and max(trained) == (3 if part == 3 else 8)
+        assert max(made.model.looked_at) == min(part or 64, len(made.rows.validation)), "what does not fit is not tried"
         steps[part] = fitted.train_loss, state(made)
     loss, whole = steps.pop(0)
     for part, (other, weights) in steps.items():

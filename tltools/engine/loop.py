@@ -21,7 +21,7 @@ from tltools.engine.backbone import Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device, threads
 from tltools.engine.layouts import Tuned, arrange, kept, opened, schedule, set_rates
-from tltools.strategies import Recipe
+from tltools.strategies import LOOKED_AT, Recipe
 from tltools.tickets import BudgetSpent, Interrupted, Ticket
 
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
@@ -223,7 +223,8 @@ class Training:
 
     def predict(self, rows: np.ndarray, *, pooled: bool = False) -> Tensor:
         """`predict` by the model as it stands; a cancelled job stops within a batch."""
-        return predict(self.model, self.feed, rows, self.place, self._check_cancelled, pooled=pooled)
+        most = self.recipe.looked_at
+        return predict(self.model, self.feed, rows, self.place, self._check_cancelled, pooled=pooled, most=most)
 
     def _check_cancelled(self) -> None:
         try:
@@ -296,9 +297,10 @@ def predict(
     check: Callable[[], None] = lambda: None,
     *,
     pooled: bool = False,
+    most: int = LOOKED_AT,
 ) -> Tensor:
     """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length,
-    `check` called before each. With `pooled` the (len(rows), D) features instead that the head reads."""
+    of `most` rows, `check` called before each. With `pooled` the (len(rows), D) features instead that the head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -306,9 +308,9 @@ def predict(
     read = model.pooled if pooled else model
     found = torch.empty(0, model.backbone.width if pooled else model.head.out_features)
     with torch.no_grad(), place.device.autocast(place.half):
-        for start in range(0, len(order), 64):
+        for start in range(0, len(order), most):
             check()
-            some = order[start : start + 64]
+            some = order[start : start + most]
             batch, states = feed.take(rows[some], training=False)
             raw = read(batch, states, place.boundary).float().cpu()
             if not start:
