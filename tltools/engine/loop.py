@@ -142,7 +142,14 @@ class Training:
                 at.stopped_early, at.epoch = True, ends[phase]
         model.load_state_dict(self.best, strict=False)
         model.eval()
+        self._let_go()
         return at
+
+    def _let_go(self) -> None:
+        """Keeps the model alone of what training needed: another rate may be trained beside it."""
+        self.model.zero_grad(set_to_none=True)
+        self.best, self.anchors = {}, {}
+        vars(self).pop("optimiser", None)  # there is none where a checkpoint was at the end already
 
     def batches(self) -> list[np.ndarray]:
         """The rows of this epoch, batch by batch: each training row once."""

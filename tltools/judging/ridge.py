@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 WIDEST = 3072  # an eigendecomposition grows with the cube; above this in rows AND columns the columns are projected
 LOO_ROWS = 20_000  # at most so many rows are left out in turn, spread evenly
-BLOCK = 8_192  # rows that are converted to float64 at a time
+BLOCK = 2_048  # rows that are converted to float64 at a time, some times over
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tltools import registry
 from tltools.records import Knob, Trial
 
 Knobs = Mapping[str, Any]
-LOOKED_AT = 64  # rows of a batch without gradients, where nothing limits them
+LOOKED_AT = 64  # rows of a batch without gradients, at most
 HeadKind = Literal["ridge", "prototypes", "neighbours", "reweighted", "group_balanced", "group_dro", "own"]
 
 
@@ -60,8 +60,8 @@ class Recipe:
 
     @property
     def looked_at(self) -> int:
-        """Rows of a batch that is only looked at, at most: no more than there is memory to train on at once."""
-        return min(self.rows_at_once or LOOKED_AT, LOOKED_AT)
+        """Rows of a batch that is only looked at: four take no more memory than one with its gradients."""
+        return min(4 * self.smallest, LOOKED_AT)
 
     @property
     def augmentation_on(self) -> bool:
