@@ -353,7 +353,9 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(backbone, table, codes, tm
         fitted = made.run()
         trained = made.model.at_once
         assert sum(trained) == 80 and max(trained) == (3 if part == 3 else 8)
-        assert max(made.model.looked_at) == min(12 if part == 3 else 32, len(made.rows.validation)), "four for one trained on"
+        assert max(made.model.looked_at) == min(12 if part == 3 else 32, len(made.rows.validation)), (
+            "four for one trained on"
+        )
         steps[part] = fitted.train_loss, state(made)
     loss, whole = steps.pop(0)
     for part, (other, weights) in steps.items():

@@ -28,7 +28,7 @@ def test_of_a_table_the_rows_that_are_shown_are_kept(home: Home, tmp_path: Path)
     pd.DataFrame({"text": texts, "label": [i % 2 for i in range(2_000)]}).to_csv(path, index=False)
     dataset = datasets.add(home, path, target="label", inputs=["text"], task="classification")
     st.cache_data.clear()
-    row_views.show(home, dataset, [3, 1_999, 5_000], ["one", "two", "gone"])
+    row_views.show(home, dataset, [3, 1_999], ["one", "two"])
     assert 0 < kept() < path.stat().st_size / 20
 
 

@@ -307,7 +307,7 @@ def predict(
     most: int = LOOKED_AT,
 ) -> Tensor:
     """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length,
-    of `most` rows, `check` called before each. With `pooled` the (len(rows), D) features instead that the head reads."""
+    of `most` rows, `check` called before each. With `pooled` the (len(rows), D) features that the head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
