@@ -355,10 +355,12 @@ def test_features_of_many_rows_and_the_fit_on_them_are_counted() -> None:
 
 def test_what_is_trained_is_held_six_times_and_what_is_not_twice() -> None:
     row, network = 16 * rates.guess(SOURCE, 64)["row_mb"], 40.0
-    assert peak([trial("full_finetune")]) == pytest.approx(6 * network + row)
-    assert peak([trial("lora")], row_mb=0.0, peak_mb=0.0) == pytest.approx(2 * network)
+    assert peak([trial("full_finetune")]) == pytest.approx(150 + 6 * network + row)
+    assert peak([trial("lora")], row_mb=0.0, peak_mb=0.0) == pytest.approx(150 + 2 * network)
     low, high = (peak([trial("last_block", knobs={"flip": on})], row_mb=0.0, peak_mb=0.0) for on in (False, True))
-    assert 2 * network < low == high < 3 * network, "what is computed anew each time holds nothing for gradients"
+    assert 2 * network < low - 150 == high - 150 < 3 * network, (
+        "what is computed anew each time holds nothing for gradients"
+    )
 
 
 @pytest.mark.parametrize("measured", [False, True])
@@ -370,4 +372,4 @@ def test_the_best_of_several_rates_is_held_beside_the_one_that_trains(measured: 
 
 def test_a_network_of_columns_is_not_taken_for_a_large_one() -> None:
     net = SOURCE.model_copy(update={"reads": "tabular", "parameters": None})
-    assert peak([trial("full_finetune")], source=net, places=1) < 200
+    assert peak([trial("full_finetune")], source=net, places=1) < 250

@@ -44,6 +44,7 @@ EARLY = 0.6  # share of the epochs that early stopping usually leaves
 EVALUATE_EVERY = 20  # steps at least between two looks at the validation rows, as the loop has
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
 LIBRARIES_MB = 530.0  # of a job before it loads a network, where that was not measured
+LOADED_MB = 150.0  # what comes with a network: its code, a tokenizer, buffers
 CONTROL_MB = 60e-6  # a character of the texts that the classical control counts and is fitted on
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
 COPIES = 2  # of a network in which anything is trained: the source's own, and the one that is trained
@@ -93,7 +94,7 @@ def guess(source: Source, size: float) -> dict[str, Any]:
         "encoded_row_bytes": size,
         "encode_rows_per_second": encoding,
         "load_seconds": 2.0 + parameters / 5e7,
-        "peak_mb": 150.0 + COPIES * network_mb,
+        "peak_mb": LOADED_MB + COPIES * network_mb,
         "network_mb": network_mb,
         "row_mb": row_mb,
         "places": processes.places(),
@@ -276,7 +277,7 @@ def _trained_mb(trial: Trial, rate: Rate) -> float:
     stages = int(rate["stages"])
     rows = float(trial.knobs.get("rows_at_once") or trial.knobs.get("batch_size", 16))
     above = max(stages - _bottom(trial, stages), 0.5) / stages
-    return _weights_mb(trial, rate) + others + rows * above * float(rate["row_mb"])
+    return LOADED_MB + _weights_mb(trial, rate) + others + rows * above * float(rate["row_mb"])
 
 
 def _weights_mb(trial: Trial, rate: Rate) -> float:
