@@ -353,9 +353,7 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(backbone, table, codes, tm
         fitted = made.run()
         trained = made.model.at_once
         assert sum(trained) == 80 and max(trained) == (3 if part == 3 else 8)
-        assert max(made.model.looked_at) == min(12 if part == 3 else 32, len(made.rows.validation)), (
-            "four for one trained on"
-        )
+        assert max(made.model.looked_at) == (10 if part == 3 else 30), "of 30 rows, four at most for one trained on"
         steps[part] = fitted.train_loss, state(made)
     loss, whole = steps.pop(0)
     for part, (other, weights) in steps.items():
@@ -459,3 +457,14 @@ def test_of_the_rates_tried_the_best_so_far_is_held_and_nothing_else(backbone, t
     best = loop.best_of((1e-3, 3.0, 1e-2, 3.0), begin, run)
     assert len(least) == 4 and least[1] == least[3] == min(least), "that of the largest steps"
     assert best.at.least == min(least) and best.model is models[1](), "the first of equal ones"
+
+
+def test_rows_are_looked_at_in_the_batches_of_a_sweep(backbone, table, codes, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe())
+    wanted = np.arange(100)
+    whole = loop.predict(made.model, made.feed, wanted, made.place)
+    monkeypatch.setattr("tltools.engine.autotune.TABLE_ROWS", 7)
+    made.feed.seen.clear()
+    few = loop.predict(made.model, made.feed, wanted, made.place)
+    assert max(map(len, made.feed.seen)) == 7, "what is made for long texts and large pictures holds here as well"
+    assert torch.allclose(few, whole, atol=1e-6)

@@ -279,9 +279,14 @@ def test_a_source_that_cannot_be_loaded_is_refused_by_the_child(home: Home) -> N
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [(signal.SIGKILL, "memory did not suffice"), (signal.SIGTERM, "exit code -15")]
+    ("how", "strategy", "said"),
+    [
+        (signal.SIGKILL, "linear_probe", "memory did not suffice. Choose a smaller source model"),
+        (signal.SIGKILL, "full_finetune", r"memory did not suffice. Set .*rows_at_once. to 8, or choose a smaller"),
+        (signal.SIGTERM, "linear_probe", "exit code -15"),
+    ],
 )
-def test_a_measuring_process_that_ends_is_a_sentence(home: Home, how: signal.Signals, said: str) -> None:
+def test_a_measuring_process_that_ends_is_a_sentence(home: Home, how: signal.Signals, strategy: str, said: str) -> None:
     from tltools import samples
     from tltools.engine import planner
     from tltools.records import Study
@@ -293,7 +298,7 @@ def test_a_measuring_process_that_ends_is_a_sentence(home: Home, how: signal.Sig
 
     study = Study(dataset=samples.add(home, "wine").id, sources=("local/a",), strategies=("linear_probe",))
     with pytest.raises(Refusal, match=said):
-        planner.measure(home, open_store(home), SOURCE, study, [trial("linear_probe")], end)
+        planner.measure(home, open_store(home), SOURCE, study, [trial(strategy)], end)
 
 
 def test_the_last_block_resumes_from_the_disk_on_a_machine_that_never_saw_its_source(home: Home) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tltools.engine import autotune
 from tltools.engine.backbone import Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device, threads
@@ -306,21 +307,22 @@ def predict(
     pooled: bool = False,
     most: int = LOOKED_AT,
 ) -> Tensor:
-    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length,
-    of `most` rows, `check` called before each. With `pooled` the (len(rows), D) features that the head reads."""
+    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; in batches
+    of a sweep, of `most` rows at most, `check` called before each. With `pooled` the (len(rows), D) features that the
+    head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    order = np.argsort(feed.lengths[rows], kind="stable")
+    sweep = autotune.batches(model.backbone.reads, feed.lengths[rows])
+    order = [part for some in sweep for part in np.array_split(some, -(-len(some) // most))]
     read = model.pooled if pooled else model
     found = torch.empty(0, model.backbone.width if pooled else model.head.out_features)
     with torch.no_grad(), place.device.autocast(place.half):
-        for start in range(0, len(order), most):
+        for k, some in enumerate(order):
             check()
-            some = order[start : start + most]
             batch, states = feed.take(rows[some], training=False)
             raw = read(batch, states, place.boundary).float().cpu()
-            if not start:
+            if not k:
                 found = torch.empty(len(rows), *raw.shape[1:])
             found[torch.from_numpy(some)] = raw
     for module, mode in modes:

@@ -105,10 +105,12 @@ def solve(features: Array, targets: Array, w: Array, mean: Array, scale: Array) 
         basis, qy = (x.T @ q) / np.sqrt(s), q.T @ y
         q = q[left]
     else:
-        gram, xy, blocks = 0.0, 0.0, deque[Array]()
+        side, blocks = width if project is None else WIDEST, deque[Array]()
+        gram, xy = np.zeros((side, side)), np.zeros((side, targets.shape[1]))
         for p in _parts(n):
             x = rows_of(p)
-            gram, xy = gram + x.T @ x, xy + x.T @ y[p]
+            gram += x.T @ x
+            xy += x.T @ y[p]
             if n <= LOO_ROWS:
                 blocks.append(x)
         s, basis = _above_zero(*eigh(gram, overwrite_a=True, check_finite=False))
