@@ -241,7 +241,10 @@ def test_a_study_that_the_memory_cannot_hold_is_refused_with_what_it_can(home: H
     assert not studies.estimate(home, store, study).problems, "nothing was measured yet, so nothing is refused"
     store.remember("rate", key, {**known, "ways": {**known["ways"], **scratch}})
     (problem,) = studies.estimate(home, store, study).problems
-    assert problem.severity == "error" and "9.3 GB; this machine has 8.0" in problem.sentence()
+    assert (
+        problem.severity == "error"
+        and "9.3 GB; this machine has 8.0, of which a job may take 7.2." in problem.sentence()
+    )
     assert "rows_at_once) to 8: the same batches in about 4.8 GB" in problem.sentence()
     half = {
         name: {**way, "mb": 4500.0, "places": 2, "speedup": 1.0} for name, way in {**known["ways"], **scratch}.items()
