@@ -37,12 +37,25 @@ def test_a_device_that_is_not_here_is_refused(name: str, monkeypatch: pytest.Mon
         device.best(name)
 
 
-def test_a_container_may_have_less_memory_than_its_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("groups", "limited"),
+    [
+        ("0::/\n", "memory.max"),  # a container, of which the outermost group is shown as the whole
+        ("0::/user.slice/job.scope\n", "user.slice/job.scope/memory.max"),  # a service, or a job of a cluster
+        ("0::/user.slice/job.scope\n", "user.slice/memory.max"),
+        ("9:pids:/\n4:memory:/slurm/job_7\n0::/\n", "memory/slurm/job_7/memory.limit_in_bytes"),
+        ("4:cpu,memory:/docker/abc\n", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_a_control_group_may_have_less_memory_than_its_machine(tmp_path: Path, groups: str, limited: str) -> None:
     import psutil
 
     whole = psutil.virtual_memory().total / 1e6
-    (tmp_path / "limit").write_text("500000000\n")
-    (tmp_path / "none").write_text("max\n")
-    asked = [str(tmp_path / name) for name in ("absent", "none", "limit")]
-    assert device.memory_mb(asked) == 500.0
-    assert device.memory_mb(asked[:2]) == whole
+    asked, limit = tmp_path / "cgroup", tmp_path / "fs" / limited
+    assert device.memory_mb(asked, str(tmp_path / "fs")) == whole, "a system without control groups"
+    asked.write_text(groups)
+    limit.parent.mkdir(parents=True)
+    limit.write_text("max\n")
+    assert device.memory_mb(asked, str(tmp_path / "fs")) == whole
+    limit.write_text("500000000\n")
+    assert device.memory_mb(asked, str(tmp_path / "fs")) == 500.0

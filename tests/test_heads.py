@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +65,43 @@ def test_few_left_out_rows_of_many_are_the_same_as_all(monkeypatch: pytest.Monke
     part = solve(x, y, w, *standardise(x, w))
     assert len(part.rows) == 11
     np.testing.assert_allclose(part.left_out(0.1), whole.left_out(0.1)[part.rows], atol=1e-10)
+
+
+def peak(work: Callable[[], Any]) -> int:
+    """Bytes that a call takes at most beside what there is, what it returns included."""
+    tracemalloc.start()
+    work()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+def test_the_memory_of_a_fit_does_not_grow_with_the_rows_beyond_those_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tltools.judging.ridge.LOO_ROWS", 64)
+    monkeypatch.setattr("tltools.judging.ridge.BLOCK", 64)
+    x = np.random.default_rng(5).standard_normal((6_400, 160)).astype(np.float32)
+
+    def took(n: int) -> int:
+        w = np.ones(n)
+        y, (mean, scale) = np.ones((n, 1)), standardise(x[:n], w)
+        return peak(lambda: solve(x[:n], y, w, mean, scale)) - 4 * 8 * n  # some numbers a row
+
+    assert took(6_400) < 1.2 * took(640)
+
+
+def test_rows_that_are_left_out_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tltools.judging.ridge.BLOCK", 64)
+    x, w = np.random.default_rng(5).standard_normal((4_000, 100)).astype(np.float32), np.ones(4_000)
+    y, (mean, scale) = np.ones((4_000, 1)), standardise(x, w)
+    whole = 8 * x.size  # in double precision
+    assert peak(lambda: solve(x, y, w, mean, scale)) < 2.5 * whole, "those of the dataset, and those in the eigenbasis"
+    problem = solve(x, y, w, mean, scale)
+    assert peak(lambda: problem.left_out(1.0)) < 0.5 * whole
+
+
+def test_a_fit_of_many_classes_holds_the_outputs_of_one_strength() -> None:
+    x, codes = np.random.default_rng(6).standard_normal((3_000, 4)), np.arange(3_000) % 150
+    assert peak(lambda: heads.ridge_classifier(x, codes, 150)) < 12 * 8 * 3_000 * 150
 
 
 def blobs(n: int, d: int, classes: int, *, apart: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

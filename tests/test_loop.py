@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,42 @@ def test_a_killed_run_goes_on_from_its_last_due_checkpoint(backbone, table, code
     assert not (tmp_path / "cut").exists()
 
 
+def test_a_checkpoint_is_written_without_a_copy_of_what_it_holds(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"words": nn.Linear(1_000, 500), "said": nn.Linear(1_000, 500)})
+    model["said"].weight = model["words"].weight  # tied: two names of one tensor
+    optimiser = torch.optim.AdamW(model.parameters())
+    sum(p.sum() for p in model.parameters()).backward()  # type: ignore[union-attr]
+    optimiser.step()
+    checkpoint, best = Checkpoint(tmp_path), {name: value.clone() for name, value in model.state_dict().items()}
+    tracemalloc.start()
+    checkpoint.save(model.state_dict(), optimiser, best, {"steps": 3}, 3)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 4 * 500_000, "the weights alone take as much"
+    saved = checkpoint.load()
+    assert saved is not None and saved.part("model.").keys() == best.keys()
+    assert torch.equal(saved.part("model.")["said.weight"], model["words"].weight)
+    assert torch.equal(saved.part("optimiser.0.")["exp_avg"], optimiser.state[model["words"].weight]["exp_avg"])
+
+
+def test_what_was_trained_keeps_nothing_of_its_training_but_the_model(  # type: ignore[no-untyped-def]
+    backbone, table, codes, tmp_path, monkeypatch
+) -> None:
+    optimisers = []
+
+    def arranged(*arguments: Any) -> torch.optim.Optimizer:
+        made = layouts.arrange(*arguments)
+        optimisers.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(loop, "arrange", arranged)
+    made = training(backbone, table, codes, tmp_path, recipe(*THREE, anchor=0.1))
+    made.run()
+    assert len(optimisers) == 3 and not any(one() for one in optimisers)
+    assert all(p.grad is None for p in made.model.parameters())
+    assert not [value for held in (made.best, made.anchors) for value in held.values()]
+
+
 def test_a_checkpoint_holds_no_code(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Interrupted):
         training(backbone, table, codes, tmp_path, recipe(), ticket=Stopper(5)).run()
@@ -228,6 +265,7 @@ def test_a_checkpoint_holds_no_code(backbone, table, codes, tmp_path) -> None:  
 def test_only_what_the_layout_opens_moves_or_costs(backbone, table, codes, tmp_path, layout, bottom, moves) -> None:  # type: ignore[no-untyped-def]
     made = training(backbone, table, codes, tmp_path, recipe(layout, epochs=2), frozen_bottom=bottom)
     before = state(made)
+    made._let_go = lambda: None
     made.run()
     changed = {n.removeprefix("backbone.core.") for n, v in state(made).items() if not torch.equal(v, before[n])}
     norms = backbone.norm_parameters()
@@ -292,12 +330,13 @@ def test_l2_sp_stays_nearer_to_the_source(backbone, table, codes, tmp_path) -> N
 
 
 class Counting(layouts.Tuned):
-    """A model that notes how many rows it computes at once."""
+    """A model that notes how many rows it computes at once, in training and when it is only looked at."""
 
     at_once: list[int]
+    looked_at: list[int]
 
     def forward(self, batch: Any, *others: Any) -> torch.Tensor:
-        self.at_once.append(len(next(iter(batch.values()))))
+        (self.at_once if self.training else self.looked_at).append(len(next(iter(batch.values()))))
         return super().forward(batch, *others)
 
 
@@ -307,13 +346,14 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(backbone, table, codes, tm
     for part in (0, 3, 8, 100):
         asked = recipe(Layout((1e-3,) * 4, 1e-2), epochs=1, rows_at_once=part, anchor=anchor)
         made = training(backbone, table, codes, tmp_path / str(part), asked)
-        made.model.__class__, made.model.at_once = Counting, []
+        made.model.__class__, made.model.at_once, made.model.looked_at = Counting, [], []
         for module in made.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # masks are drawn part by part
         fitted = made.run()
-        trained = made.model.at_once[: len(made.model.at_once) - 1]  # the last one looks at the held rows
+        trained = made.model.at_once
         assert sum(trained) == 80 and max(trained) == (3 if part == 3 else 8)
+        assert max(made.model.looked_at) == (10 if part == 3 else 30), "of 30 rows, four at most for one trained on"
         steps[part] = fitted.train_loss, state(made)
     loss, whole = steps.pop(0)
     for part, (other, weights) in steps.items():
@@ -417,3 +457,14 @@ def test_of_the_rates_tried_the_best_so_far_is_held_and_nothing_else(backbone, t
     best = loop.best_of((1e-3, 3.0, 1e-2, 3.0), begin, run)
     assert len(least) == 4 and least[1] == least[3] == min(least), "that of the largest steps"
     assert best.at.least == min(least) and best.model is models[1](), "the first of equal ones"
+
+
+def test_rows_are_looked_at_in_the_batches_of_a_sweep(backbone, table, codes, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    made = training(backbone, table, codes, tmp_path, recipe())
+    wanted = np.arange(100)
+    whole = loop.predict(made.model, made.feed, wanted, made.place)
+    monkeypatch.setattr("tltools.engine.autotune.TABLE_ROWS", 7)
+    made.feed.seen.clear()
+    few = loop.predict(made.model, made.feed, wanted, made.place)
+    assert max(map(len, made.feed.seen)) == 7, "what is made for long texts and large pictures holds here as well"
+    assert torch.allclose(few, whole, atol=1e-6)

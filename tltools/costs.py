@@ -216,7 +216,8 @@ def _too_large(
 
     if (wanted := needs(todo)) <= room:
         return ()
-    what = f"needs about {wanted / 1e3:.1f} GB; this machine has {room / FITS / 1e3:.1f}."
+    has = f"{room / FITS / 1e3:.1f}, of which a job may take {room / 1e3:.1f}"
+    what = f"needs about {wanted / 1e3:.1f} GB; this machine has {has}."
     most = max((int(trial.knobs["batch_size"]) for trial in todo if "rows_at_once" in trial.knobs), default=1)
     for part in (2**power for power in range(most.bit_length() - 1, -1, -1)):
         if part < most and (less := needs([_in_parts(trial, part) for trial in todo])) <= room:

@@ -27,7 +27,7 @@ def make(home: Home, dataset: Dataset, asked: Folds, *, group: str | None, seed:
     Raises:
         Refusal: the dataset brings its own test part, has fewer than two rows a fold or too many, or no such column.
     """
-    given = datasets.rows(home, dataset.id)["_part"].to_numpy(object)
+    given = datasets.rows(home, dataset.id, "_part")["_part"].to_numpy(object)
     if own := sorted(set(given.tolist()) - {"", "train"}):
         what = f"would train on the {own[0]} part that {dataset.name} brings with it, which stays locked."
         raise refuse("folds", what, "Leave folds out, or add the dataset without its parts.")

@@ -34,6 +34,7 @@ from statistics import median
 from typing import Any
 
 from tltools import plans, processes
+from tltools.judging import ridge
 from tltools.plans import Counts
 from tltools.records import Source, Trial
 
@@ -43,9 +44,11 @@ EARLY = 0.6  # share of the epochs that early stopping usually leaves
 EVALUATE_EVERY = 20  # steps at least between two looks at the validation rows, as the loop has
 HELD_MB = 512.0  # encoded rows beyond this lie in a memory-mapped file
 LIBRARIES_MB = 530.0  # of a job before it loads a network, where that was not measured
+LOADED_MB = 150.0  # what comes with a network: its code, a tokenizer, buffers
 CONTROL_MB = 60e-6  # a character of the texts that the classical control counts and is fitted on
-TRAINED_MB = 16e-6  # a parameter with its gradient and two moments, at most: not all of a network is trained
 NETWORK_MB = 4e-6  # a parameter; every other network of a study stays loaded beside the one at work
+COPIES = 2  # of a network in which anything is trained: the source's own, and the one that is trained
+TRAINED_COPIES = 4  # more of what is trained: its gradient, two moments, and the weights of the best epoch
 STARTED = 256  # training rows at most that the start of a head looks at
 CLEARLY = 1.1  # times as fast side by side: below it is not worth the memory
 STUDY_SECONDS = 0.4  # to plan and to judge
@@ -62,6 +65,8 @@ GUESSED_FLOPS = 1e11  # sustained per second, on the slow side for two cores wit
 GUESSED_WORK = {  # times a weight is used, by what `row_sizes.size` counts: half of a text model's are of its words
     "text": 0.5, "frames": 0.5, "audio": 1.0, "image": 160.0, "tabular": 1.0,
 }  # fmt: skip
+UNKNOWN = {"tabular": 1_000_000}  # parameters of a network whose card does not say them, with hardly more than columns
+USUAL_PARAMETERS = 25_000_000  # of any other
 USUAL_PIXELS = 224  # of pictures, each way, for which that holds; networks for smaller ones shrink them less
 GUESSED_MB = {  # of a row while a network trains on it; of what is read one after another: a parameter and token
     "text": 1e-8, "frames": 1e-8, "audio": 1e-8, "image": 60.0, "tabular": 0.5,
@@ -72,7 +77,8 @@ OF_A_SOURCE = ("stages", "width", "load_seconds", "memory_mb", "idle_mb")  # wha
 
 def guess(source: Source, size: float) -> dict[str, Any]:
     """A rate record for a source that was never measured here, on the slow side; size: that of a row."""
-    parameters = source.parameters or 25_000_000
+    parameters = source.parameters or USUAL_PARAMETERS
+    network_mb = NETWORK_MB * (source.parameters or UNKNOWN.get(source.reads, USUAL_PARAMETERS))
     work = 2.0 * parameters * GUESSED_WORK[source.reads] * size
     row_mb = GUESSED_MB[source.reads] * size
     if source.reads == "image":
@@ -88,8 +94,8 @@ def guess(source: Source, size: float) -> dict[str, Any]:
         "encoded_row_bytes": size,
         "encode_rows_per_second": encoding,
         "load_seconds": 2.0 + parameters / 5e7,
-        "peak_mb": 150.0 + parameters * 4 / 1e6 * 2,
-        "trained_mb": parameters * 4 / 1e6 * 5,
+        "peak_mb": LOADED_MB + COPIES * network_mb,
+        "network_mb": network_mb,
         "row_mb": row_mb,
         "places": processes.places(),
         "stages": plans.STAGES,
@@ -163,14 +169,15 @@ def _way(trial: Trial, rate: Rate) -> Rate:
     if found or not part:
         return found
     whole = trial.model_copy(update={"knobs": {**trial.knobs, "rows_at_once": 0}})
-    return _in_parts(known.get(plans.way(whole, stages), {}), rate, part)
+    return _in_parts(known.get(plans.way(whole, stages), {}), _weights_mb(trial, rate), part)
 
 
-def _in_parts(way: Rate, rate: Rate, part: int) -> Rate:
-    """What a way costs when so many rows are computed at once: what is held per row falls with them."""
+def _in_parts(way: Rate, weights: float, part: int) -> Rate:
+    """What a way costs when so many rows are computed at once: what is held per row falls with them, not the MB of
+    weights."""
     if not way or part >= int(way["batch_size"]):
         return way
-    fixed = min(TRAINED_MB * float(rate["parameters"]), float(way["mb"]))
+    fixed = min(weights, float(way["mb"]))
     return {**way, "mb": fixed + (float(way["mb"]) - fixed) * part / int(way["batch_size"])}
 
 
@@ -248,7 +255,7 @@ def peak_mb(
         steps = [one for one in own if _way(one, rate) or not plans.closed_form(one, int(rate["stages"]))]
         trained = {one.id: _trained_mb(one, rate) for one in steps}
         held = min(counts.rows * float(rate["encoded_row_bytes"]) / 1e6, HELD_MB)
-        needs.append(max([float(rate["peak_mb"]), *trained.values()]) + held)
+        needs.append(max([float(rate["peak_mb"]), *trained.values(), _fitted_mb(own, rate, counts)]) + held)
         network, most = NETWORK_MB * float(source.parameters or 0), min(int(rate["places"]), len(trained))
         each = [(places.get(name, most) - 1) * (mb - network) for name, mb in trained.items()]
         beside = max([beside, *each])
@@ -262,14 +269,43 @@ def peak_mb(
 def _trained_mb(trial: Trial, rate: Rate) -> float:
     """Peak memory of training in MB, above that of libraries: as it was measured, for this way or for the hungriest
     other, or guessed by the rows of a batch and the stages that are trained."""
+    others = float(rate["network_mb"]) if plans.rates_tried(trial) > 1 else 0.0  # the best so far; one was measured
     if way := _way(trial, rate):
-        return float(way["mb"])
+        return float(way["mb"]) + others
     if rate.get("ways"):
-        return max(float(way["mb"]) for way in rate["ways"].values())
+        return max(float(way["mb"]) for way in rate["ways"].values()) + others
     stages = int(rate["stages"])
     rows = float(trial.knobs.get("rows_at_once") or trial.knobs.get("batch_size", 16))
-    above = max(stages - plans.depth(trial, stages), 0.5) / stages
-    return float(rate["trained_mb"]) + rows * above * float(rate["row_mb"])
+    above = max(stages - _bottom(trial, stages), 0.5) / stages
+    return LOADED_MB + _weights_mb(trial, rate) + others + rows * above * float(rate["row_mb"])
+
+
+def _weights_mb(trial: Trial, rate: Rate) -> float:
+    """MB of a network that is trained, with all that its training holds of its weights, however few rows."""
+    stages, layout = int(rate["stages"]), plans.layout_of(trial, int(rate["stages"]))
+    whole = layout is not None and layout.part == "all"  # else only norms or adapters are trained, or nothing
+    share = (stages - _bottom(trial, stages)) / stages if whole else 0.0
+    return float(rate["network_mb"]) * (COPIES + TRAINED_COPIES * share)
+
+
+def _bottom(trial: Trial, stages: int) -> int:
+    """Stages that no gradient reaches, whether their activations are kept or computed anew."""
+    layout = plans.layout_of(trial, stages)
+    return layout.boundary if layout else 0
+
+
+def _fitted_mb(trials: Sequence[Trial], rate: Rate, counts: Counts) -> float:
+    """MB of the features that heads in closed form read, and of the largest fit of one beside them; 0 without such."""
+    stages, width, found = int(rate["stages"]), int(rate["width"]), [0.0]
+    probes = [one for one in trials if not _way(one, rate) and plans.closed_form(one, stages)]
+    for trial in probes:
+        wide = width * (stages if trial.strategy == "multilayer_probe" else 1)
+        rows = sum(plans.labelled(trial, counts))
+        side = min(rows, wide, ridge.WIDEST)
+        features = 4 * wide * (plans.touched(probes, counts) + rows)  # of all rows, and of those that are fitted
+        blocks = 3 * 8 * wide * min(rows, ridge.BLOCK)  # standardised, in double precision
+        found.append((features + blocks + 8 * side * (min(rows, ridge.LOO_ROWS) + 4 * side)) / 1e6)
+    return max(found) + (float(rate["network_mb"]) if probes else 0.0)
 
 
 def correction(ledger: Sequence[Mapping[str, Any]], what: str = "seconds") -> tuple[float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from tltools.home import write_bytes
@@ -79,9 +80,7 @@ class Checkpoint:
         tensors["random"] = torch.get_rng_state()
         if any(parameter.is_cuda for parameter in parameters):
             tensors["random_cuda"] = torch.cuda.get_rng_state()
-        body = save({key: value.detach().contiguous().clone() for key, value in tensors.items()})
-        facts = {"fitted": _plain(fitted), "sha256": hashlib.sha256(body).hexdigest()}
-        write_bytes(self.folder / f"{step:09d}.safetensors", body)
+        facts = {"fitted": _plain(fitted), "sha256": _write(tensors, self.folder / f"{step:09d}.safetensors")}
         write_bytes(self.folder / f"{step:09d}.json", json.dumps(facts).encode())
         for old in sorted(self.folder.glob("*.json"))[:-KEPT]:
             old.unlink()
@@ -107,6 +106,23 @@ class Checkpoint:
             path.unlink(missing_ok=True)
         if self.folder.is_dir():
             self.folder.rmdir()
+
+
+def _write(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Writes tensors as they lie in memory, without a copy of them all; returns the file's sha256."""
+    seen, own = set[int](), dict[str, Tensor]()
+    for name, value in tensors.items():
+        value = value.detach().contiguous()
+        own[name] = value.clone() if value.data_ptr() in seen else value  # weights that are tied lie there once
+        seen.add(value.data_ptr())
+    temporary = path.with_name(f".{path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(own, temporary)
+    with open(temporary, "rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return digest
 
 
 def _plain(fitted: Mapping[str, Any]) -> dict[str, Any]:

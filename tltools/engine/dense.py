@@ -29,7 +29,7 @@ from tltools.engine.classical_dense import Held
 from tltools.engine.feeds import Feed
 from tltools.places import as_rows
 from tltools.records import Dataset, Trial, refuse
-from tltools.strategies import Layout, Outcome, Recipe
+from tltools.strategies import LOOKED_AT, Layout, Outcome, Recipe
 from tltools.tasks import Task
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ LEVELS = 4  # maps that a head reads, the deepest first
 FROZEN = Recipe(phases=(), epochs=20, min_steps=200)  # of a head on a frozen backbone
 FROZEN_RATE = 3e-3
 TIE = 1e-4  # what a loss weighs beside a score
-EVALUATED = 64  # rows of a batch that is only looked at
 MOST_KEPT = 1e9  # bytes of maps that are kept in memory
 KEPT = "map"  # of a batch whose map was computed before
 
@@ -112,16 +111,23 @@ class KeptMaps:
     """Batches of a frozen backbone, whose single map of rows is computed once: a vector a word or token, of texts."""
 
     def __init__(
-        self, feed: loop.Feed, model: Mapped, rows: np.ndarray, place: loop.Place, check: Callable[[], None]
+        self,
+        feed: loop.Feed,
+        model: Mapped,
+        rows: np.ndarray,
+        place: loop.Place,
+        check: Callable[[], None],
+        most: int = LOOKED_AT,
     ) -> None:
+        """most: rows of a batch."""
         self.feed, self.lengths = feed, feed.lengths
         self.maps: dict[int, Tensor] = {}
         model.eval()
         order = rows[np.argsort(feed.lengths[rows], kind="stable")]
         with torch.no_grad(), place.device.autocast(place.half):
-            for start in range(0, len(order), EVALUATED):
+            for start in range(0, len(order), most):
                 check()
-                some = order[start : start + EVALUATED]
+                some = order[start : start + most]
                 batch, _ = feed.take(some, training=False)
                 (found,) = model.maps(batch)
                 self.maps |= {int(row): one.float() for row, one in zip(some, found, strict=True)}
@@ -240,7 +246,7 @@ def read_once(
     few = 4 * model.backbone.width * feed.lengths[seen].sum() < MOST_KEPT
     moved = kit.task.dense is not None and kit.task.dense.moved is not None
     keep = frozen and few and not moved
-    return KeptMaps(feed, model, seen, place, kit.ticket.check) if keep else feed
+    return KeptMaps(feed, model, seen, place, kit.ticket.check, recipe.looked_at) if keep else feed
 
 
 def probe(kit: EngineKit, trial: Trial, init: Init) -> Outcome:

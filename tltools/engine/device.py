@@ -7,9 +7,9 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import psutil
@@ -19,7 +19,7 @@ from tltools.records import refuse
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT = 1 << 30
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+GROUPS = Path("/proc/self/cgroup")  # the control groups of this process: of a container, a service, a cluster's job
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,26 @@ def best(name: str | None = None) -> Device:
     return Device("cpu", torch.get_num_threads(), bool(found), reason, memory_mb())
 
 
-def memory_mb(limits: Sequence[str] = LIMITS) -> float:
-    """Memory of this machine, or of the container that this process is in where that has less."""
+def memory_mb(groups: Path = GROUPS, mounted: str = "/sys/fs/cgroup") -> float:
+    """Memory of this machine, or of a control group that this process is in where that has less."""
     found = [psutil.virtual_memory().total]
-    for path in limits:
+    for path in _limits(groups, mounted):
         with contextlib.suppress(OSError, ValueError):  # "max": none
             found.append(int(Path(path).read_text()))
     return min(found) / 1e6
+
+
+def _limits(groups: Path, mounted: str) -> list[str]:
+    """Where limits on the memory of this process may stand: of its own groups, and of those around them, of which a
+    container shows the outermost alone."""
+    found = []
+    for line in groups.read_text().splitlines() if groups.is_file() else ():
+        kinds, group = line.split(":", 2)[1:]
+        if not kinds or "memory" in kinds.split(","):  # of version 2, or of version 1
+            root, name = (f"{mounted}/memory", "memory.limit_in_bytes") if kinds else (mounted, "memory.max")
+            own = PurePosixPath(group)
+            found += [f"{root}{str(one).rstrip('/')}/{name}" for one in (own, *own.parents)]
+    return found
 
 
 def keep_freed_memory() -> None:

@@ -117,9 +117,9 @@ def ridge_classifier(
     for strength in strengths:
         out = problem.left_out(strength)
         tau = slope(out, y, w, start=tau)
-        tries.append((_loss(out, tau, y, w), out, tau))
-    best = likeliest([len(y) * loss for loss, _, _ in tries], strengths)
-    _, out, tau = tries[best]
+        tries.append((_loss(out, tau, y, w), tau))
+    best = likeliest([len(y) * loss for loss, _ in tries], strengths)
+    out, tau = problem.left_out(strengths[best]), tries[best][1]
     weight, bias = np.zeros((classes, len(mean))), np.full(classes, absent / tau)
     left = np.full((len(out), classes), absent / tau)
     weight[present], bias[present], left[:, present] = problem.weights(strengths[best]), problem.y_mean, out

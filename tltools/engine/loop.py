@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tltools.engine import autotune
 from tltools.engine.backbone import Batch
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device, threads
 from tltools.engine.layouts import Tuned, arrange, kept, opened, schedule, set_rates
-from tltools.strategies import Recipe
+from tltools.strategies import LOOKED_AT, Recipe
 from tltools.tickets import BudgetSpent, Interrupted, Ticket
 
 EVALUATE_EVERY = 20  # optimiser steps at least between two evaluations: with 4 steps an epoch, more would be waste
@@ -142,7 +143,14 @@ class Training:
                 at.stopped_early, at.epoch = True, ends[phase]
         model.load_state_dict(self.best, strict=False)
         model.eval()
+        self._let_go()
         return at
+
+    def _let_go(self) -> None:
+        """Keeps the model alone of what training needed: another rate may be trained beside it."""
+        self.model.zero_grad(set_to_none=True)
+        self.best, self.anchors = {}, {}
+        vars(self).pop("optimiser", None)  # there is none where a checkpoint was at the end already
 
     def batches(self) -> list[np.ndarray]:
         """The rows of this epoch, batch by batch: each training row once."""
@@ -223,7 +231,8 @@ class Training:
 
     def predict(self, rows: np.ndarray, *, pooled: bool = False) -> Tensor:
         """`predict` by the model as it stands; a cancelled job stops within a batch."""
-        return predict(self.model, self.feed, rows, self.place, self._check_cancelled, pooled=pooled)
+        most = self.recipe.looked_at
+        return predict(self.model, self.feed, rows, self.place, self._check_cancelled, pooled=pooled, most=most)
 
     def _check_cancelled(self) -> None:
         try:
@@ -296,22 +305,24 @@ def predict(
     check: Callable[[], None] = lambda: None,
     *,
     pooled: bool = False,
+    most: int = LOOKED_AT,
 ) -> Tensor:
-    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; batches sorted by length,
-    `check` called before each. With `pooled` the (len(rows), D) features instead that the head reads."""
+    """(len(rows), K, or K and places) raw outputs in the order of `rows`, float32 on the CPU; in batches
+    of a sweep, of `most` rows at most, `check` called before each. With `pooled` the (len(rows), D) features that the
+    head reads."""
     rows = np.asarray(rows, np.int64)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    order = np.argsort(feed.lengths[rows], kind="stable")
+    sweep = autotune.batches(model.backbone.reads, feed.lengths[rows])
+    order = [part for some in sweep for part in np.array_split(some, -(-len(some) // most))]
     read = model.pooled if pooled else model
     found = torch.empty(0, model.backbone.width if pooled else model.head.out_features)
     with torch.no_grad(), place.device.autocast(place.half):
-        for start in range(0, len(order), 64):
+        for k, some in enumerate(order):
             check()
-            some = order[start : start + 64]
             batch, states = feed.take(rows[some], training=False)
             raw = read(batch, states, place.boundary).float().cpu()
-            if not start:
+            if not k:
                 found = torch.empty(len(rows), *raw.shape[1:])
             found[torch.from_numpy(some)] = raw
     for module, mode in modes:

@@ -116,6 +116,9 @@ class Few(EngineKit):
         except Enough:
             fitted = training.at
         self.watch.limit = np.inf
+        if fitted.batch:  # it was cut off, perhaps before it had looked: from then on it holds the best weights, too
+            training.evaluate()
+            training._step(training.batches()[0])
         steps = -(-count // recipe.batch_size)
         took = self.watch.steps or [time.perf_counter() - self.watch.begun]
         each = float(np.mean(took[1:] or took))  # texts are of all lengths, and so are their steps

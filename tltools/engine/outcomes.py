@@ -126,7 +126,7 @@ def by_group(kit: EngineKit, outcome: Outcome, groups: np.ndarray, worth: float)
         return outcome
     rows, said = np.asarray(held["rows"]), np.asarray(held["outputs"])
     shifts = thresholds.chosen(said, kit.targets[rows], groups[rows], worth)
-    table = datasets.rows(kit.home, kit.dataset.id)
+    table = datasets.rows(kit.home, kit.dataset.id, *kit.study.sensitive)
     edges = {name: fairness.edges(table[name]) for name in kit.study.sensitive}
     card = {
         **outcome.card,

@@ -103,7 +103,7 @@ def measure(
         child.join(5)
         if child.exitcode == -KILL:  # as the system ends who takes too much
             what = "was killed while it was measured; most likely the memory did not suffice."
-            raise refuse(source.id, what, "Choose a smaller source.") from None
+            raise refuse(source.id, what, _less(trials)) from None
         what = f"could not be measured: its process ended with exit code {child.exitcode}."
         raise refuse(source.id, what, "Run the study without measuring; should it fail, it says why.") from None
     finally:
@@ -113,6 +113,17 @@ def measure(
     if isinstance(answer, str):
         raise refuse(source.id, answer, "Choose another source.")
     remember(store, source, studies.split_of(home, study)[0], *answer)
+
+
+def _less(trials: Sequence[Trial]) -> str:
+    """What to do where trials were too much for the memory before it was known how much they need."""
+    knobs = [trial.knobs for trial in trials if "rows_at_once" in trial.knobs]
+    most = max((int(one["rows_at_once"] or one["batch_size"]) for one in knobs), default=1)
+    if most < 2:
+        return "Choose a smaller source model."
+    return (
+        f"Set “Rows at once” (rows_at_once) to {2 ** ((most - 1).bit_length() - 1)}, or choose a smaller source model."
+    )
 
 
 def remember(

@@ -163,7 +163,9 @@ class Shared:
         """
         if not self.study.sensitive:
             raise refuse("sensitive", "must name a column for this strategy; got none.", "Name the column of groups.")
-        return fairness.groups_of(datasets.rows(self.home, self.dataset.id), self.study.sensitive)
+        return fairness.groups_of(
+            datasets.rows(self.home, self.dataset.id, *self.study.sensitive), self.study.sensitive
+        )
 
     def _features(self, backbone: Backbone, kind: str) -> np.ndarray:
         """(rows of `_read`, D) float32."""

@@ -13,7 +13,6 @@ from tltools.engine import adapters, dense, generators, layouts, loop
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.decoder import Decoder
-from tltools.engine.dense import EVALUATED
 from tltools.engine.feeds import Feed
 from tltools.engine.generators import PretrainedDecoder
 from tltools.engine.pieces import NONE, rows_of
@@ -93,9 +92,9 @@ class Training(dense.Training):
         self.model.eval()
         order = np.argsort(self.feed.lengths[rows], kind="stable")
         with torch.no_grad():
-            for start in range(0, len(order), EVALUATED):
+            for start in range(0, len(order), self.recipe.looked_at):
                 self._check_cancelled()
-                some = order[start : start + EVALUATED]
+                some = order[start : start + self.recipe.looked_at]
                 yield some, self.feed.take(rows[some], training=False)[0]
         for module, mode in modes:
             module.training = mode

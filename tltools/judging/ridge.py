@@ -11,6 +11,7 @@ of all training rows and are not computed again for the row left out; the mean i
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ Array = NDArray[Any]
 
 WIDEST = 3072  # an eigendecomposition grows with the cube; above this in rows AND columns the columns are projected
 LOO_ROWS = 20_000  # at most so many rows are left out in turn, spread evenly
-BLOCK = 8_192  # rows that are converted to float64 at a time
+BLOCK = 2_048  # rows that are converted to float64 at a time, some times over
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Problem:
     def left_out(self, strength: float) -> Array:
         """(R, K) predictions of the left-out rows at a relative strength; exact."""
         g = self.s / (self.s + strength * self.unit)
-        hat = np.minimum(self.leverage + (self.q**2) @ g, 1 - 1e-12)[:, None]
+        own = np.concatenate([self.q[p] ** 2 @ g for p in _parts(len(self.q))])
+        hat = np.minimum(self.leverage + own, 1 - 1e-12)[:, None]
         fit = self.y_mean + self.q @ (g[:, None] * self.qy) / self.root_w[:, None]
         left_out: Array = (fit - hat * self.y) / (1 - hat)
         return left_out
@@ -103,12 +105,19 @@ def solve(features: Array, targets: Array, w: Array, mean: Array, scale: Array) 
         basis, qy = (x.T @ q) / np.sqrt(s), q.T @ y
         q = q[left]
     else:
-        blocks = [rows_of(p) for p in _parts(n)] if n <= LOO_ROWS else None
-        pairs = zip(blocks or (rows_of(p) for p in _parts(n)), _parts(n), strict=True)
-        moments = [(x.T @ x, x.T @ y[p]) for x, p in pairs]
-        s, basis = _above_zero(*eigh(sum(m[0] for m in moments), overwrite_a=True, check_finite=False))
-        qy = (basis.T @ sum(m[1] for m in moments)) / np.sqrt(s)[:, None]
-        q = (np.concatenate(blocks) if blocks else rows_of(left)) @ (basis / np.sqrt(s))
+        side, blocks = width if project is None else WIDEST, deque[Array]()
+        gram, xy = np.zeros((side, side)), np.zeros((side, targets.shape[1]))
+        for p in _parts(n):
+            x = rows_of(p)
+            gram += x.T @ x
+            xy += x.T @ y[p]
+            if n <= LOO_ROWS:
+                blocks.append(x)
+        s, basis = _above_zero(*eigh(gram, overwrite_a=True, check_finite=False))
+        qy = (basis.T @ xy) / np.sqrt(s)[:, None]
+        q, rotation = np.empty((len(left), len(s))), basis / np.sqrt(s)
+        for p in _parts(len(left)):  # block by block: of many rows, or wide ones, there is no room for a second copy
+            q[p] = (blocks.popleft() if blocks else rows_of(left[p])) @ rotation
         basis = basis if project is None else project @ basis
     return Problem(
         s=s, qy=qy, basis=basis, y_mean=y_mean, q=q, root_w=root[left], leverage=w[left] / total,

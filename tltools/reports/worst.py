@@ -66,7 +66,8 @@ def section(home: Home, report: Report) -> str:
     metric = judged_by(report)
     try:
         dataset = Dataset.model_validate(report.dataset)
-        names, media = datasets.rows(home, dataset.id)[dataset.inputs[0]], datasets.media(home, dataset.id)
+        read, media = dataset.inputs[0], datasets.media(home, dataset.id)
+        names = datasets.rows(home, dataset.id, read)[read]
         if task.written:
             names = pd.Series(datasets.items(home, dataset, "text"))
         worst = rows(home, dataset, str(arm["trials"][0]), metric, PICTURES)

@@ -14,6 +14,7 @@ from tltools import registry
 from tltools.records import Knob, Trial
 
 Knobs = Mapping[str, Any]
+LOOKED_AT = 64  # rows of a batch without gradients, at most
 HeadKind = Literal["ridge", "prototypes", "neighbours", "reweighted", "group_balanced", "group_dro", "own"]
 
 
@@ -56,6 +57,11 @@ class Recipe:
     def smallest(self) -> int:
         """Rows that a norm which reads its batch sees at once."""
         return min(self.rows_at_once or self.batch_size, self.batch_size)
+
+    @property
+    def looked_at(self) -> int:
+        """Rows of a batch that is only looked at: four take no more memory than one with its gradients."""
+        return min(4 * self.smallest, LOOKED_AT)
 
     @property
     def augmentation_on(self) -> bool:

@@ -182,7 +182,8 @@ def _overlaid(home: Home, dataset: Dataset, row: Mapping[str, Any]) -> Any | Non
 
     if row.get("row") is None:
         return None
-    name = datasets.rows(home, dataset.id)[dataset.inputs[0]].iloc[int(row["row"])]
+    column = dataset.inputs[0]
+    name = datasets.rows(home, dataset.id, column)[column].iloc[int(row["row"])]
     files = kinds_of_files()[dataset.modality]
     picture = files.draw(datasets.media(home, dataset.id) / str(name), dataset.reading).convert("RGBA")
     with Image.open(io.BytesIO(base64.b64decode(row["map_png"])), formats=("PNG",)) as map_png:

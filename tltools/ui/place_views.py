@@ -52,7 +52,8 @@ def mistakes(home: Home, dataset: Dataset, trial: str, metric: Metric) -> None:
     shown, written = table.head(most), tasks()[dataset.task].written is not None
     if not written:
         legend(dataset.classes, [*shown["truth"], *shown["prediction"]])
-    known, media = _rows(str(home.root), dataset.id, home, dataset), datasets.media(home, dataset.id)
+    known = _some(str(home.root), dataset.id, tuple(shown["row"].tolist()), home, dataset)
+    media = datasets.media(home, dataset.id)
     with st.container(horizontal=not written, gap="medium"):
         for row in shown.to_dict("records"):
             with st.container(border=True, width="stretch" if written else "content", gap="xsmall"):
@@ -164,7 +165,9 @@ def _worst(root: str, trial: str, metric: str, _home: Home, _dataset: Dataset, _
     return worst.rows(_home, _dataset, trial, _metric, 200)
 
 
-@st.cache_data(max_entries=3, show_spinner=False)
-def _rows(root: str, id: str, _home: Home, _dataset: Dataset) -> pd.DataFrame:
-    known = datasets.rows(_home, id)[[_dataset.inputs[0], "_where"]]
-    return known.assign(_text=datasets.items(_home, _dataset, "text")) if tasks()[_dataset.task].written else known
+@st.cache_data(max_entries=32, show_spinner=False)  # of the rows that are shown; the table may be large
+def _some(root: str, id: str, rows: tuple[int, ...], _home: Home, _dataset: Dataset) -> pd.DataFrame:
+    known = datasets.rows(_home, id, *_dataset.inputs, "_where").loc[list(rows)]
+    if tasks()[_dataset.task].written:
+        known = known.assign(_text=list(datasets.view(_dataset, known, datasets.media(_home, id), "text")))
+    return known

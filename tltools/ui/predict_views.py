@@ -109,7 +109,7 @@ def _field(name: str, usual: Any, asked: Mapping[str, Any], home: Home, dataset:
 @st.cache_data(max_entries=8, show_spinner=False)
 def _usual(root: str, id: str, names: tuple[str, ...], _home: Home) -> dict[str, Any]:
     """The median or the most frequent value of each of these columns."""
-    table = datasets.rows(_home, id)
+    table = datasets.rows(_home, id, *names)
     found: dict[str, Any] = {}
     for name in names:
         column = table[name]
@@ -123,7 +123,7 @@ def _usual(root: str, id: str, names: tuple[str, ...], _home: Home) -> dict[str,
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _options(root: str, id: str, name: str, _home: Home) -> list[str]:
-    return [str(value) for value in datasets.rows(_home, id)[name].dropna().value_counts().index[:200]]
+    return [str(value) for value in datasets.rows(_home, id, name)[name].dropna().value_counts().index[:200]]
 
 
 def ask(store: Store, trial: str, item: Any) -> None:

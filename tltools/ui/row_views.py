@@ -96,8 +96,7 @@ def show(
     home: Home, dataset: Dataset, rows: Sequence[int], notes: Sequence[str] | None = None, *, wide: bool = False
 ) -> None:
     """Some rows of a dataset: pictures, sounds, texts or table rows, each with a note."""
-    every = _rows(str(home.root), dataset.id, home)
-    some = every.loc[[row for row in rows if row in every.index]]
+    some = _some(str(home.root), dataset.id, tuple(rows), home)
     said = list(notes or [str(value) for value in some[dataset.target]])
     if files := modalities()[dataset.modality].files:
         media = datasets.media(home, dataset.id)
@@ -116,9 +115,10 @@ def show(
     st.dataframe(frame, hide_index=True, alt="The rows behind this number")
 
 
-@st.cache_data(max_entries=3, show_spinner=False)
-def _rows(root: str, id: str, _home: Home) -> pd.DataFrame:
-    return datasets.rows(_home, id)
+@st.cache_data(max_entries=32, show_spinner=False)  # of the rows that are shown; the table may be large
+def _some(root: str, id: str, rows: tuple[int, ...], _home: Home) -> pd.DataFrame:
+    every = datasets.rows(_home, id)
+    return every.loc[[row for row in rows if row in every.index]]
 
 
 def pick_trial(report: Any, label: str = "Arm", key: str = "arm") -> tuple[str, Mapping[str, Any]] | None:
