@@ -46,6 +46,7 @@ class Backbone(nn.Module):
     fitted: tuple[str, ...] = ()  # what begins the names of tensors that come from the dataset, not from a source
     size = 0  # pixels of a side, for kinds that read pictures
     made_with = ""  # padding, epsilon, heads, activations: no weights, yet they count
+    own_loss = False  # True: the core gives its loss, and in training says more for it than else
     writes = False  # True: the core writes into what its modules give, which then needs memory of its own
 
     def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
@@ -248,7 +249,7 @@ class Backbone(nn.Module):
         for name, module in self.core.named_modules():
             normalises = "norm" in type(module).__name__.lower()
             for key, _ in module.named_parameters(recurse=False):
-                if normalises or key == "bias":
+                if normalises or key.endswith("bias"):  # in_proj_bias of torch's attention, q_bias of a BEiT
                     found.add(f"{name}.{key}" if name else key)
         return found
 
