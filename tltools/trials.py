@@ -15,7 +15,7 @@ from tltools.strategies import Strategy, strategies
 from tltools.tasks import tasks
 
 NOT_KEPT = "not kept: only draw 0 at the largest share of the labels keeps a model of this size"
-RECIPE_VERSION = 14  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 15  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(
