@@ -224,14 +224,6 @@ class Backbone(nn.Module):
         # the same operations on the same numbers: a looser bound lets a wrong shortcut pass in an untrained network
         return bool((got - wanted).abs().max() <= 1e-6 * wanted.abs().max())
 
-    def stage_of(self, name: str) -> int:
-        """The stage of a parameter by its name in `core`; those outside every stage enter at the bottom."""
-        wanted = id(self.core.get_parameter(name))
-        for i, stage in enumerate(self.stages):
-            if any(wanted == id(parameter) for module in stage.modules for parameter in module.parameters()):
-                return i
-        return 0
-
     def stage_parameters(self, stage: int) -> dict[str, nn.Parameter]:
         """The parameters of one stage by name."""
         index = self._stage_index()
@@ -244,14 +236,13 @@ class Backbone(nn.Module):
         return index
 
     def norm_parameters(self) -> set[str]:
-        """Names of normalisation weights and of all biases: what norm tuning trains."""
-        found = set()
-        for name, module in self.core.named_modules():
-            normalises = "norm" in type(module).__name__.lower()
-            for key, _ in module.named_parameters(recurse=False):
-                if normalises or key.endswith("bias"):  # in_proj_bias of torch's attention, q_bias of a BEiT
-                    found.add(f"{name}.{key}" if name else key)
-        return found
+        """Names of normalisation weights and of all biases (q_bias and such, too): what norm tuning trains."""
+        return {
+            key
+            for name, module in self.core.named_modules()
+            for key, _ in module.named_parameters(prefix=name, recurse=False)
+            if "norm" in type(module).__name__.lower() or key.endswith("bias")
+        }
 
     def fingerprint(self, boundary: int) -> str:
         """sha256 over the preprocessing and all weights and statistics of the stages below `boundary`."""
