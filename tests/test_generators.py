@@ -60,6 +60,19 @@ def new_writer(backbone: TextBackbone, longest: int = 9) -> Writer:
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_a_frozen_prefix_says_the_same_of_a_row_each_time(kind: str, folders: dict[str, Path]) -> None:
+    backbone = text_backbone.build(card_of(folders[kind]).model_copy(update={"writes": False}), folders[kind], True)
+    stages, batch = len(backbone.stages), batch_of(backbone, 3)
+    model, deepest = layouts.Tuned(backbone, 2), max(i for i, ok in enumerate(backbone.resumable) if ok)
+    for boundary in (deepest, stages):
+        layout = Layout((0.0,) * boundary + (1e-3,) * (stages - boundary), 1e-3)
+        layouts.set_modes(model, layout, Recipe(phases=(layout,)), 1)
+        with torch.no_grad():  # a BART drops parts of its words outside of all its modules
+            one, two = (backbone(batch) if boundary == stages else backbone.states(batch, boundary) for _ in range(2))
+        assert torch.equal(one, two), boundary
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_what_is_written_is_the_likeliest_piece_each_time(kind: str, folders: dict[str, Path]) -> None:
     backbone = made(folders[kind])
     model, batch = new_writer(backbone), batch_of(backbone, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
 from tltools import sources
 from tltools.engine import dense, layouts
@@ -27,3 +28,10 @@ def test_norms_read_their_batch_only_where_it_is_large(home: Home, task: str, ro
             buffer += 0.1  # statistics that were learned
     layout = Layout(rates=(1e-3,) * len(model.backbone.stages), head=1e-3)
     assert layouts.set_modes(model, layout, Recipe(phases=(layout,), batch_size=rows), 0) is own
+
+
+def test_biases_are_known_whatever_they_are_called(home: Home) -> None:
+    backbone = load_backbone(home, sources.get(home, "bundled/tiny-resnet"))
+    backbone.core = nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "norm": nn.LayerNorm(4)})
+    named = {"attention.in_proj_bias", "attention.out_proj.bias", "norm.weight", "norm.bias"}
+    assert backbone.norm_parameters() == named

@@ -316,6 +316,19 @@ def test_from_the_cached_boundary_comes_what_the_whole_network_gives(backbone, t
     assert torch.allclose(one, two, atol=1e-4)
 
 
+@pytest.mark.parametrize("anchor", [0.0, 0.1])
+def test_matrices_decay_unless_they_are_anchored_and_norms_and_biases_never(  # type: ignore[no-untyped-def]
+    backbone, table, codes, tmp_path, anchor
+) -> None:
+    model = training(backbone, table, codes, tmp_path, recipe()).model
+    optimiser = layouts.arrange(model, ALL, recipe(anchor=anchor, weight_decay=0.1), 1.0, 0)
+    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert decays.keys() == {id(p) for p in model.parameters()}
+    for name, parameter in model.named_parameters():
+        decaying = parameter.dim() > 1 and not (anchor and name.startswith("backbone."))
+        assert decays[id(parameter)] == (0.1 if decaying else 0.0), name
+
+
 def test_l2_sp_stays_nearer_to_the_source(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
     far = []
     for anchor in (0.0, 10.0):
@@ -382,6 +395,17 @@ def test_without_validation_rows_it_goes_on_to_the_end(backbone, table, codes, t
     fitted = made.run()
     assert fitted.steps == 50 and not fitted.stopped_early
     assert all("validation_loss" not in point for point in fitted.curve)
+
+
+@pytest.mark.parametrize("rows", [16, 17, 33, 34])
+def test_a_row_that_joins_another_batch_costs_no_steps_and_no_end_of_the_schedule(  # type: ignore[no-untyped-def]
+    backbone, table, codes, tmp_path, rows
+) -> None:
+    made = training(backbone, table, codes, tmp_path, recipe(epochs=4, min_steps=40, batch_size=16), held=0)
+    made.rows = loop.Rows(np.arange(rows), np.zeros(0, np.int64), made.rows.targets, made.rows.weights)
+    fitted = made.run()
+    (factor,) = {group["lr"] / group["initial_lr"] for group in made.optimiser.param_groups}
+    assert 40 <= fitted.steps < 43 and factor < 0.03, "it falls to nothing"
 
 
 def test_the_probes_solution_is_a_candidate_that_tuning_must_beat(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -468,3 +492,14 @@ def test_rows_are_looked_at_in_the_batches_of_a_sweep(backbone, table, codes, tm
     few = loop.predict(made.model, made.feed, wanted, made.place)
     assert max(map(len, made.feed.seen)) == 7, "what is made for long texts and large pictures holds here as well"
     assert torch.allclose(few, whole, atol=1e-6)
+
+
+def test_without_validation_rows_one_rate_is_tried(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    begun = list[float]()
+
+    def begin(k: int, multiplier: float) -> loop.Training:
+        begun.append(multiplier)
+        return training(backbone, table, codes, tmp_path / str(k), recipe(epochs=1), held=0)
+
+    assert loop.best_of((1.0, 1 / 3, 3.0), begin, lambda made: made.run()).at.steps == 10
+    assert begun == [1.0]

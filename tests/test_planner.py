@@ -89,9 +89,9 @@ def test_rows_that_are_not_held_out_are_trained_on_at_one_rate() -> None:
     assert plans.epochs(apart, 1000) == 3 * plans.epochs(together, 1200)
 
 
-def test_a_last_batch_of_few_rows_is_a_step_as_the_loop_counts_it() -> None:
+def test_a_last_batch_of_few_rows_is_a_step_as_the_loop_counts_it_but_not_one_of_one_row() -> None:
     few = trial("full_finetune", knobs={"epochs": 4, "min_steps": 40, "batch_size": 16.0, "rates_tried": 1})
-    assert [plans.epochs(few, rows) for rows in (8, 17, 32, 1000)] == [40, 20, 20, 4]
+    assert [plans.epochs(few, rows) for rows in (8, 17, 18, 32, 1000)] == [40, 40, 20, 20, 4]
 
 
 def test_activations_are_kept_where_reading_is_cheaper() -> None:

@@ -363,6 +363,20 @@ def test_controls_try_as_many_rates_as_the_arm_that_tries_most(home: Home, film_
     assert tried == {"lp_ft": 3, "l2_sp": 1, "scratch": 3, "random_frozen": None, "classical": None}
 
 
+def test_controls_may_train_as_long_as_the_arm_that_trains_longest_unless_told(home: Home, film_notes: Dataset) -> None:
+    longer = {"full_finetune": {"epochs": 40, "min_steps": 900, "patience": 0}}
+
+    def scratch(*strategies: Any, **given: int) -> Any:
+        asked = study(film_notes, strategies=strategies, controls=({"scratch": given},))
+        knobs = {s.key: knobs for s, knobs in trials.arms(asked)}["scratch"]
+        return knobs["epochs"], knobs["min_steps"], knobs["patience"]
+
+    usual = scratch("linear_probe")
+    assert scratch(longer, "last_block") == (40, 900, 0)
+    assert scratch({"last_block": {"epochs": 1, "min_steps": 0, "patience": 1}}) == usual
+    assert scratch(longer, epochs=3, patience=2) == (3, 900, 2)
+
+
 def test_controls_train_on_the_validation_rows_where_all_arms_do(home: Home, film_notes: Dataset) -> None:
     def apart(*strategies: Any) -> Any:
         return {s.key: knobs["hold_out"] for s, knobs in trials.arms(study(film_notes, strategies=strategies))

@@ -157,7 +157,8 @@ def epochs(trial: Trial, rows: int) -> float:
         return float(passes(int(trial.knobs["texts"]), rows))
     if "epochs" not in trial.knobs:
         return 1.0
-    a_pass = max(1, math.ceil(rows / float(trial.knobs.get("batch_size", 16))))  # steps; the last may be of few rows
+    # steps; the last may be of few rows, but a row is never alone
+    a_pass = max(1, math.ceil((rows - 1) / float(trial.knobs.get("batch_size", 16))))
     least = math.ceil(float(trial.knobs.get("min_steps", 0)) / a_pass)
     return max(float(trial.knobs["epochs"]), least) * rates_tried(trial)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ _OF = {
     "timm": "image models of timm",
     "tabular": "models of tables",
 }
-RECIPE_VERSION = 14  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 15  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(
@@ -32,7 +33,7 @@ def arms(
     Raises:
         Refusal: an unknown strategy or a wrong knob; all of them.
     """
-    found, problems = [], []
+    found, said, problems = [], [], []
     for kind, entries in (("transfer", study.strategies), ("control", study.controls)):
         for entry in entries:
             key, given = study_files.arm(entry)
@@ -43,25 +44,30 @@ def arms(
             knobs, wrong = study_files.filled(strategy, given, source, dataset)
             problems += wrong
             found.append((strategy, knobs))
+            said.append(given)
     if problems:
         raise Refusal(*problems)
-    return _equal_effort(found)
+    return _equal_effort(found, said)
 
 
-def _equal_effort(found: list[tuple[Strategy, dict[str, Any]]]) -> list[tuple[Strategy, dict[str, Any]]]:
-    """An honest control is tuned: it tries at least as many learning rates as the transfer arm that tries most, and
-    trains on its validation rows, too, where every transfer arm that takes steps does."""
+def _equal_effort(
+    found: list[tuple[Strategy, dict[str, Any]]], said: list[dict[str, Any]]
+) -> list[tuple[Strategy, dict[str, Any]]]:
+    """An honest control is tuned: it tries at least as many learning rates as the transfer arm that tries most, trains
+    on its validation rows, too, where every transfer arm that takes steps does, and may train at least as long as the
+    one that may train longest, unless the study says how long. said: the knobs of each that the study sets."""
     tuned = [knobs for strategy, knobs in found if strategy.kind == "transfer" and "rates_tried" in knobs]
-    most = max((int(knobs["rates_tried"]) for knobs in tuned), default=1)
     apart = any(knobs["hold_out"] for knobs in tuned) or not tuned
+
+    def as_tuned(knobs: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+        raised = {key: max(one[key] for one in [knobs, *tuned]) for key in ("rates_tried", "epochs", "min_steps")}
+        patience = max((one["patience"] for one in [knobs, *tuned]), key=lambda looks: looks or math.inf)  # 0: endless
+        free = {key: value for key, value in {**raised, "patience": patience}.items() if key not in own}
+        return {**knobs, **free, "rates_tried": raised["rates_tried"], "hold_out": knobs["hold_out"] and apart}
+
     return [
-        (
-            strategy,
-            {**knobs, "rates_tried": max(most, int(knobs["rates_tried"])), "hold_out": knobs["hold_out"] and apart},
-        )
-        if strategy.kind == "control" and "rates_tried" in knobs
-        else (strategy, knobs)
-        for strategy, knobs in found
+        (strategy, as_tuned(knobs, own) if strategy.kind == "control" and "rates_tried" in knobs else knobs)
+        for (strategy, knobs), own in zip(found, said, strict=True)
     ]
 
 

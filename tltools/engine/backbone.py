@@ -47,6 +47,7 @@ class Backbone(nn.Module):
     fitted: tuple[str, ...] = ()  # what begins the names of tensors that come from the dataset, not from a source
     size = 0  # pixels of a side, for kinds that read pictures
     made_with = ""  # padding, epsilon, heads, activations: no weights, yet they count
+    own_loss = False  # True: the core gives its loss, and in training says more for it than else
     writes = False  # True: the core writes into what its modules give, which then needs memory of its own
 
     def __init__(self, source: Source, core: nn.Module, preprocessing: str) -> None:
@@ -224,14 +225,6 @@ class Backbone(nn.Module):
         # the same operations on the same numbers: a looser bound lets a wrong shortcut pass in an untrained network
         return bool((got - wanted).abs().max() <= 1e-6 * wanted.abs().max())
 
-    def stage_of(self, name: str) -> int:
-        """The stage of a parameter by its name in `core`; those outside every stage enter at the bottom."""
-        wanted = id(self.core.get_parameter(name))
-        for i, stage in enumerate(self.stages):
-            if any(wanted == id(parameter) for module in stage.modules for parameter in module.parameters()):
-                return i
-        return 0
-
     def stage_parameters(self, stage: int) -> dict[str, nn.Parameter]:
         """The parameters of one stage by name."""
         index = self._stage_index()
@@ -244,14 +237,13 @@ class Backbone(nn.Module):
         return index
 
     def norm_parameters(self) -> set[str]:
-        """Names of normalisation weights and of all biases: what norm tuning trains."""
-        found = set()
-        for name, module in self.core.named_modules():
-            normalises = "norm" in type(module).__name__.lower()
-            for key, _ in module.named_parameters(recurse=False):
-                if normalises or key == "bias":
-                    found.add(f"{name}.{key}" if name else key)
-        return found
+        """Names of normalisation weights and of all biases (q_bias and such, too): what norm tuning trains."""
+        return {
+            key
+            for name, module in self.core.named_modules()
+            for key, _ in module.named_parameters(prefix=name, recurse=False)
+            if "norm" in type(module).__name__.lower() or key.endswith("bias")
+        }
 
     def fingerprint(self, boundary: int) -> str:
         """sha256 over the preprocessing and all weights and statistics of the stages below `boundary`."""

@@ -80,6 +80,8 @@ def _lend(parent: nn.Module, name: str, part: nn.Module) -> None:
 class DetectorBackbone(ImageBackbone):
     """A detector, whose head stands beside it until a task takes it."""
 
+    own_loss = True  # with the boxes of inner layers, and of denoised queries
+
     def __init__(self, source: Source, core: Any, size: int, processor: Any) -> None:
         super().__init__(source, core, size, source.mean or MEAN, source.std or STD)
         self.processor, self.lent = processor, OwnHead(core)

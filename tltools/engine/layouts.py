@@ -84,23 +84,24 @@ def arrange(
         parameter.requires_grad = name in names
     shared = {id(parameter) for parameter in backbone.parameters()}  # tables of words, which the backbone's rate moves
     head = [parameter for parameter in model.head.parameters() if id(parameter) not in shared]
-    groups = [_group(head, layout.head * multiplier, recipe.weight_decay)]
+    groups = _groups(head, layout.head * multiplier, recipe.weight_decay)
+    decay = 0.0 if recipe.anchor else recipe.weight_decay  # what is pulled to where it started is not pulled to zero
     for stage, rate in enumerate(layout.rates):
         own = [p for p in backbone.stage_parameters(stage).values() if p.requires_grad]
-        matrices, vectors = [p for p in own if p.dim() > 1], [p for p in own if p.dim() <= 1]
-        groups += [_group(matrices, rate * multiplier, recipe.weight_decay), _group(vectors, rate * multiplier, 0.0)]
+        groups += _groups(own, rate * multiplier, decay)
     set_modes(model, layout, recipe, frozen_bottom)
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def set_modes(model: Tuned, layout: Layout, recipe: Recipe, frozen_bottom: int) -> bool:
     """Sets what trains to training and the rest to evaluation; says whether a norm then reads its own batch."""
+    trained = [stage >= frozen_bottom and rate > 0 for stage, rate in enumerate(layout.rates)]
     model.train()
-    for i, stage_ in enumerate(model.backbone.stages):
-        if i >= frozen_bottom and i < len(layout.rates) and layout.rates[i] > 0:
-            continue
-        for module in stage_.modules:
-            module.eval()  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
+    # what the core does itself between its modules, as BART drops parts of words, it does at the bottom
+    model.backbone.train(trained[0] or model.backbone.own_loss)
+    for stage, learns in zip(model.backbone.stages, trained, strict=True):
+        for module in stage.modules:
+            module.train(learns)  # a frozen prefix is a pure function of the row: no dropout, fixed statistics
     for module in model.backbone.modules():
         small = recipe.smallest < model.sound_batch or layout.part != "all"
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and small and _knows(module):
@@ -115,9 +116,11 @@ def _knows(norm: nn.modules.batchnorm._BatchNorm) -> bool:
     return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
 
 
-def _group(parameters: Any, rate: float, decay: float) -> dict[str, Any]:
-    """Norms and biases (vectors) come with a decay of 0: there is no reason to pull them to zero."""
-    return {"params": list(parameters), "lr": rate, "initial_lr": rate, "weight_decay": decay}
+def _groups(parameters: list[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+    """Norms and biases (vectors) do not decay: there is no reason to pull them to zero."""
+    matrices, vectors = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() <= 1]
+    common = {"lr": rate, "initial_lr": rate}
+    return [{"params": matrices, "weight_decay": decay, **common}, {"params": vectors, "weight_decay": 0.0, **common}]
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:

@@ -115,7 +115,7 @@ class Training:
     def _run(self) -> Fitted:
         torch.manual_seed(self.seed)
         recipe, model, bottom = self.recipe, self.model, self.place.frozen_bottom
-        per_epoch = max(1, math.ceil(len(self.rows.train) / recipe.batch_size))
+        per_epoch = len(self.batches())  # as many in every epoch
         epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch), len(recipe.phases))
         ends = [round(epochs * (i + 1) / len(recipe.phases)) for i in range(len(recipe.phases))]
         every = max(1, math.ceil(EVALUATE_EVERY / per_epoch))
@@ -249,7 +249,8 @@ class Training:
 
 
 def best_of(rates: Sequence[float], begin: Callable[[int, float], T], run: Callable[[T], Fitted]) -> T:
-    """The training with the least loss, the first of equal ones; `begin` sets up that of the k-th rate.
+    """The training with the least loss, the first of equal ones; `begin` sets up that of the k-th rate. Without
+    validation rows there is no loss to choose by: then the first rate alone is tried.
 
     Of the others nothing is held, so that two models at most are in memory."""
     best: T | None = None
@@ -258,6 +259,8 @@ def best_of(rates: Sequence[float], begin: Callable[[int, float], T], run: Calla
         fitted = run(training)
         if best is None or fitted.least < best.at.least:
             best = training
+        if not len(training.rows.validation):
+            break  # nothing says which is the best
         del training  # else it would live until the next one is set up
     assert best is not None, "a recipe tries one rate at least"
     return best
