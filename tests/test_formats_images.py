@@ -103,9 +103,18 @@ def test_a_table_of_labels(tmp_path: Path, shape: str) -> None:
     assert len(found.table) == 10 and found.target is None
     assert found.table.set_index("_where").loc["pictures/p3.png", "feeling"] == "warm"
     assert reasons(found) == {
-        "labels.csv, line 12": 'there is no usable image "gone.png"',
+        "labels.csv, line 12": 'there is no image "gone.png"',
         "pictures/p10.png": "the table of labels does not name it",
     }
+
+
+def test_a_file_that_is_damaged_is_told_once_and_not_again_by_its_row(tmp_path: Path) -> None:
+    entries = {f"pictures/p{i}.png": picture(seed=i) for i in range(8)}
+    entries |= {"pictures/p3.png": entries["pictures/p3.png"][:60], "pictures/p5.png": b""}
+    found = read(tmp_path, entries | {"labels.csv": labels_of(range(9))})
+    why = reasons(found)
+    assert set(why) == {"pictures/p3.png", "pictures/p5.png", "labels.csv, line 10"} and len(found.skipped) == 3
+    assert "damaged" in why["pictures/p3.png"] and why["labels.csv, line 10"] == 'there is no image "p8.png"'
 
 
 def labels_of(numbers: range, name: str = "p{}.png") -> bytes:

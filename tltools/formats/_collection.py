@@ -119,7 +119,9 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
     ).astype(dict.fromkeys(kind.facts, float))
     target: str | None = "label"
     if described is not None:
-        table, target, unlabelled = _join(table, described, skipped, kind)
+        table, target, unlabelled = _join(
+            table, described, skipped, kind, {archives.readable(name) for name in reasons}
+        )
         label_notes += unlabelled
     if table.empty:
         first = f" The first: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
@@ -251,14 +253,15 @@ def _blocks(collection: Collection, names: list[str]) -> Iterator[dict[str, byte
 
 
 def _join(
-    table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped], kind: Kind
+    table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped], kind: Kind, reasons: set[str]
 ) -> tuple[pd.DataFrame, str | None, list[Problem]]:
     """Joins decoded files with their rows of the label table; what has no counterpart is named as skipped."""
     files = table.drop(columns=["label"]).set_index("_where")
     listed_names = described["_file"].map(lambda name: archives.readable(name) if isinstance(name, str) else name)
     missing = ~listed_names.isin(files.index)
-    for where, named in described.loc[missing, ["_where", "_named"]].itertuples(index=False):
-        skipped.append(Skipped(where=str(where), reason=f'there is no usable {kind.word} "{named}"'))
+    unnamed = missing & ~listed_names.isin(reasons)  # of a file that is there, its own reason is told
+    for where, named in described.loc[unnamed, ["_where", "_named"]].itertuples(index=False):
+        skipped.append(Skipped(where=str(where), reason=f'there is no {kind.word} "{named}"'))
     without = [name for name in files.index if name not in set(listed_names.dropna())]
     skipped += [Skipped(where=name, reason="the table of labels does not name it") for name in without]
     kept = described[~missing].drop(columns=["_file", "_where", "_named"])
