@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
 from tests.bad_files import archive, class_folders, picture
 from tests.tiffs import RGB, tiff
-from tltools import places
+from tltools import datasets, places
 from tltools.formats import Asking, Limits, Read, _collection, _picture, asking, boxes, images, masks
+from tltools.home import Home
 from tltools.modalities import modalities
 from tltools.records import Refusal
+from tltools.ui import dataset_views
 
 DEEP = (np.arange(24 * 20, dtype=np.uint16) * 136).reshape(20, 24)  # up to 65,144
 BYTES = (DEEP >> 8).astype(np.uint8)
@@ -271,3 +274,19 @@ def test_a_folder_of_tiffs_is_told_from_a_table_beside_it(tmp_path: Path) -> Non
     entries = {name.replace(".png", ".tif"): tiff(COLOURS, RGB) for name in class_folders(each=2)}
     path = archive("t.zip", entries | {"notes.csv": b"a,b\n1,2\n"})(tmp_path)
     assert images.read(path, tmp_path / "media").target == "label"
+
+
+def test_a_gallery_shows_each_class_from_everywhere_in_its_series() -> None:
+    said = pd.Series(["fox"] * 60 + ["lynx"] * 3, index=range(900, 963))
+    some = dataset_views._spread(said, 8)
+    foxes = sorted(place for place in some if place < 60)
+    assert len(some) == 8 and sum(place >= 60 for place in some) == 3
+    assert foxes[-1] - foxes[0] > 30 and np.diff(foxes).min() > 1, "frames of one burst lie beside each other"
+
+
+def test_rows_that_look_alike_lead_to_the_column_that_holds_them_together(home: Home, tmp_path: Path) -> None:
+    one = Image.open(io.BytesIO(picture((64, 64), seed=5)))
+    again = {"ants/again.jpg": saved(one, "JPEG", quality=80), "ants/first.jpg": saved(one, "JPEG", quality=95)}
+    made = datasets.add(home, archive("burst.zip", class_folders(again))(tmp_path))
+    (told,) = [one for one in datasets.profile(home, made.id).problems if "nearly the same" in one.what]
+    assert "choose their column on the strategy screen" in told.remedy
