@@ -100,7 +100,7 @@ LABELLED: dict[str, tuple[dict[str, bytes], str, dict[str, str], str]] = {
     ),
     "Label Studio, a missing picture": (
         {"1.png": picture(seed=1), "export.json": json.dumps(CHOSEN).encode()},
-        "tone", {"1.png": "cat"}, 'there is no usable image "s3://b/2.png"',
+        "tone", {"1.png": "cat"}, 'there is no image "s3://b/2.png"',
     ),
     "Roboflow": (
         {"train/1.png": picture(seed=1), "train/_classes.csv": ONE_HOT.encode(),
@@ -117,7 +117,7 @@ LABELLED: dict[str, tuple[dict[str, bytes], str, dict[str, str], str]] = {
     ),
     "Roboflow, a missing picture": (
         {"1.png": picture(seed=1), "_classes.csv": (ONE_HOT + "9.png, 0, 1\n").encode()},
-        "labels", {"1.png": "cat"}, '_classes.csv, line 3: there is no usable image "9.png"',
+        "labels", {"1.png": "cat"}, '_classes.csv, line 3: there is no image "9.png"',
     ),
 }  # fmt: skip
 

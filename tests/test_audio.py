@@ -155,7 +155,7 @@ def test_a_table_names_the_labels(tmp_path: Path) -> None:
     found = read(tmp_path, entries | {"labels.csv": f"file,direction\n{rows}".encode()})
     assert found.target == "direction" and found.table["direction"].tolist() == ["down", "up"] * 4 + ["down"]
     assert reasons(found) == {
-        "labels.csv, line 11": 'there is no usable sound "gone.wav"',
+        "labels.csv, line 11": 'there is no sound "gone.wav"',
         "clips/9.wav": "the table of labels does not name it",
     }
 

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tests import scripts
 from tests.sealed_trials import Sealed
 from tltools.engine import export, export_groups, predict
 from tltools.judging import fairness
-from tltools.modalities import modalities
 from tltools.tickets import QuietTicket
 
 
@@ -173,17 +172,6 @@ def test_an_exported_script_names_the_picture_that_it_cannot_read(sealed: Sealed
         str(folder / f"a{k:02}.jpg") for k in range(20)
     ]
     assert told[0].endswith("replace it, or take it away") and told[20:] == ["and 3 more"] and not out.exists()
-
-
-@pytest.mark.parametrize(("says", "white"), [({}, 16), ({281: 4095}, 255), ({281: 8190}, 127)])
-def test_an_exported_script_scales_a_tiff_by_what_it_says(says: dict[int, int], white: int, tmp_path: Path) -> None:
-    files = modalities()["image"].files
-    assert files is not None
-    script: dict[str, Any] = {"np": np, "Image": Image, "ImageOps": ImageOps}
-    exec(files.exported("frames").code, script)
-    deep = Image.fromarray(np.linspace(0, 4095, 480).astype(np.uint16).reshape(20, 24))
-    deep.save(tmp_path / "deep.tif", "TIFF", tiffinfo=says)
-    assert abs(int(np.asarray(script["picture"](tmp_path / "deep.tif")).max()) - white) <= 1
 
 
 @pytest.mark.parametrize("name", ["image/classical", "image/full_finetune"])

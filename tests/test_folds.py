@@ -106,6 +106,8 @@ def test_large_groups_stay_together_while_a_fold_can_hold_them(home: Home, tmp_p
     assert len(torn) == 1 and "8 group(s)" in torn[0].what and "smaller k" in torn[0].remedy
     whole = studies.check(home, asked(dataset, group="patient", folds={"k": 5}))
     assert not any("torn apart" in p.what for p in whole)
+    (parts,) = [p for p in studies.check(home, asked(dataset, group="patient", folds=None)) if "torn apart" in p.what]
+    assert "cross-validation with so few folds" in parts.remedy, "as the folds above, which tear nothing apart"
 
 
 def test_copies_in_another_group_are_named(home: Home, tmp_path: Path) -> None:

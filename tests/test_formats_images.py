@@ -103,9 +103,18 @@ def test_a_table_of_labels(tmp_path: Path, shape: str) -> None:
     assert len(found.table) == 10 and found.target is None
     assert found.table.set_index("_where").loc["pictures/p3.png", "feeling"] == "warm"
     assert reasons(found) == {
-        "labels.csv, line 12": 'there is no usable image "gone.png"',
+        "labels.csv, line 12": 'there is no image "gone.png"',
         "pictures/p10.png": "the table of labels does not name it",
     }
+
+
+def test_a_file_that_is_damaged_is_told_once_and_not_again_by_its_row(tmp_path: Path) -> None:
+    entries = {f"pictures/p{i}.png": picture(seed=i) for i in range(8)}
+    entries |= {"pictures/p3.png": entries["pictures/p3.png"][:60], "pictures/p5.png": b""}
+    found = read(tmp_path, entries | {"labels.csv": labels_of(range(9))})
+    why = reasons(found)
+    assert set(why) == {"pictures/p3.png", "pictures/p5.png", "labels.csv, line 10"} and len(found.skipped) == 3
+    assert "damaged" in why["pictures/p3.png"] and why["labels.csv, line 10"] == 'there is no image "p8.png"'
 
 
 def labels_of(numbers: range, name: str = "p{}.png") -> bytes:
@@ -158,10 +167,8 @@ def test_a_table_of_boxes_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_not_taken_is_named_with_the_reason(tmp_path: Path) -> None:
-    gif = io.BytesIO()
-    Image.new("P", (20, 20)).save(gif, "GIF")
     extra = {
-        "ants/placeholder.gif": gif.getvalue(),
+        "ants/scan.dcm": b"\0" * 128 + b"DICM" + b"\0" * 90,
         "ants/empty.png": b"",
         "ants/cut.jpg": picture((64, 64), "JPEG")[:700],
         "ants/vast.png": huge_png(20_000, 20_000),
@@ -176,10 +183,10 @@ def test_what_is_not_taken_is_named_with_the_reason(tmp_path: Path) -> None:
     why = reasons(found)
     assert len(found.table) == 16 and len(why) == 9
     for name, word in {
-        "ants/placeholder.gif": "GIF", "ants/empty.png": "0 bytes", "ants/cut.jpg": "damaged",
+        "ants/scan.dcm": "DICOM", "ants/empty.png": "0 bytes", "ants/cut.jpg": "damaged",
         "ants/vast.png": "million pixels",
         "ants/dot.png": "2 x 2", "ants/note.txt": "no image", "bees/drawing.svg": "SVG", "bees/photo.heic": "HEIC",
-        "bees/lie.png": "TIFF",
+        "bees/lie.png": "damaged",
     }.items():  # fmt: skip
         assert word in why[name], (name, why[name])
     (told,) = [problem.what for problem in found.problems if "9 file(s)" in problem.what]

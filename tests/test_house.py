@@ -19,7 +19,7 @@ HEAVY = {"torch", "torchvision", "timm", "transformers", "peft"}
 FLOORS = {
     "records": 0, "home": 0, "registry": 0, "fits": 0,
     "schema": 1, "holders": 1, "ledgers": 1, "store": 1, "tickets": 1, "failures": 1, "artifacts": 1, "hub": 1,
-    "processes": 1, "sound": 1, "kmers": 1,
+    "processes": 1, "sound": 1, "pictures": 1, "kmers": 1,
     "entities": 1, "places": 1,  "languages": 1, "answers": 1, "label_sets": 1,
     "formats": 2, "modalities": 2, "tasks": 2, "strategies": 2, "providers": 2, "judging": 2,
     "drafts": 3, "datasets": 3, "splits": 3, "readings": 3, "profiles": 3, "targets": 3, "samples": 3, "sources": 3,

@@ -126,7 +126,7 @@ def test_placeholders_and_flat_images_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tops", "dark"), [((4095, 4095, 1023), "above 15 of 255"), ((4095, 4095, 65535), ""), ((8191, 900), "above 31")]
+    ("tops", "dark"), [((4095, 4095, 1023), "above 16 of 255"), ((4095, 4095, 65535), ""), ((8191, 900), "above 32")]
 )
 def test_pictures_of_few_bits_in_sixteen_are_told_where_all_are_dark(
     tops: tuple[int, ...], dark: str, tmp_path: Path

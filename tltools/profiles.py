@@ -135,9 +135,11 @@ def _copies(
         one = own[0] if len(own) else int(np.flatnonzero(clusters != np.arange(len(clusters)))[0])
         what = f"{near} row(s) are nearly the same as another one, for example "
         what += f"{places.iloc[one]} and {places.iloc[clusters[one]]}."
-        found.append(
-            _note(str(places.iloc[one]), what, "They stay in one part of the split, so they cannot flatter the score.")
+        remedy = (
+            "They stay in one part of the split, so they cannot flatter the score. Where rows belong together that "
         )
+        remedy += "look less alike (of a burst, a site, a patient), choose their column on the strategy screen."
+        found.append(_note(str(places.iloc[one]), what, remedy))
     return found, {"duplicates": float(len(equal)), "near_duplicates": float(max(0, near))}
 
 

@@ -21,7 +21,7 @@ from tltools.formats._magic import head_of, looks_like
 from tltools.home import Home, existing, write_json
 from tltools.records import Problem, Refusal, Skipped, plain_name, refuse
 
-_VERSION = 7  # raise when the readers change what they return
+_VERSION = 8  # raise when the readers change what they return
 _KEPT_SECONDS = 24 * 3600
 Told = Callable[[str, int, int], None]
 

@@ -250,7 +250,15 @@ def _check_columns(home: Home, study: Study, dataset: Dataset, say: Any) -> None
         torn = splits.without_giants(datasets.groups(home, dataset, study.group))[1]
         if torn and not study.folds:  # folds tell it themselves
             what = f"{study.group!r} has {torn} value(s) with too many rows to lie in one part: these are torn apart."
-            say("warning", "group", what, "Group by a column of smaller groups; read scores as too good.")
+            remedy = (
+                "Judge by cross-validation with so few folds that each holds the largest, give some of them as the "
+            )
+            say(
+                "warning",
+                "group",
+                what,
+                remedy + "test part, or group by a column of smaller groups: scores are too good.",
+            )
     columns = datasets.columns(home, dataset.id)
     for name in study.sensitive:
         if name not in columns:

@@ -55,7 +55,7 @@ PACKAGES = {
     "detector": ("torch", "transformers", "safetensors", "numpy"),
     "timm": ("torch", "torchvision", "timm", "safetensors", "numpy", "pandas"),
     "table": ("torch", "safetensors", "numpy", "pandas"),
-    "means": (),
+    "means": ("numpy",),
     "rule": ("pandas",),
     "scikit-learn": ("scikit-learn", "skops", "numpy", "pandas"),
 }

@@ -84,7 +84,7 @@ from PIL import Image, ImageOps
 from scipy.ndimage import uniform_filter
 """
 
-MEAN_IMPORTS = "from PIL import Image, ImageOps\n"
+MEAN_IMPORTS = "import numpy as np\nfrom PIL import Image, ImageOps\n"
 
 COLOURS = """\
 def pixels(path):  # the colour of every pixel, that of what lies around it, and its place

@@ -13,7 +13,7 @@ from tltools.formats import Limits, asking
 from tltools.records import Refusal, refuse
 
 NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-_RATIO = 100
+_RATIO = 100  # of all together: one file, such as a mask with little on it, may well shrink more
 _HEADER = 30  # bytes of a local file header, before name and extra field
 _UTF_8 = 0x800  # the flag of a name that is not in the old code page
 
@@ -101,6 +101,11 @@ def _judge(path: Path, infos: list[zipfile.ZipInfo], limits: Limits) -> None:
     if total > limits.archive_bytes:
         what = f"unpacked it would take {total / 1e9:.1f} GB; at most {limits.archive_bytes / 1e9:.0f} GB are read."
         raise refuse(shown, what, "Add a part of it.")
+    if total > 1_000_000 and total > _RATIO * sum(max(1, info.compress_size) for info in files):
+        most = max(files, key=lambda info: info.file_size)
+        named = readable(most.filename)
+        what = f'it unpacks to more than {_RATIO} times its size, most of it "{named}", as in a zip bomb.'
+        raise refuse(shown, what, "Add the files themselves, in a folder, instead of the zip.")
     seen: set[str] = set()
     for info in infos:
         _judge_entry(shown, info, limits)
@@ -125,7 +130,7 @@ def _judge_entry(shown: str, info: zipfile.ZipInfo, limits: Limits) -> None:
         what, remedy = f'the entry "{readable(name)}" is a link.', "Put the file itself into the zip."
     elif info.flag_bits & 1:
         what, remedy = "the archive is encrypted.", "Make the zip again without a password."
-    elif name.lower().endswith(NESTED):
+    elif name.lower().endswith(NESTED) and not name.lower().endswith(".nii.gz"):  # that reader names it
         what, remedy = (
             f'there is an archive in the archive ("{readable(name)}").',
             "Unpack it and zip the files themselves.",
@@ -134,9 +139,6 @@ def _judge_entry(shown: str, info: zipfile.ZipInfo, limits: Limits) -> None:
         size = f"{info.file_size / 1e6:,.0f} MB"
         what = f'the entry "{readable(name)}" takes {size}; at most {limits.entry_bytes / 1e6:.0f} MB are read.'
         remedy = "Make the file smaller."
-    elif info.file_size > 1_000_000 and info.file_size > _RATIO * max(1, info.compress_size):
-        what = f'the entry "{readable(name)}" unpacks to more than {_RATIO} times its size, as in a zip bomb.'
-        remedy = "Add the file itself instead of the zip."
     elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         what = f'the entry "{readable(name)}" is packed in a way that cannot be read here.'
         remedy = "Make the zip again with ordinary compression."

@@ -94,7 +94,7 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
     """
     labelled, word = asking.get().labelled, kind.word
     if path.is_file() and kind.has(path.name) and labelled:
-        raise refuse(path.name, f"one {word} is no dataset.", kind.how)
+        raise refuse(path.name, f"one {word} is no dataset{_unread(path, scratch, kind)}.", kind.how)
     with opened(path, kind) as collection:
         files = [name for name in collection.names if kind.has(name)]
         if not files:
@@ -119,7 +119,9 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
     ).astype(dict.fromkeys(kind.facts, float))
     target: str | None = "label"
     if described is not None:
-        table, target, unlabelled = _join(table, described, skipped, kind)
+        table, target, unlabelled = _join(
+            table, described, skipped, kind, {archives.readable(name) for name in reasons}
+        )
         label_notes += unlabelled
     if table.empty:
         first = f" The first: {skipped[0].where}: {skipped[0].reason}." if skipped else ""
@@ -134,6 +136,18 @@ def read(path: Path, scratch: Path, kind: Kind) -> Read:
         table = table.assign(label=table["label"].mask(empty))
     inference = layout.inference if described is None else ()
     return Read(table, scratch, target, tuple(problems), tuple(skipped), inference, kind.column)
+
+
+def _unread(path: Path, scratch: Path, kind: Kind) -> str:
+    """What is wrong with a single file beside that it is no dataset, so that nobody collects a thousand such."""
+    limits = asking.get().limits
+    if why := _barred(path, path.resolve().parent, limits.entry_bytes):
+        return f", and {why}"
+    try:
+        kind.decode(path.read_bytes(), scratch, limits)
+    except NotTaken as reason:
+        return f"; and this one: {reason}"
+    return ""
 
 
 @contextmanager
@@ -211,27 +225,43 @@ def decode_all(
     # an archive can be read by one thread only; decoding and encoding release the lock
     with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # Pillow warns of large images; the limit here is an error
-        for start in range(0, len(names), 64):
-            block = names[start : start + 64]
-            for name, result in zip(block, pool.map(one, [collection.content(name) for name in block]), strict=True):
+        seen = 0
+        for block in _blocks(collection, names):
+            for name, result in zip(block, pool.map(one, block.values()), strict=True):
                 if isinstance(result, str):
                     reasons[name] = result
                 else:
                     done[name] = result
                     remarks.update(result.remarks)
-            ask.told(f"decoding {kind.word}s", min(start + 64, len(names)), len(names))
+            seen += len(block)
+            ask.told(f"decoding {kind.word}s", seen, len(names))
     return done, reasons, remarks
 
 
+def _blocks(collection: Collection, names: list[str]) -> Iterator[dict[str, bytes]]:
+    """The files by name, at most 64 and little more than 100 MB at a time: uncompressed ones are large."""
+    block: dict[str, bytes] = {}
+    held = 0
+    for name in names:
+        block[name] = collection.content(name)
+        held += len(block[name])
+        if len(block) == 64 or held > 100_000_000:
+            yield block
+            block, held = {}, 0
+    if block:
+        yield block
+
+
 def _join(
-    table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped], kind: Kind
+    table: pd.DataFrame, described: pd.DataFrame, skipped: list[Skipped], kind: Kind, reasons: set[str]
 ) -> tuple[pd.DataFrame, str | None, list[Problem]]:
     """Joins decoded files with their rows of the label table; what has no counterpart is named as skipped."""
     files = table.drop(columns=["label"]).set_index("_where")
     listed_names = described["_file"].map(lambda name: archives.readable(name) if isinstance(name, str) else name)
     missing = ~listed_names.isin(files.index)
-    for where, named in described.loc[missing, ["_where", "_named"]].itertuples(index=False):
-        skipped.append(Skipped(where=str(where), reason=f'there is no usable {kind.word} "{named}"'))
+    unnamed = missing & ~listed_names.isin(reasons)  # of a file that is there, its own reason is told
+    for where, named in described.loc[unnamed, ["_where", "_named"]].itertuples(index=False):
+        skipped.append(Skipped(where=str(where), reason=f'there is no {kind.word} "{named}"'))
     without = [name for name in files.index if name not in set(listed_names.dropna())]
     skipped += [Skipped(where=name, reason="the table of labels does not name it") for name in without]
     kept = described[~missing].drop(columns=["_file", "_where", "_named"])

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
+_IMAGES = "Put images into one folder per class and add the folder or a zip of it."
+_PHONE = "Save it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)."
+_WINDOW = "Save it as TIFF or PNG, all images with one window (Fiji: Image, Adjust, Window/Level)."
+_PLANES = "Export its planes as TIFF or PNG, all scaled alike (Fiji: File, Import, Bio-Formats)."
+_SLICES = "Save the slices to be judged as TIFF or PNG, all scaled alike (nibabel.load(FILE).get_fdata()[:, :, SLICE])."
 # (offset, bytes, what it is, how to make it readable)
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x89PNG\r\n", "a PNG image", "Put images into one folder per class and add the folder or a zip of it."),
-    (0, b"\xff\xd8\xff", "a JPEG image", "Put images into one folder per class and add the folder or a zip of it."),
-    (8, b"WEBP", "a WebP image", "Put images into one folder per class and add the folder or a zip of it."),
-    (0, b"GIF8", "a GIF image", "Save it as PNG or JPEG."),
-    (0, b"BM", "a BMP image", "Save it as PNG or JPEG."),
-    (0, b"II*\x00", "a TIFF image", "Save it as PNG or JPEG."),
-    (0, b"MM\x00*", "a TIFF image", "Save it as PNG or JPEG."),
-    (4, b"ftypheic", "a HEIC image", "Save it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)."),
-    (4, b"ftypheix", "a HEIC image", "Save it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)."),
-    (4, b"ftypmif1", "a HEIF image", "Save it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)."),
+    (0, b"\x89PNG\r\n", "a PNG image", _IMAGES),
+    (0, b"\xff\xd8\xff", "a JPEG image", _IMAGES),
+    (8, b"WEBP", "a WebP image", _IMAGES),
+    (0, b"GIF8", "a GIF image", _IMAGES),
+    (0, b"BM", "a BMP image", _IMAGES),
+    (0, b"II*\x00", "a TIFF image", _IMAGES),
+    (0, b"MM\x00*", "a TIFF image", _IMAGES),
+    (0, b"II+\x00", "a TIFF image", _IMAGES),
+    (0, b"MM\x00+", "a TIFF image", _IMAGES),
+    (4, b"jP  \r\n", "a JPEG 2000 image", "Save it as PNG or TIFF."),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image", "Save it as PNG or TIFF."),
+    (128, b"DICM", "a DICOM image", _WINDOW),
+    (344, b"n+1\x00", "a NIfTI image", _SLICES),
+    (344, b"ni1\x00", "a NIfTI image", _SLICES),
+    (0, b"ZISRAWFILE", "a CZI image of a microscope", _PLANES),
+    (0, b"\xda\xce\xbe\x0a", "an ND2 image of a microscope", _PLANES),
+    (4, b"ftypheic", "a HEIC image", _PHONE),
+    (4, b"ftypheix", "a HEIC image", _PHONE),
+    (4, b"ftypmif1", "a HEIF image", _PHONE),
     (4, b"ftypavif", "an AVIF image", "Save it as PNG or JPEG."),
     (4, b"ftypM4A", "an M4A sound", "Save it as WAV or FLAC."),
     (4, b"ftyp", "a video", "Videos are not read; extract frames as JPEG into one folder per class."),
@@ -61,6 +76,8 @@ def head_of(path: Path, count: int = 65_536) -> bytes:
 
 def looks_like(head: bytes) -> tuple[str, str] | None:
     """Returns (what the bytes are, what to do) where the signature is known, else None."""
+    if head[:2] == b"\x1f\x8b" and _unpacked(head)[344:348] in (b"n+1\x00", b"ni1\x00"):
+        return "a NIfTI image", _SLICES
     for offset, signature, what, remedy in _SIGNATURES:
         # two letters are no proof: a text may begin with "BM" or "MZ"
         proof = len(signature) > 2 or not _reads_as_text(head[:512])
@@ -72,6 +89,14 @@ def looks_like(head: bytes) -> tuple[str, str] | None:
     if b"<svg" in lower:
         return "an SVG drawing", "Save it as PNG."
     return None
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The first 512 bytes of what a gzip file holds; none of a damaged one."""
+    try:
+        return zlib.decompressobj(31).decompress(head, 512)
+    except zlib.error:
+        return b""
 
 
 def _reads_as_text(head: bytes) -> bool:

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltools import pictures
 from tltools.formats import Limits
 from tltools.formats._collection import Decoded, NotTaken
 from tltools.formats._magic import looks_like
@@ -15,11 +16,15 @@ from tltools.formats._magic import looks_like
 if TYPE_CHECKING:
     from PIL import Image
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-ALL_IMAGES = (*EXTENSIONS, ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".ico", ".jp2", ".jfif")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
+ALL_IMAGES = (
+    *EXTENSIONS, ".jfif", ".pnm", ".heic", ".heif", ".avif", ".svg", ".ico", ".jp2", ".j2k", ".dcm", ".dicom", ".nii",
+    ".nii.gz", ".czi", ".nd2",
+)  # fmt: skip
 LONGEST = 768  # pixels that are kept of the longer side: more than any backbone here reads
 SMALLEST = 6  # pixels of the shorter side; less shows nothing
-_READ = ("JPEG", "PNG", "WEBP")
+_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+_MUST = "must be JPEG, PNG, WebP, TIFF, BMP, GIF or PPM"
 # comments and what applications add, but how colours are meant (Adobe's 0xEE)
 _NO_PICTURE = {0xFE, *range(0xE1, 0xEE), 0xEF}
 _WITHIN = {b"\x00", *(bytes([code]) for code in range(0xD0, 0xD8))}
@@ -36,7 +41,7 @@ def decode(content: bytes, media: Path, limits: Limits) -> Decoded:
     Raises:
         NotTaken: another format, damaged, too large or too small, with the reason.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     most_pixels = limits.pixels
     if not content:
@@ -54,7 +59,7 @@ def decode(content: bytes, media: Path, limits: Limits) -> Decoded:
             image.load()
             turn = image.getexif().get(0x0112, 1)
             whole = image.mode == "RGB" and image.size == (width, height)
-            plain = _to_rgb(ImageOps.exif_transpose(image))
+            plain = _plain(image)
     except UnidentifiedImageError:
         raise NotTaken(_foreign(content)) from None
     except Image.DecompressionBombError:
@@ -84,33 +89,29 @@ def _judge_size(size: tuple[int, int], most_pixels: int) -> None:
 
 def _remarks(image: Image.Image) -> list[str]:
     remarks = []
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        remarks.append("animated: the first picture was taken")
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        remarks.append(
+            "of several pages or sizes: the first was taken"
+            if image.format == "TIFF"
+            else "animated: the first picture was taken"
+        )
+    bands, taken = getattr(image, "tag_v2", {}).get(277, 0), len(image.getbands())
+    if bands > taken:
+        remarks.append(f"with {bands} bands: the first {taken} were taken")
     if image.mode in ("CMYK", "YCCK"):
         remarks.append("CMYK turned into RGB")
-    elif image.mode.startswith("I") or image.mode == "F":
-        remarks.append("16 bits a channel turned into 8")
-    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    elif image.mode[0] in "IF":
+        remarks.append("16 bits or decimals a channel turned into 8 bits")
+    elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         remarks.append("transparency laid on white")
     return remarks
 
 
-def _to_rgb(image: Any) -> Any:
-    from PIL import Image
-
-    if image.mode.startswith("I") or image.mode == "F":
-        import numpy as np
-
-        # PNG keeps 12 bits scaled to 16 and says so in sBIT, which changes nothing here; a file whose values were never
-        # scaled says nothing, and its own maximum would make dark and bright pictures alike
-        values = np.asarray(image).astype(np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")
+def _plain(image: Image.Image) -> Image.Image:
+    try:
+        return pictures.plain(image)
+    except ValueError as error:
+        raise NotTaken(str(error)) from None
 
 
 def _bare(content: bytes) -> bytes | None:
@@ -158,9 +159,31 @@ def _store(image: Any, kind: str, media: Path, bare: bytes | None) -> str:
 def _foreign(content: bytes) -> str:
     found = looks_like(content[:65_536])
     if not found:
-        return "must be JPEG, PNG or WebP; its first bytes are those of no known image"
+        return f"{_MUST}; its first bytes are those of no known image"
     what, remedy = found
+    if what == "a TIFF image":
+        return _other_tiff(content)
     picture = "image" in what or "drawing" in what
-    return (
-        f"must be JPEG, PNG or WebP; it is {what}{'; ' + remedy[0].lower() + remedy[1:].rstrip('.') if picture else ''}"
-    )
+    return f"{_MUST}; it is {what}{'; ' + remedy[0].lower() + remedy[1:].rstrip('.') if picture else ''}"
+
+
+def _other_tiff(content: bytes) -> str:
+    """Why Pillow does not take a TIFF file, by its first directory."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        directory = ImageFileDirectory_v2(content[: 16 if 43 in content[2:4] else 8])
+        file = io.BytesIO(content)
+        file.seek(directory.next)
+        directory.load(file)
+        _ = directory[256]  # a picture has a width
+        bands, bits = int(directory.get(277, 1)), int(directory.get(258, (1,))[0])
+        held = "decimals" if directory.get(339, (1,))[0] == 3 else "whole numbers"
+    except DAMAGED:
+        return "it is damaged and cannot be decoded (its first directory is no picture's)"
+    if bands == 1:
+        read = "a TIFF of one band must hold 8 or 16 bits, or decimals of 32 bits"
+        return f"{read}; this one holds {held} of {bits} bits, save it so"
+    read = f"a TIFF of several bands must be RGB of 8 or 16 bits; this one holds {bands} bands, {held} of {bits} bits"
+    how = "save three of them as RGB, scaled alike in all images"
+    return f"{read}: {how} (gdal_translate -ot Byte -scale LOW HIGH 0 255 -b 4 -b 3 -b 2 IN OUT)"

@@ -96,26 +96,32 @@ def _is_mask(name: str) -> bool:
 
 
 def _decoded(content: bytes, name: str) -> Array:
-    """(H, W) codes, or (H, W, 3) colours where they are not all grey."""
+    """(H, W) codes, or (H, W, 3) colours where they are not all grey; in the file's own width, for all are held."""
     from PIL import Image
 
+    lossy = name.lower().endswith((".jpg", ".jpeg"))
     try:
         with Image.open(io.BytesIO(content), formats=["PNG", "BMP", "GIF", "TIFF"]) as image:
             if image.width * image.height > 89_478_485:
                 raise NotTaken("it has more than 89 million pixels; make it smaller")
-            if image.mode in ("P", "L", "1", "I", "I;16"):
-                values = np.asarray(image).astype(np.int64)
-            else:
+            lossy = image.info.get("compression") == "jpeg"
+            if lossy:
+                raise OSError
+            if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B", "F"):
                 colours = np.asarray(image.convert("RGB"))
                 grey = bool((colours == colours[..., :1]).all())
-                return colours[..., 0].astype(np.int64) if grey else colours
+                return colours[..., 0].copy() if grey else colours
+            values = np.asarray(image)
     except NotTaken:
         raise
     except DAMAGED as error:
-        jpeg = name.lower().endswith((".jpg", ".jpeg"))
-        why = "JPEG changes the values of pixels, save masks as PNG" if jpeg else str(error)[:80]
+        why = "JPEG changes the values of pixels, save masks as PNG" if lossy else str(error)[:80]
         raise NotTaken(f"it cannot be read as a mask ({why})") from None
-    return values
+    if image.mode != "F":
+        return values.astype(np.uint8) if image.mode == "1" else values
+    if not (values == values.round()).all() or abs(values).max(initial=0) > 65535:
+        raise NotTaken("its values must be whole numbers, one for each class; it holds decimals, save it with 8 bits")
+    return values.astype(np.int32)
 
 
 def _meaning(

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tltools import pictures
 from tltools.modalities import Exported, Files, Modality, Reader, Reading
 from tltools.modalities._near import SIDE
 from tltools.records import Column, Problem, Source
@@ -26,7 +27,7 @@ _PATCH, _PATCHES = 8, 8  # pixels of a patch's side, patches beside each other: 
 
 ENLARGED = 2.0  # times a picture is enlarged, from which it is said
 SHRUNK = 8.0  # times it is shrunk
-DARK = 32  # of 256 grey values: an eighth of the range, below which 13 bits or fewer in a file of 16 stay
+DARK = 32  # of 255: an eighth of the range, above which 13 bits or fewer in a file of 16 do not go
 
 # everyday words for things among ImageNet's 1,000 classes; a hint for a warning, not a list of the classes
 _NAMED = """
@@ -93,7 +94,7 @@ def problems(rows: pd.DataFrame, names: Sequence[str], media: Path) -> Sequence[
             remedy = "Look at it, and take it out if it shows nothing."
             found.append(Problem(severity="warning", where=examples[0], what=what, remedy=remedy))
     small_ones, brightest = _small(media, tuple(names_of))
-    if len(brightest) and brightest.max() < DARK:
+    if len(brightest) and brightest.max() <= DARK:
         what = f"all images are dark: no pixel is above {brightest.max()} of 255."
         remedy = "If their files hold 12 or 10 bits in 16, multiply the values by 16 or 64, and those to predict, too; "
         remedy += "if not, brighten all of them alike."
@@ -239,25 +240,23 @@ def patches(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Read
 
 def exported(what: Reader) -> Exported:
     """Code that opens any picture as one of the dataset's, or describes pictures as the classical control does."""
-    if what in ("picture", "frames"):
-        code = _OPEN if what == "picture" else _OPEN.replace(_SMALLER, "") + _FRAMES
-        return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code, _OPENED)
-    described = inspect.getsource(describe) + "\n\n" + inspect.getsource(_describe).replace("_stored(", "picture(")
-    code = _OPEN.replace(_SMALLER, "") + "\n\n" + described.replace("Sequence[str]", "list[str]")
-    return Exported(("from PIL import Image, ImageOps",), ("pillow",), _EXPORT_ENDINGS, code)
+    opened = "\n\n".join([inspect.getsource(pictures.plain), inspect.getsource(pictures.grey), _OPENED])
+    size = ', 2 * facts["image_size"]' if what == "picture" else ""
+    parts = [opened, _PICTURE.replace("{size}", size), *([_FRAMES] if what == "frames" else ())]
+    if what == "describe":
+        parts += [inspect.getsource(describe).replace("Sequence[str]", "list[str]")]
+        parts += [inspect.getsource(_describe).replace("_stored(", "picture(")]
+    return Exported(("from PIL import Image, ImageOps",), ("pillow",), ENDINGS, "\n\n".join(parts), opened)
 
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-_EXPORT_ENDINGS = (*ENDINGS, ".bmp", ".gif", ".tif", ".tiff")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 _OPENED = """\
-def opened(path, side=None):  # upright; a JPEG may be opened smaller, with `side` pixels or more
-    with Image.open(path) as image:
+def opened(path, side=None):  # a JPEG may be opened smaller, with `side` pixels or more
+    # from memory: Pillow 13 gets a turned TIFF wrong that it maps from the disk
+    with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
         if side:
             image.draft("RGB", (side, side))
-        upright = ImageOps.exif_transpose(image)
-        if image.format == "TIFF" and image.mode[:4] == "I;16":  # what is white, it says: MaxSampleValue, BitsPerSample
-            upright.info["white"] = image.tag_v2.get(281, [2 ** image.tag_v2[258][0] - 1])[0]
-        return upright
+        return plain(image)
 
 
 def fault(path):  # why a picture cannot be read; "" where it can
@@ -267,21 +266,11 @@ def fault(path):  # why a picture cannot be read; "" where it can
         return f"{path} cannot be read as a picture ({error}): replace it, or take it away"
     return ""
 """
-_SMALLER = """, 2 * facts["image_size"]"""
-_OPEN = f"""\
-{_OPENED}
-
-def picture(path):  # 16 bits turned into 8, transparency laid on white
-    image = opened(path{_SMALLER})
-    if image.mode[0] in "IF":
-        values = np.asarray(image, np.float64)
-        top = image.info.get("white", 65535 if values.max() > 255 else 255)
-        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+_PICTURE = """\
+def picture(path):
+    return opened(path{size})
 """
-_FRAMES = f"""
-
+_FRAMES = f"""\
 def frames(path):  # patches of the whole picture, row by row
     small = np.asarray(picture(path).resize(({_PATCH * _PATCHES}, {_PATCH * _PATCHES}), Image.Resampling.BICUBIC))
     split = small.reshape({_PATCHES}, {_PATCH}, {_PATCHES}, {_PATCH * 3}).transpose(0, 2, 1, 3)

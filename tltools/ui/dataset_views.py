@@ -175,8 +175,9 @@ def preview(
 
 
 def _spread(said: pd.Series, most: int) -> list[int]:
-    """Places of at most so many rows, all classes in turn."""
-    turn = said.groupby(said).cumcount()
+    """Places of at most so many rows, all classes in turn; of each far apart: rows beside each other may be alike."""
+    far = said.groupby(said).cumcount() * 0.618034 % 1  # by the golden ratio, the next is far from all before
+    turn = far.groupby(said).rank()
     order = sorted(range(len(said)), key=lambda i: (turn.iloc[i], str(said.iloc[i])))
     return order[:most]
 
