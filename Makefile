@@ -15,11 +15,14 @@ run: .venv/.ready  ## the app on http://localhost:$(PORT), with its worker
 	STREAMLIT_SERVER_PORT=$(PORT) $(BIN)/python -m streamlit run tltools/ui/server.py
 
 # a file stays in one process, which makes once what its tests share; in their own order, for the files with the fewest
-# tests, which would else come last, take longest. HYPOTHESIS_PROFILE=new draws other examples than last time
+# tests, which would else come last, take longest. The first time, one process imports what is tested, since four at once
+# would each compile all of it. HYPOTHESIS_PROFILE=new draws other examples than last time
 test: .venv/.ready-test  ## lint, then the suite (four files at a time: some wait) beside the types; `make slow` has what takes minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"; suite=$$?; \
+	$(BIN)/mypy & types=$$!; \
+	  test -e .venv/.imported || $(BIN)/python -m pytest --collect-only -qq >/dev/null && touch .venv/.imported; \
+	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"; suite=$$?; \
 	  wait $$types && exit $$suite
 
 slow: .venv/.ready-test  ## the tests that take minutes
@@ -43,6 +46,7 @@ clean:  ## removes the virtual environment; data stays
 	touch $@
 
 .venv/.ready-test: .venv/.ready requirements-test.txt
+	rm -f .venv/.imported
 	$(BIN)/pip install --quiet -r requirements-test.txt
 	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	  command -v google-chrome >/dev/null || { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); $$SUDO apt-get update -qq && \

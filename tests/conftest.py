@@ -41,6 +41,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run four at a time
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What mostly waits runs beside what computes: the browser's tests first, the worker's next, none of them last."""
+    waiting = ("test_kill.py", "test_worker.py")
+    items.sort(key=lambda item: 0 if item.get_closest_marker("browser") else 1 if item.path.name in waiting else 2)
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()

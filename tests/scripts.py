@@ -19,6 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240
+PRELOAD = ["tltools.cli", "tltools.engine.preload"]  # in this order: the second freezes what is loaded by then
 
 
 def run(ticket: Any, script: Path, given: Path, out: Path) -> str:
@@ -48,7 +49,7 @@ def _forked(target: Callable[..., None], *given: Any) -> int:
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
-        context.set_forkserver_preload(["tltools.engine.preload"])
+        context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=target, args=given)
     process.start()
     process.join(SECONDS)

@@ -108,9 +108,12 @@ def test_bad_input_is_exit_code_2_with_file_and_remedy(home: Home, tmp_path: Pat
 
 
 @pytest.mark.own_process
-def test_wrong_arguments_are_exit_code_2(home: Home) -> None:
+def test_an_unknown_verb_is_exit_code_2(home: Home) -> None:
     _, said = run(home, "fly", code=2)
     assert "fly" in said
+
+
+def test_wrong_arguments_are_exit_code_2(home: Home) -> None:
     assert as_json(home, "predict", "abc", code=2)["problems"][0]["where"] == "command line"
     run(home, code=2)
     out, _ = run(home, "--help")
@@ -302,6 +305,9 @@ def test_doctor_says_what_is_here(home: Home) -> None:
         and facts["integrity"] == "ok"
         and "bundled/minilm-l6" in facts["sources here"]
     )
+
+
+def test_doctor_says_it_in_words_too(home: Home) -> None:
     out, _ = run(home, "doctor")
     assert "device:" in out
 

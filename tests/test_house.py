@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,20 +39,34 @@ def python_files() -> list[Path]:
     return sorted((ROOT / "tltools").rglob("*.py"))
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The file's tree; every node knows the one above it."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            child.parent = node  # type: ignore[attr-defined]
+    return tree
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten() -> Iterator[None]:
+    """The trees of all files are large, and the files tested next in this process need none."""
+    yield
+    parsed.cache_clear()
+
+
 def place(path: Path) -> str:
     """The module or room right below tltools that a file belongs to."""
     parts = path.relative_to(ROOT / "tltools").with_suffix("").parts
     return parts[0]
 
 
+@functools.cache
 def imports(path: Path) -> list[tuple[str, int, bool]]:
     """(dotted name, line, at module level) of every import in a file; type-only imports are left out."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        for child in ast.iter_child_nodes(node):
-            child.parent = node  # type: ignore[attr-defined]
     found = []
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -132,7 +148,7 @@ def test_every_file_says_first_what_it_is_for() -> None:
     missing = [
         str(path.relative_to(ROOT))
         for path in [*python_files(), *sorted((ROOT / "pages").rglob("*.py"))]
-        if not (ast.get_docstring(ast.parse(path.read_text())) or "").strip()
+        if not (ast.get_docstring(parsed(path)) or "").strip()
     ]
     assert not missing, missing
 
@@ -141,7 +157,7 @@ def test_broad_except_exists_only_at_the_workers_edge() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in [*python_files(), *sorted((ROOT / "pages").rglob("*.py"))]
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in {"Exception"})
         and place(path) != "worker"
@@ -152,7 +168,7 @@ def test_broad_except_exists_only_at_the_workers_edge() -> None:
 def compared(path: Path) -> list[tuple[str, int]]:
     """(text, line) of all texts that a file compares or matches something with."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
         sides += [node.value] if isinstance(node, ast.MatchValue) else []
         inner = [one for side in sides for one in getattr(side, "elts", [side]) if isinstance(one, ast.Constant)]
@@ -181,7 +197,7 @@ def test_no_file_but_its_own_asks_for_a_task_by_its_key(tmp_path: Path) -> None:
 def asked_of_modalities(path: Path) -> list[tuple[str, int]]:
     """(text, line) of all texts that a file compares with a modality."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
         if any(ast.unparse(side).rpartition(".")[2] == "modality" for side in sides):
             inner = [one for side in sides for one in getattr(side, "elts", [side]) if isinstance(one, ast.Constant)]

@@ -227,7 +227,7 @@ def test_a_study_that_the_memory_cannot_hold_is_refused_with_what_it_can(home: H
     from tltools.commands import plan
     from tltools.store import open_store
 
-    store, dataset = open_store(home), samples.add(home, "digits")
+    store, dataset = open_store(home), samples.add(home, "digits-low")
     text = (
         f"dataset: {dataset.id}\nsources: [bundled/tiny-resnet]\nstrategies: [full_finetune]\ncontrols: [scratch]\n"
         "draws: 2\n"
