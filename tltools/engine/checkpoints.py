@@ -79,7 +79,7 @@ class Checkpoint:
         tensors["random"] = torch.get_rng_state()
         if any(parameter.is_cuda for parameter in parameters):
             tensors["random_cuda"] = torch.cuda.get_rng_state()
-        body = save({key: value.detach().contiguous().clone() for key, value in tensors.items()})
+        body = save({key: value.detach().contiguous().to("cpu", copy=True) for key, value in tensors.items()})
         facts = {"fitted": _plain(fitted), "sha256": hashlib.sha256(body).hexdigest()}
         write_bytes(self.folder / f"{step:09d}.safetensors", body)
         write_bytes(self.folder / f"{step:09d}.json", json.dumps(facts).encode())
