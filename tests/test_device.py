@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tltools.engine import device
+from tltools.engine import device, parallel
 from tltools.records import Refusal
 
 PAGES = 64 * 2**20 // 4096
@@ -33,8 +35,49 @@ def test_memory_that_a_step_freed_serves_the_next() -> None:
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "CPU "])
 def test_a_device_that_is_not_here_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(Refusal, match=r"TLTOOLS_DEVICE: must be cpu, or cuda .* got"):
+    why = "finds no CUDA device" if torch.version.cuda else "was built without CUDA"
+    with pytest.raises(Refusal, match=rf"TLTOOLS_DEVICE: must be cpu, as torch \S+ {why}; got '{name}'"):
         device.best(name)
+    assert why in device.best.__wrapped__().reason, "who has a GPU is told why it is not used"
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """torch says that there is one, which takes bf16 for granted; what was made the current device."""
+    chosen: list[str] = []
+    facts = SimpleNamespace(name="H200", total_memory=8_000_000_000)
+    for name, said in {
+        "is_available": lambda: True, "device_count": lambda: 1, "set_device": chosen.append,
+        "get_device_properties": lambda name: facts, "is_bf16_supported": lambda including_emulation: True,
+        "mem_get_info": lambda name: (6_000_000_000, 8_000_000_000),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, said)
+    monkeypatch.delenv("TLTOOLS_DEVICE", raising=False)
+    rounded = torch.backends.cudnn.allow_tf32
+    yield chosen
+    torch.backends.cudnn.allow_tf32 = rounded
+
+
+def test_a_gpu_is_chosen_where_there_is_one_and_computes_32_bit_floats_as_such(
+    one_gpu: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose = device.best.__wrapped__
+    found = choose()
+    assert (found.name, found.bf16, found.memory_mb) == ("cuda", True, 8000.0) and "H200" in found.reason
+    assert one_gpu == ["cuda"] and not torch.backends.cudnn.allow_tf32
+    assert found.spare(7.0) == 0.25 * 6e9 and choose("cpu").spare(7.0) == 7.0
+    monkeypatch.setenv("TLTOOLS_DEVICE", "cpu")
+    assert choose().name == "cpu" and "as asked" in choose().reason
+    with pytest.raises(Refusal, match="must be cpu or cuda or cuda:0; got 'cuda:1'"):
+        choose("cuda:1")
+
+
+def test_no_training_forks_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel.sys, "platform", "linux")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert parallel.room(4, 0.0) == 4
+    monkeypatch.setattr(device, "best", lambda: SimpleNamespace(name="cuda"))
+    assert parallel.room(4, 0.0) == 1, "a fork cannot use the device of its parent"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tltools.engine import heads, loop
+from tltools.engine.device import moved
 from tltools.engine.prototypes import prototypes
 
 PARTS = 2  # of a batch, by length: its rows are of any lengths, and the longest would pad them all
@@ -41,12 +42,12 @@ class Contrast(loop.Training):
         with self.place.device.autocast(self.place.half):
             pooled = torch.cat([self._pooled(some) for some in np.array_split(rows[order], PARTS) if len(some)])
         unit = torch.nn.functional.normalize(pooled.float(), dim=-1)
-        codes = self.rows.targets[rows[order]].to(unit.device)
+        codes = moved(self.rows.targets[rows[order]], unit.device)
         same = (codes[:, None] == codes).float()
         errors = (unit @ unit.T - same).square()
         near, far = same - torch.eye(len(rows), device=unit.device), 1 - same
         each = [(errors * kind).sum(1) / kind.sum(1).clamp(min=1) for kind in (near, far)]
-        return torch.stack(each).mean(0) * self.rows.weights[rows[order]].to(unit.device)
+        return torch.stack(each).mean(0) * moved(self.rows.weights[rows[order]], unit.device)
 
     @property
     def _codes(self) -> np.ndarray:

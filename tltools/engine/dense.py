@@ -40,7 +40,7 @@ LEVELS = 4  # maps that a head reads, the deepest first
 FROZEN = Recipe(phases=(), epochs=20, min_steps=200)  # of a head on a frozen backbone
 FROZEN_RATE = 3e-3
 TIE = 1e-4  # what a loss weighs beside a score
-MOST_KEPT = 1e9  # bytes of maps that are kept in memory
+MOST_KEPT = 1e9  # bytes of maps that are kept in a CPU's memory
 KEPT = "map"  # of a batch whose map was computed before
 
 
@@ -163,7 +163,7 @@ class Training(loop.Training):
         """(B,) losses of a batch."""
         assert self.task is not None and self.task.dense is not None
         batch, _ = self.feed.take(rows, training=True)
-        targets = self.rows.targets[rows].to(self.place.device.name)
+        targets = devices.moved(self.rows.targets[rows], self.place.device.name)
         if moved := self.task.dense.moved:
             part = rows[:1] if self.recipe.rows_at_once else ()  # each part of a batch is changed in its own way
             random = np.random.default_rng([self.seed, self.at.steps, *part])
@@ -243,7 +243,7 @@ def read_once(
     """The feed itself, or one that holds the maps of a frozen backbone: of texts, which are never changed."""
     seen = np.concatenate([rows.train, rows.validation])
     frozen = not any(any(layout.rates) for layout in recipe.phases)
-    few = 4 * model.backbone.width * feed.lengths[seen].sum() < MOST_KEPT
+    few = 4 * model.backbone.width * feed.lengths[seen].sum() < kit.device.spare(MOST_KEPT)
     moved = kit.task.dense is not None and kit.task.dense.moved is not None
     keep = frozen and few and not moved
     return KeptMaps(feed, model, seen, place, kit.ticket.check, recipe.looked_at) if keep else feed

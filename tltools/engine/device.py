@@ -14,12 +14,14 @@ from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
 
 from tltools.records import refuse
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT = 1 << 30
 GROUPS = Path("/proc/self/cgroup")  # the control groups of this process: of a container, a service, a cluster's job
+SPARE = 0.25  # of a GPU's free memory may hold what is read again and again; the rest is for networks and their steps
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Device:
         if self.bf16 and wanted:
             return torch.autocast(self.name.split(":")[0], dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+    def spare(self, on_cpu: float) -> float:
+        """Bytes that may be held beside networks: a share of what is free in a GPU's memory now, else as given."""
+        return on_cpu if self.name == "cpu" else SPARE * torch.cuda.mem_get_info(self.name)[0]
 
 
 def cpu_flags() -> set[str]:
@@ -57,20 +63,27 @@ def best(name: str | None = None) -> Device:
     Raises:
         Refusal: there is no such device here.
     """
-    wanted = name or os.environ.get("TLTOOLS_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if not (wanted == "cpu" or (wanted.startswith("cuda") and torch.cuda.is_available())):
-        what = f"must be cpu, or cuda where torch finds a CUDA device; got {wanted!r}."
+    asked = name or os.environ.get("TLTOOLS_DEVICE")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = asked or ("cuda" if count else "cpu")
+    known = ["cpu", *(["cuda", *(f"cuda:{number}" for number in range(count))] if count else [])]
+    built = torch.version.cuda or torch.version.hip
+    none = f"torch {torch.__version__} {'finds no CUDA device' if built else 'was built without CUDA'}"
+    if wanted not in known:
+        what = f"must be {' or '.join(known)}{'' if count else f', as {none}'}; got {wanted!r}."
         raise refuse("TLTOOLS_DEVICE", what, "Leave it out: the best device is found.")
-    if wanted.startswith("cuda"):
-        facts = torch.cuda.get_device_properties(wanted)
-        bf16 = torch.cuda.is_bf16_supported()
+    if wanted != "cpu":
+        torch.cuda.set_device(wanted)  # what names no device, as random numbers do, means this one
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions round the fractions of 32-bit floats to 10 bits
+        facts, bf16 = torch.cuda.get_device_properties(wanted), torch.cuda.is_bf16_supported(including_emulation=False)
         reason = f"CUDA device {facts.name}; bf16 {'supported' if bf16 else 'not supported'}"
         return Device(wanted, torch.get_num_threads(), bf16, reason, facts.total_memory / 1e6)
     keep_freed_memory()
     found = {"avx512_bf16", "amx_bf16"} & cpu_flags()
     # without these instructions bf16 is emulated and 44 to 499 times slower (pytorch issue 146508)
     why = f"the CPU has {' and '.join(sorted(found))}" if found else "the CPU lacks avx512_bf16 and amx_bf16"
-    reason = f"CPU, {torch.get_num_threads()} threads; bf16 {'on' if found else 'off'}: {why}"
+    chosen = "as asked" if asked else none
+    reason = f"CPU ({chosen}), {torch.get_num_threads()} threads; bf16 {'on' if found else 'off'}: {why}"
     return Device("cpu", torch.get_num_threads(), bool(found), reason, memory_mb())
 
 
@@ -108,15 +121,25 @@ def keep_freed_memory() -> None:
         adjust(M_TRIM_THRESHOLD, KEPT)
 
 
+def moved(value: Tensor, device: str | torch.device) -> Tensor:
+    """A tensor on a device. To a GPU it goes from pinned memory: then nobody waits for it, nor for the steps before."""
+    if torch.device(device).type == "cuda" and not value.is_cuda:
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
+
+
+def wait(device: str | torch.device) -> None:
+    """Until a GPU has done what it was given; a CPU always has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """For a while torch draws from `seed`; afterwards it goes on as if nothing had happened."""
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with torch.random.fork_rng([] if best().name == "cpu" else [best().name]):
+        torch.manual_seed(seed)
         yield
-    finally:
-        torch.random.set_rng_state(state)
 
 
 @contextlib.contextmanager
@@ -132,10 +155,12 @@ def threads(count: int) -> Iterator[None]:
 
 
 def peak_mb() -> float:
-    """Peak memory of this process since its program started, in MB.
+    """Peak memory of this process since its program started, in MB: of a GPU's, where it computes on one.
 
     Not `getrusage` on Linux: there a process begins with the peak of the one that started it.
     """
+    if best().name != "cpu":
+        return torch.cuda.max_memory_allocated(best().name) / 1e6
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.is_file() else ():
         if line.startswith("VmHWM:"):  # not every sandbox says it

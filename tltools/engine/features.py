@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
@@ -28,6 +27,7 @@ from tltools import costs
 from tltools.engine import autotune, stepping
 from tltools.engine.autotune import Memory, Setting
 from tltools.engine.blocks import FORMAT, Block, add_time, block_bytes, evict, lock, row_seconds
+from tltools.engine.boundaries import BoundaryReader
 from tltools.engine.stepping import Steps
 from tltools.engine.sweep import Sweep, Want
 from tltools.home import Home
@@ -253,39 +253,6 @@ class FeatureStore:
     def folder(self, name: str) -> Path:
         """Where the block of this name lies."""
         return self._home.features / name
-
-
-class BoundaryReader:
-    """Activations of some rows, read from the disk batch by batch, as the backbone's `resume` wants them."""
-
-    def __init__(self, block: Block, rows: Array, positions: Array) -> None:
-        order = np.argsort(rows, kind="stable")
-        self._rows, self._positions, self._block = rows[order], positions[order], block
-
-    def take(self, rows: Array, *, device: torch.device | None = None, half: bool = False) -> torch.Tensor:
-        """Activations of these dataset rows: (B, T, D) padded with zeros behind each row's own tokens, or (B, C, H, W).
-
-        half: leave them in bf16 (for autocast) instead of fp32.
-        Raises: KeyError for a row that the reader was not made for.
-        """
-        rows = np.asarray(rows, np.int64)
-        at = np.minimum(np.searchsorted(self._rows, rows), max(len(self._rows) - 1, 0))
-        if len(rows) and (not len(self._rows) or (self._rows[at] != rows).any()):
-            raise KeyError("the reader was made for other rows")
-        positions = self._positions[at]
-        if self._block.ragged:
-            units = self._block.units(positions)
-            stored = np.zeros((len(rows), int(units.max(initial=0)), *self._block.unit_shape), np.uint16)
-            for i, position in enumerate(positions):
-                stored[i, : units[i]] = self._block.row(int(position))
-        else:
-            stored = self._block.take(positions)
-        states = torch.from_numpy(stored.view(np.int16)).view(torch.bfloat16)
-        states = states if device is None else states.to(device, non_blocking=True)
-        return states if half else states.float()
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor
 from tltools.engine import augment
 from tltools.engine import device as devices
 from tltools.engine.backbone import Batch, Encoded
-from tltools.engine.features import BoundaryReader
+from tltools.engine.boundaries import BoundaryReader
 from tltools.strategies import Recipe
 
 
@@ -30,7 +30,7 @@ class Feed:
 
     def take(self, rows: np.ndarray, *, training: bool) -> tuple[Batch, Tensor | None]:
         batch = self.augment(rows) if training and self.augment is not None else self.encoded.take(rows)
-        batch = {key: value.to(self.device.name, non_blocking=True) for key, value in batch.items()}
+        batch = {key: devices.moved(value, self.device.name) for key, value in batch.items()}
         if self.channels_last and "pixel_values" in batch:
             batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
         if self.reader is None:

@@ -14,9 +14,9 @@ from tltools import datasets, plans, rates
 from tltools.engine import adapters, boosting, classical, contrast, dense, heads, layouts, loop, outcomes, source_heads
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone
+from tltools.engine.boundaries import BoundaryReader
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.fair_heads import fair_head
-from tltools.engine.features import BoundaryReader
 from tltools.engine.feeds import Feed
 from tltools.engine.frame_backbone import FrameBackbone
 from tltools.engine.neighbours import Neighbours, neighbours
@@ -100,6 +100,8 @@ class EngineKit(Shared):
         frozen = layouts.frozen_bottom(base, recipe, len(train))
         with self.aside():
             reader, boundary = self._reader(base, trial, recipe, frozen)
+        if reader is not None:
+            reader.hold(np.concatenate([train, validation]), self.device)
         encoded, setting, steps = self.ready(base)
         place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads, steps.speedup)
         values, scaling = loop.scaled(self.targets, train, self.kind == "number")

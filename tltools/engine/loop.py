@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tltools.engine import autotune
 from tltools.engine.backbone import Batch
 from tltools.engine.checkpoints import Checkpoint
-from tltools.engine.device import Device, threads
+from tltools.engine.device import Device, moved, threads
 from tltools.engine.layouts import Tuned, arrange, kept, opened, schedule, set_rates
 from tltools.strategies import LOOKED_AT, Recipe
 from tltools.tickets import BudgetSpent, Interrupted, Ticket
@@ -158,11 +158,11 @@ class Training:
 
     def losses(self, rows: np.ndarray) -> Tensor:
         """(B,) weighted losses of a batch."""
-        device, weights = self.place.device, self.rows.weights[rows].to(self.place.device.name)
+        device, weights = self.place.device, moved(self.rows.weights[rows], self.place.device.name)
         batch, states = self.feed.take(rows, training=True)
         with device.autocast(self.place.half):
             raw = self.model(batch, states, self.place.boundary)
-            targets = self.rows.targets[rows].to(device.name)
+            targets = moved(self.rows.targets[rows], device.name)
             return self.loss(raw.float(), targets, {"smoothing": self.recipe.smoothing}) * weights
 
     def _epoch(self, steps: int) -> None:

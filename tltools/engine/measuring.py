@@ -58,6 +58,7 @@ class Watch(QuietTicket):
     _last: float | None  # when the last step of this epoch was over
 
     def working_on(self, note: str, stage: str = "") -> None:
+        devices.wait(devices.best().name)
         now = time.perf_counter()
         if self._last is not None:
             self.steps.append(now - self._last)
@@ -146,7 +147,7 @@ def measured(
     """(the rate record of the one source that trials read through, what each way of training it costs); `rates.py`."""
     with tempfile.TemporaryDirectory() as folder:
         device = torch.device(devices.best().name)
-        idle = peak_mb(device)
+        idle = devices.peak_mb()
         kit = Few(home, study, dataset, split, Path(folder))
         started = time.perf_counter()
         backbone = kit.backbone(trials[0], "source")
@@ -168,12 +169,12 @@ def measured(
             "width": backbone.width,
             "memory_mb": devices.best().memory_mb,
             "idle_mb": idle,
-            "peak_mb": peak_mb(device) - idle,
+            "peak_mb": devices.peak_mb() - idle,
             "row_bytes": {str(b): _state_bytes(backbone, encoded, b, device) for b in depths if 0 < b < stages},
         }
         found = {}
         for way, trial in sorted(ways.items(), key=lambda item: _hunger(item[1], stages)):  # a peak only grows
-            found[way] = {**kit.attempt(trial), "mb": peak_mb(device) - idle}
+            found[way] = {**kit.attempt(trial), "mb": devices.peak_mb() - idle}
         return record, found
 
 
@@ -207,17 +208,12 @@ def classical_cost(home: Home, study: Study, dataset: Dataset, split: Split, tri
         return {"read": read, "fit": fit}
 
 
-def peak_mb(device: torch.device) -> float:
-    """Peak memory so far, in MB: of the accelerator, or of this process."""
-    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else devices.peak_mb()
-
-
 def _forward_rate(backbone: Backbone, encoded: Encoded, setting: autotune.Setting, device: torch.device) -> float:
     """Rows per second of a sweep: the median batch, so that a moment in which others compute does not count."""
     times: list[float] = []
     started = time.perf_counter()
     with setting.running(device):
-        for rows in itertools.cycle(autotune.batches(backbone.reads, encoded.lengths)):
+        for rows in itertools.cycle(autotune.batches(backbone.reads, encoded.lengths, scale=autotune.scale_on(device))):
             if len(times) >= 3 and time.perf_counter() - started > SECONDS:
                 break
             begin = time.perf_counter()

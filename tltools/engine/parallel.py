@@ -60,8 +60,8 @@ class Side:
 
 def room(trainings: int, memory_mb: float) -> int:
     """How many trainings of a study fit side by side here, by their number and the memory that each may need: 1 on
-    systems whose processes cannot fork safely."""
-    if sys.platform != "linux":
+    systems whose processes cannot fork safely, and on a GPU, which no fork can use."""
+    if sys.platform != "linux" or devices.best().name != "cpu":
         return 1
     free = min(psutil.virtual_memory().available / 1e6, devices.memory_mb())  # of the machine, or the whole container's
     fitting = int(free / max(memory_mb, 1.0))

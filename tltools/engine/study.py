@@ -107,8 +107,6 @@ def _look_into(kit: EngineKit, todo: Sequence[Trial]) -> None:
 
 def _places(kit: EngineKit, wanted: Sequence[Trial], memory_mb: float) -> int:
     """Trainings at once: by what the study wants, sealed or not, so that one that goes on trains as it began."""
-    if kit.device.name != "cpu":
-        return 1
     trained = sum(plans.tunes(trial, plans.STAGES, kit.own is not None) for trial in wanted)
     return parallel.room(trained, memory_mb)
 

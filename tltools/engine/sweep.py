@@ -58,7 +58,7 @@ class Sweep:
         done, started = 0, time.monotonic()
         self._backbone.eval()
         try:
-            for part in autotune.batches(self._backbone.reads, lengths, scale=1.0 if device.type == "cpu" else 4.0):
+            for part in autotune.batches(self._backbone.reads, lengths, scale=autotune.scale_on(device)):
                 places = todo[part]
                 if self._ticket:
                     self._ticket.check()

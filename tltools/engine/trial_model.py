@@ -128,7 +128,7 @@ class NeuralModel(TrialModel):
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 place = order[start : start + BATCH]
-                batch = {k: v.to(self.device.name) for k, v in encoded.take(rows[place]).items()}
+                batch = {k: devices.moved(v, self.device.name) for k, v in encoded.take(rows[place]).items()}
                 found[place] = self.read(batch).cpu().numpy()
                 _tell(ticket, done + start + len(place), total)
         return found
@@ -170,7 +170,7 @@ class PlacesModel(TrialModel):
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 rows = order[start : start + BATCH]
-                batch = {k: v.to(self.device.name) for k, v in encoded.take(rows).items()}
+                batch = {k: devices.moved(v, self.device.name) for k, v in encoded.take(rows).items()}
                 found.append(self.model.decode(self.model(batch).float().cpu().numpy()))
                 _tell(ticket, done + start + len(rows), total)
         return np.concatenate(found)[np.argsort(order)]
@@ -195,7 +195,7 @@ class WriterModel(TrialModel):
         with torch.inference_mode(), half:
             for start in range(0, len(order), BATCH):
                 rows = order[start : start + BATCH]
-                batch = {k: v.to(self.device.name) for k, v in encoded.take(rows).items()}
+                batch = {k: devices.moved(v, self.device.name) for k, v in encoded.take(rows).items()}
                 for row, text in zip(rows, self.model.write(batch, self.task.written.once), strict=True):
                     texts[row] = text
                 _tell(ticket, done + start + len(rows), total)

@@ -80,7 +80,7 @@ class Training(dense.Training):
     def _teach(self, batch: Batch, rows: np.ndarray, options: dict[str, float]) -> Tensor:
         assert self.task is not None
         wanted = self.rows.targets[rows]
-        wanted = wanted[:, : int((wanted != NONE).sum(1).max())].to(self.place.device.name)
+        wanted = devices.moved(wanted[:, : int((wanted != NONE).sum(1).max())], self.place.device.name)
         with self.place.device.autocast(self.place.half):
             raw = self.model({**batch, TAUGHT: wanted})
         found: Tensor = self.task.loss(raw.float(), wanted, options)
