@@ -128,6 +128,12 @@ def test_a_control_costs_what_the_line_through_its_measurements_says() -> None:
     assert rates.fitted([[100, 1.0]], 50) == pytest.approx(0.5)
 
 
+def test_a_control_of_all_labels_counts_once_where_its_draws_are_alike() -> None:
+    trials, cost = study("classical", draws=3, fractions=(0.1, 1.0)), {"read": 0.0, "fit": [[1200, 60.0]]}
+    each, once = (rates.seconds(trials, {}, {}, COUNTS, {**cost, "once": same}) for same in (False, True))
+    assert each - once == pytest.approx(2 * 60.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.sampled_from(sorted(strategies())), min_size=1, max_size=4, unique=True),

@@ -184,7 +184,7 @@ def _hunger(trial: Trial, stages: int) -> tuple[float, float]:
 
 
 def classical_cost(home: Home, study: Study, dataset: Dataset, split: Split, trial: Trial) -> dict[str, Any]:
-    """What the classical control costs here: {"read": seconds a row, "fit": [[rows, seconds], ...], fewest first}."""
+    """What the classical control costs here, as `rates.py` says."""
     with tempfile.TemporaryDirectory() as folder:
         kit = Few(home, study, dataset, split, Path(folder))
         if kit.own:
@@ -205,7 +205,7 @@ def classical_cost(home: Home, study: Study, dataset: Dataset, split: Split, tri
             one = classical.Control(dataset, kit.task, classical.pick(seen, few), targets[few], seed=0, was_read=True)
             one.outputs(classical.pick(seen, few))
             fit.append([count, time.perf_counter() - started])
-        return {"read": read, "fit": fit}
+        return {"read": read, "fit": fit, "once": not classical.seeded(dataset.modality, len(labelled))}
 
 
 def _forward_rate(backbone: Backbone, encoded: Encoded, setting: autotune.Setting, device: torch.device) -> float:
