@@ -339,6 +339,21 @@ def test_l2_sp_stays_nearer_to_the_source(backbone, table, codes, tmp_path) -> N
     assert far[1] < far[0] / 2
 
 
+@pytest.mark.parametrize("stop", [None, 13])
+def test_wise_ft_ends_between_where_it_began_and_where_tuning_ended(backbone, table, codes, tmp_path, stop) -> None:  # type: ignore[no-untyped-def]
+    plain = training(backbone, table, codes, tmp_path / "plain", recipe())
+    began = state(plain)
+    plain.run()
+    made = training(backbone, table, codes, tmp_path / "wise", recipe(tuned=0.3), ticket=Stopper(stop))
+    if stop:
+        with pytest.raises(Interrupted):
+            made.run()
+        made = training(backbone, table, codes, tmp_path / "wise", recipe(tuned=0.3))
+    made.run()
+    for name, tuned in state(plain).items():
+        assert torch.allclose(state(made)[name], 0.7 * began[name] + 0.3 * tuned, atol=1e-6), name
+
+
 # --- when it ends, and what it looks at -------------------------------------------------------------------------------
 
 

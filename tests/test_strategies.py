@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_the_room_is_the_one_that_is_documented() -> None:
     assert {s.key for s in ALL if s.kind == "transfer"} == {
         "linear_probe", "multilayer_probe", "last_block", "gradual_unfreezing", "lp_ft", "norm_tuning",
         "full_finetune", "lora", "l2_sp", "prototype", "knn", "setfit", "reweighting", "group_balanced", "group_dro",
-        "group_thresholds", "frozen_transformer", "boosted_continuation", "zero_shot",
+        "group_thresholds", "frozen_transformer", "boosted_continuation", "zero_shot", "wise_ft",
     }  # fmt: skip
     assert {s.key for s in ALL if s.kind == "control"} == {
         "scratch",
@@ -280,6 +281,12 @@ def test_norms_and_adapters_train_their_part_only() -> None:
 def test_l2_sp_pulls_and_the_others_do_not() -> None:
     assert recipe_of("l2_sp", anchor=0.3).anchor == 0.3
     assert not any(recipe.anchor for s in ALL if s.key != "l2_sp" for recipe in recipes(s))
+
+
+def test_wise_ft_is_lp_ft_but_for_what_is_kept() -> None:
+    wise, plain = recipe_of("wise_ft", tuned=0.3), recipe_of("lp_ft")
+    assert wise.tuned == 0.3 and replace(wise, tuned=1.0) == plain
+    assert not any(recipe.tuned < 1 for s in ALL if s.key != "wise_ft" for recipe in recipes(s))
 
 
 def test_augmentation_is_off_by_default_and_a_switch_turns_it_on() -> None:

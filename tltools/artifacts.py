@@ -109,18 +109,6 @@ def verify(folder: Path) -> list[Problem]:
     return problems
 
 
-def folder_bytes(folder: Path) -> int:
-    """Size of all files below a folder, in bytes; files that vanish meanwhile count nothing."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(place) / name).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
 def sweep_leftovers(parent: Path, older_than: float = 86_400.0) -> int:
     """Removes what interrupted builders left in a folder of artifacts (age in seconds); returns how many. A folder
     that was put aside for its successor, which never came, goes back to its place. Nobody may be building meanwhile."""

@@ -122,6 +122,7 @@ class Training:
         self.moving: set[str] = set().union(*(opened(model, layout, bottom) for layout in recipe.phases))
         named = model.backbone.named_parameters() if recipe.anchor else ()
         self.anchors = {name: parameter.detach().clone() for name, parameter in named}
+        began = {n: v.clone() for n, v in model.state_dict().items() if recipe.tuned < 1 and v.is_floating_point()}
         saved = self.checkpoint.load()
         if saved is not None:
             self.at, self.best = Fitted(**saved.fitted), saved.part("best.")
@@ -142,6 +143,9 @@ class Training:
             if at.epoch < ends[phase]:  # no progress any more: on to the next phase, or to the end
                 at.stopped_early, at.epoch = True, ends[phase]
         model.load_state_dict(self.best, strict=False)
+        ended = model.state_dict()
+        mixed = {name: start.lerp(ended[name], recipe.tuned) for name, start in began.items()}
+        model.load_state_dict(mixed, strict=False)
         model.eval()
         self._let_go()
         return at

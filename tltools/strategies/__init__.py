@@ -49,6 +49,7 @@ class Recipe:
     init: Literal["source", "random"] = "source"  # where the backbone's weights come from
     head_start: Literal["probe", "random"] = "random"  # "probe": the head starts at the closed-form solution
     anchor: float = 0.0  # L2-SP: pull of trained source weights towards where they started
+    tuned: float = 1.0  # WiSE-FT: share of the tuned weights in what is kept; the others are those of the start
     rates_tried: tuple[float, ...] = (1.0,)  # multipliers of all rates; the best on validation loss is kept
     adapter: Mapping[str, Any] = field(default_factory=dict)  # LoRA: {"r": 8, "alpha": 16, "dropout": 0.05}
     augmentation: Mapping[str, Any] = field(default_factory=dict)  # images: {"flip": True, "rotate": 10, ...}
