@@ -109,13 +109,27 @@ def test_h_score_is_the_trace_of_its_formula(n: int, d: int) -> None:
     assert ranking.shrinkage(x - x.mean(0))[0] == pytest.approx(alpha, abs=1e-9)
 
 
-def test_leep_counts_by_the_book() -> None:
+def test_leep_and_nce_count_by_the_book() -> None:
     random = np.random.default_rng(2)
     theta = random.dirichlet(np.ones(4), 40)
-    y = random.integers(0, 3, 40)
+    y, z = random.integers(0, 3, 40), theta.argmax(1)
     joint = np.array([[sum(theta[i, s] for i in range(40) if y[i] == t) / 40 for s in range(4)] for t in range(3)])
     leep = np.mean([np.log(sum(joint[y[i], s] / joint[:, s].sum() * theta[i, s] for s in range(4))) for i in range(40)])
     assert ranking.leep(theta, y) == pytest.approx(leep, abs=1e-6)
+    nce = np.mean([np.log(((y == y[i]) & (z == z[i])).sum() / (z == z[i]).sum()) for i in range(40)])
+    assert ranking.nce(z, y) == pytest.approx(nce, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_transrate_is_the_difference_of_coding_rates(n: int, d: int) -> None:
+    x, y = sample(n, d)
+    f = x - x.mean(0)
+
+    def rate(z: np.ndarray) -> float:
+        return float(np.log(np.linalg.eigvalsh(np.eye(d) + z.T @ z / (len(z) * 1e-4))).sum() / 2)
+
+    expected = rate(f) - np.mean([rate(f[y == c]) for c in range(3)])
+    assert ranking.transrate(x, y) == pytest.approx(expected, abs=1e-6)
 
 
 def test_weighted_tau_is_the_weighted_share_of_ordered_pairs() -> None:
@@ -139,7 +153,7 @@ def test_every_score_prefers_features_that_know_the_task() -> None:
     random = np.random.default_rng(4)
     x, y = sample(90, 10)
     noise = random.standard_normal((90, 10))
-    for score in (ranking.loo_ridge, ranking.knn, ranking.logme, ranking.h_score):
+    for score in (ranking.loo_ridge, ranking.knn, ranking.logme, ranking.h_score, ranking.transrate):
         assert score(x, y) > score(noise, y)
     target = x[:, 0] + 0.1 * noise[:, 0]
     assert ranking.loo_ridge_number(x, target) > 0.9 > 0.1 > ranking.loo_ridge_number(noise[:, 1:], target)

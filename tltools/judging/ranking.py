@@ -143,6 +143,23 @@ def leep(source_probabilities: Array, codes: Array) -> float:
     return float(np.log(np.maximum((theta * given[y]).sum(1), 1e-300)).mean())
 
 
+def nce(source_codes: Array, codes: Array) -> float:
+    """Negative conditional entropy -H(target class | source class) in nats (Tran et al., 2019)."""
+    z, y = np.unique(source_codes, return_inverse=True)[1], np.unique(codes, return_inverse=True)[1]
+    joint = np.zeros((y.max() + 1, z.max() + 1))
+    np.add.at(joint, (y, z), 1 / len(y))
+    inside = joint > 0
+    return float((joint[inside] * np.log((joint / joint.sum(0))[inside])).sum())
+
+
+def transrate(features: Array, codes: Array, eps: float = 1e-4) -> float:
+    """Coding rate of all rows less the mean rate within the classes (Huang et al., 2022; TLlib's form)."""
+    f = np.asarray(features, np.float64)
+    f = f - f.mean(0)
+    present = np.unique(codes)
+    return _coding_rate(f, eps) - float(np.mean([_coding_rate(f[codes == c], eps) for c in present]))
+
+
 def bins(targets: Array, count: int = 10) -> Array:
     """(n,) numbers -> (n,) codes of equally full bins, so that class scores can speak of numbers."""
     edges = np.unique(np.quantile(targets, np.linspace(0, 1, count + 1)[1:-1]))
@@ -265,3 +282,10 @@ def _left_vectors(f: Array) -> tuple[Array, Array]:
     s, v = eigh(f.T @ f, check_finite=False)
     keep = s > 1e-12 * max(float(s[-1]), 1e-300)
     return s[keep], f @ (v[:, keep] / np.sqrt(s[keep]))
+
+
+def _coding_rate(f: Array, eps: float) -> float:
+    """1/2 logdet(I + F'F / (n eps))."""
+    n = len(f)
+    gram = f @ f.T if n <= f.shape[1] else f.T @ f
+    return float(0.5 * np.linalg.slogdet(np.eye(len(gram)) + gram / (n * eps))[1])
