@@ -37,17 +37,10 @@ def test_a_deep_link_as_the_first_request_shows_the_frame(tmp_path: Path, chromi
         page.close()
 
 
-def test_a_plain_run_of_the_script_works_too(tmp_path: Path, chromium: Any) -> None:
-    with serving(tmp_path / "home", worker=False, script="streamlit_app.py") as server:
-        page = chromium.new_page()
-        page.goto(server.url)
-        settled(page)
-        assert page.get_by_role("button", name="Try the sample study").count() == 1
-        page.close()
-
-
-def test_the_server_answers_only_under_its_own_names_and_with_its_headers(tmp_path: Path) -> None:
-    with serving(tmp_path / "home", worker=False) as server:
+def test_the_server_answers_only_under_the_given_names_and_with_its_headers(tmp_path: Path) -> None:
+    """Hosts may be given by the environment, separated by blanks; without them, see `test_lives.py`."""
+    more = {"STREAMLIT_SERVER_ALLOWED_HOSTS": "localhost 127.0.0.1 tl.example"}
+    with serving(tmp_path / "home", worker=False, **more) as server:
         answer = urllib.request.urlopen(server.url)
         assert answer.headers["X-Frame-Options"] == "DENY" and answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
@@ -60,10 +53,5 @@ def test_the_server_answers_only_under_its_own_names_and_with_its_headers(tmp_pa
             urllib.request.urlopen(f"{server.url}/api/healthz")
         facts = json.loads(ill.value.read())
         assert facts["store"] and not facts["worker"], "no worker was started here, and health says so"
-
-
-def test_hosts_may_be_given_by_the_environment_separated_by_blanks(tmp_path: Path) -> None:
-    more = {"STREAMLIT_SERVER_ALLOWED_HOSTS": "localhost 127.0.0.1 tl.example"}
-    with serving(tmp_path / "home", worker=False, **more) as server:
         asked = urllib.request.Request(server.url, headers={"Host": "tl.example"})
         assert urllib.request.urlopen(asked).status == 200

@@ -8,6 +8,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ from tltools.records import Job, Study
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("lives") / "home", worker=True, TLTOOLS_OFFLINE="1") as served:
+        yield served
+
+
 def submitted(server: Served, *strategies: Any) -> tuple[str, Job]:
     """A small study of MiniLM, queued as a page would."""
     home = open_home(server.home)
@@ -36,34 +43,33 @@ def submitted(server: Served, *strategies: Any) -> tuple[str, Job]:
     return studies.save(home, study), studies.submit(home, server.store(), study)
 
 
-def test_a_killed_server_loses_no_run_and_its_page_finds_it_again(tmp_path: Path, chromium: Any) -> None:
+def test_a_killed_server_loses_no_run_and_its_page_finds_it_again(server: Served, chromium: Any) -> None:
     """T4 with a browser: the run goes on without a server; the page that stayed open comes back by itself."""
-    with serving(tmp_path / "home", worker=True, TLTOOLS_OFFLINE="1") as server:
-        home = open_home(server.home)
-        page = chromium.new_page()
-        study_id, job = submitted(server, "linear_probe", {"last_block": {"epochs": 2, "min_steps": 10}})
-        page.goto(f"{server.url}/runs?study={study_id}")
-        says(page, "You may close this page")
-        store = server.store()
-        study = studies.load(home, study_id)
-        wait_for(lambda: studies.progress(home, study)[0] >= 1, 60, "the first trial")
-        worker = store.workers()[0].holder.pid
-        address = page.url
+    home = open_home(server.home)
+    page = chromium.new_page()
+    study_id, job = submitted(server, "linear_probe", {"last_block": {"epochs": 2, "min_steps": 10}})
+    page.goto(f"{server.url}/runs?study={study_id}")
+    says(page, "You may close this page")
+    store = server.store()
+    study = studies.load(home, study_id)
+    wait_for(lambda: studies.progress(home, study)[0] >= 1, 60, "the first trial")
+    worker = store.workers()[0].holder.pid
+    address = page.url
 
-        server.end(signal.SIGKILL)
-        done, wanted = studies.progress(home, study)
-        assert done < wanted and alive(worker)
-        wait_for(lambda: studies.progress(home, study)[0] > done, 60, "another trial while there is no server")
-        server.start()
-        page.get_by_text("Finished: Outlives its server").wait_for(timeout=180_000)  # nobody reloaded
-        assert page.url == address
-        button(page, "Open the verdict")
-        says(page, "Did it help?")
-        assert page.get_by_role("heading", level=1).inner_text().startswith(("Transfer", "Not enough evidence"))
-        now = store.job(job.id)
-        assert now is not None and (now.state, now.attempt) == ("done", 1), "it was never interrupted"
-        assert [one.holder.pid for one in store.workers() if alive(one.holder.pid)] == [worker], "nor doubled"
-        page.close()
+    server.end(signal.SIGKILL)
+    done, wanted = studies.progress(home, study)
+    assert done < wanted and alive(worker)
+    wait_for(lambda: studies.progress(home, study)[0] > done, 60, "another trial while there is no server")
+    server.start()
+    page.get_by_text("Finished: Outlives its server").wait_for(timeout=180_000)  # nobody reloaded
+    assert page.url == address
+    button(page, "Open the verdict")
+    says(page, "Did it help?")
+    assert page.get_by_role("heading", level=1).inner_text().startswith(("Transfer", "Not enough evidence"))
+    now = store.job(job.id)
+    assert now is not None and (now.state, now.attempt) == ("done", 1), "it was never interrupted"
+    assert [one.holder.pid for one in store.workers() if alive(one.holder.pid)] == [worker], "nor doubled"
+    page.close()
 
 
 def test_a_plain_run_of_the_script_has_a_worker_that_works(tmp_path: Path, chromium: Any) -> None:
@@ -74,6 +80,7 @@ def test_a_plain_run_of_the_script_has_a_worker_that_works(tmp_path: Path, chrom
         page = chromium.new_page()
         page.goto(server.url)
         settled(page)
+        assert page.get_by_role("button", name="Try the sample study").count() == 1
         job = server.store().submit("ingest", {"path": str(table), "name": "shop"}, title="Add shop", key="shop")
         ended = wait_end(server.store(), job, 60)
         assert ended.state == "done" and ended.result is not None, ended.failure
@@ -83,27 +90,27 @@ def test_a_plain_run_of_the_script_has_a_worker_that_works(tmp_path: Path, chrom
         page.close()
 
 
-def test_cancelling_by_the_button_ends_a_running_fine_tuning_at_once(tmp_path: Path, chromium: Any) -> None:
+def test_cancelling_by_the_button_ends_a_running_fine_tuning_at_once(server: Served, chromium: Any) -> None:
     """Two seconds are promised; here a browser and the server share the cores with the training."""
-    with serving(tmp_path / "home", worker=True, TLTOOLS_OFFLINE="1") as server:
-        page, store = chromium.new_page(), server.store()
-        study_id, job = submitted(server, "full_finetune")
-        page.goto(f"{server.url}/runs?study={study_id}")
-        settled(page)
+    page, store = chromium.new_page(), server.store()
+    study_id, job = submitted(server, "full_finetune")
+    page.goto(f"{server.url}/runs?study={study_id}")
+    settled(page)
 
-        def now() -> Job:
-            found = store.job(job.id)
-            assert found is not None and found.state in ("queued", "running", "cancelled"), found
-            return found
+    def now() -> Job:
+        found = store.job(job.id)
+        assert found is not None and found.state in ("queued", "running", "cancelled"), found
+        return found
 
-        wait_for(lambda: "epoch" in now().progress.note, 120, "the first epoch of a fine-tuning")
-        cancel = page.get_by_role("button", name="Cancel").first
-        cancel.click()
-        began = time.monotonic()
-        wait_for(lambda: now().state == "cancelled", 10.0, "the end of a cancelled fine-tuning")
-        print(f"cancelled {time.monotonic() - began:.2f} s after the click")
-        says(page, "was cancelled")
-        page.close()
+    wait_for(lambda: "epoch" in now().progress.note, 120, "the first epoch of a fine-tuning")
+    page.get_by_role("button", name="Cancel").first.click()
+    began = time.monotonic()
+    wait_for(lambda: now().state == "cancelled", 10.0, "the end of a cancelled fine-tuning")
+    print(f"cancelled {time.monotonic() - began:.2f} s after the click")
+    says(page, "was cancelled")
+    page.get_by_role("button", name="Go on with it").wait_for()
+    assert page.get_by_role("button", name="Go on with it").count() == 1
+    page.close()
 
 
 def container() -> dict[str, str]:
@@ -135,3 +142,7 @@ def test_a_server_started_from_another_folder_is_as_private_as_from_its_own(tmp_
     with serving(tmp_path / "home", worker=False, script=script, cwd=tmp_path) as server:
         sockets = psutil.Process(server.pid).net_connections()
         assert {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+        for path in ("/", "/_stcore/health", "/api/healthz"):
+            foreign = urllib.request.Request(server.url + path, headers={"Host": "evil.example"})
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(foreign)

@@ -12,10 +12,6 @@ import pytest
 from looking import button, overflow, says, settled, weak_texts
 from serving import Served, serving
 
-from tltools import first_studies
-from tltools.home import Home
-from tltools.store import open_store
-
 pytestmark = pytest.mark.browser
 WIDTHS = {1440: 900, 390: 844}
 PAGES = ("", "dataset", "source", "strategy", "runs", "compare", "explain", "predict")
@@ -156,18 +152,6 @@ def test_an_export_is_replayed_and_can_be_downloaded(server: Served, judged: dic
         page.get_by_role("button", name="Download as zip").click()
     assert Path(got.value.path()).stat().st_size > 1000
     page.context.close()
-
-
-def test_a_running_study_is_cancelled_by_its_button(server: Served, judged: dict[str, str], chromium: Any) -> None:
-    home = Home(server.home, f"sqlite:///{server.home / 'store.db'}", offline=True, hub="")
-    study_id, _ = first_studies.submit(home, open_store(home), "text")  # minutes long, so that it can be cancelled
-    page = chromium.new_page()
-    page.goto(f"{server.url}/runs?study={study_id}")
-    settled(page)
-    button(page, "Cancel")
-    says(page, "was cancelled", 60)
-    assert page.get_by_role("button", name="Go on with it").count() == 1
-    page.close()
 
 
 @pytest.mark.parametrize(
