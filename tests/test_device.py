@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.cuda._utils import _get_device_index
 
 from tltools.engine import device, parallel
 from tltools.records import Refusal
@@ -42,12 +43,13 @@ def test_a_device_that_is_not_here_is_refused(name: str, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """torch says that there is one, which takes bf16 for granted; what was made the current device."""
-    chosen: list[str] = []
+    chosen: list[int] = []
     facts = SimpleNamespace(name="H200", total_memory=8_000_000_000)
     for name, said in {
-        "is_available": lambda: True, "device_count": lambda: 1, "set_device": chosen.append,
+        "is_available": lambda: True, "device_count": lambda: 1,
+        "set_device": lambda name: chosen.append(_get_device_index(name)),  # which takes no name without a number
         "get_device_properties": lambda name: facts, "is_bf16_supported": lambda including_emulation: True,
         "mem_get_info": lambda name: (6_000_000_000, 8_000_000_000),
     }.items():  # fmt: skip
@@ -59,12 +61,12 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_a_gpu_is_chosen_where_there_is_one_and_computes_32_bit_floats_as_such(
-    one_gpu: list[str], monkeypatch: pytest.MonkeyPatch
+    one_gpu: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose = device.best.__wrapped__
     found = choose()
-    assert (found.name, found.bf16, found.memory_mb) == ("cuda", True, 8000.0) and "H200" in found.reason
-    assert one_gpu == ["cuda"] and not torch.backends.cudnn.allow_tf32
+    assert (found.name, found.bf16, found.memory_mb) == ("cuda:0", True, 8000.0) and "H200" in found.reason
+    assert one_gpu == [0] and not torch.backends.cudnn.allow_tf32
     assert found.spare(7.0) == 0.25 * 6e9 and choose("cpu").spare(7.0) == 7.0
     monkeypatch.setenv("TLTOOLS_DEVICE", "cpu")
     assert choose().name == "cpu" and "as asked" in choose().reason

@@ -54,6 +54,7 @@ def _device() -> dict[str, Any]:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
-        return {"device": f"none: {done.stderr.strip().splitlines()[-1][:200] if done.stderr else '?'}"}
+        said = done.stderr.strip().splitlines()[-1] if done.stderr else "?"
+        return {"device": f"none: {said.removeprefix('tltools.records.Refusal: ')[:200]}"}
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -53,8 +53,9 @@ def failure(error: BaseException, detail: str = "") -> Failure:
         return CANCELLED
     chain = list(_chain(error))
     if any(map(_is_out_of_memory, chain)):
+        whose = "GPU" if any("cuda" in str(one).lower() for one in chain) else "machine"
         what, remedy = (
-            "The machine's memory did not suffice.",
+            f"The {whose}'s memory did not suffice.",
             "Set the knob “Rows at once” to a few rows, or use a smaller source model or fewer rows.",
         )
         return Failure(type="out_of_memory", what=what, remedy=remedy, detail=detail)

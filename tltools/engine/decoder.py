@@ -113,7 +113,7 @@ class Decoder(nn.Module):
 
     def _start_words(self, backbone: TextBackbone) -> None:
         core: Any = backbone.core
-        table, tokenizer = core.get_input_embeddings().weight, backbone.tokenizer
+        table, tokenizer = core.get_input_embeddings().weight.to(self.words.weight.device), backbone.tokenizer
         found = tokenizer(self.pieces.words(), add_special_tokens=False)["input_ids"]
         with torch.no_grad():
             for place, ids in enumerate(found):

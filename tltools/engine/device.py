@@ -73,6 +73,7 @@ def best(name: str | None = None) -> Device:
         what = f"must be {' or '.join(known)}{'' if count else f', as {none}'}; got {wanted!r}."
         raise refuse("TLTOOLS_DEVICE", what, "Leave it out: the best device is found.")
     if wanted != "cpu":
+        wanted = "cuda:0" if wanted == "cuda" else wanted
         torch.cuda.set_device(wanted)  # what names no device, as random numbers do, means this one
         torch.backends.cudnn.allow_tf32 = False  # else convolutions round the fractions of 32-bit floats to 10 bits
         facts, bf16 = torch.cuda.get_device_properties(wanted), torch.cuda.is_bf16_supported(including_emulation=False)

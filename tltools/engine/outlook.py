@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tltools import datasets
 from tltools.engine import classical
+from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, load_backbone
 from tltools.engine.features import FeatureStore
 from tltools.judging import domains, ranking
@@ -116,6 +117,7 @@ def distance(
     else:
         keys = datasets.content_keys(ticket.home, own)
         keys = [keys[row] for row in rows]
+        backbone.to(devices.best().name)
         theirs = store.pooled(backbone, lambda: store.encode(backbone, known), keys, np.arange(len(rows)), ticket)
     return {"dataset": own.name, **asdict(domains.apart(theirs, features))}
 

@@ -107,6 +107,7 @@ def examine(
     items = some(datasets.items(ticket.home, dataset, source.reads), rows)
     with devices.seeded(0):  # of a table, columns that the source does not know start new
         backbone.fit_items(items, np.arange(len(rows)))
+    backbone.to(devices.best().name)
     keys = datasets.content_keys(ticket.home, dataset)
     keys = [keys[row] for row in rows]
     everywhere, encoded = np.arange(len(rows)), functools.cache(lambda: store.encode(backbone, items))

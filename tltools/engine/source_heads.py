@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from tltools import sources
+from tltools.engine import device as devices
 from tltools.engine import heads, weights
 from tltools.engine.backbone import Backbone, load_backbone
 from tltools.fits import class_places
@@ -40,7 +41,7 @@ def examine(
         return {"own_head": ""}
     if source.classifies:
         try:
-            backbone = load_backbone(home, sources.as_whole(source))
+            backbone = load_backbone(home, sources.as_whole(source)).to(devices.best().name)
         except Refusal as refusal:
             return {"own_head": f"Its own head was not asked: {refusal.problems[0].what}"}
     features = read(backbone)
