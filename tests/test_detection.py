@@ -148,7 +148,7 @@ def test_a_study_of_shapes_finds_them(tmp_path: Path) -> None:
     said = places.as_rows([places.boxes_of(cell, dataset.classes, 6) for cell in pd.read_parquet(out)["prediction"]])
     truth = places.as_rows([_corners(shapes.one(k)[2]) for k in range(3)])
     assert DETECTION.metrics[0].score(truth, said) > 0.3
-    shapes.exported(ticket, trial.id, tmp_path / "model", 108)
+    shapes.exported(ticket, trial.id, tmp_path / "model", 121)
     control = next(one for one in studies.expand(home, study) if one.strategy == "classical")
     again = export.run(ticket, {"trial": control.id, "to": str(tmp_path / "control")})["replay"]
     assert again["agrees"] and again["rows"], again

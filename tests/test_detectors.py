@@ -280,7 +280,7 @@ def test_a_trial_predicts_and_its_script_says_the_same(
     answer = export.run(ticket, {"trial": trial, "to": str(tmp_path / "model")})
     assert answer["replay"]["agrees"] and answer["replay"]["rows"] == 8, answer["replay"]
     script = (tmp_path / "model" / "predict.py").read_text()
-    assert "tltools" not in script and "AutoModelForObjectDetection" in script and len(script.splitlines()) < 92
+    assert "tltools" not in script and "AutoModelForObjectDetection" in script and len(script.splitlines()) < 108
     model = trial_model.load(judged.home, trial)
     stored = places.boxes_of(model.stored()["prediction"].iloc[0], judged.dataset.classes, 6)
     items = datasets.items(judged.home, judged.dataset, "image")

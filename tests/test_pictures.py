@@ -79,7 +79,7 @@ READ: dict[str, tuple[bytes, np.ndarray]] = {
 def script() -> dict[str, Any]:
     files = modalities()["image"].files
     assert files is not None
-    names: dict[str, Any] = {"io": io, "Path": Path, "np": np, "Image": Image, "ImageOps": ImageOps}
+    names: dict[str, Any] = {"np": np, "Image": Image, "ImageOps": ImageOps}
     exec(files.exported("frames").code, names)
     return names
 

@@ -240,7 +240,10 @@ def patches(rows: pd.DataFrame, names: Sequence[str], media: Path, reading: Read
 
 def exported(what: Reader) -> Exported:
     """Code that opens any picture as one of the dataset's, or describes pictures as the classical control does."""
-    opened = "\n\n".join([inspect.getsource(pictures.plain), inspect.getsource(pictures.grey), _OPENED])
+    rule = [
+        re.sub(r'    """.*?"""\n', "", inspect.getsource(one), flags=re.S) for one in (pictures.plain, pictures.grey)
+    ]
+    opened = "\n\n".join([*rule, _OPENED])
     size = ', 2 * facts["image_size"]' if what == "picture" else ""
     parts = [opened, _PICTURE.replace("{size}", size), *([_FRAMES] if what == "frames" else ())]
     if what == "describe":
@@ -252,8 +255,8 @@ def exported(what: Reader) -> Exported:
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 _OPENED = """\
 def opened(path, side=None):  # a JPEG may be opened smaller, with `side` pixels or more
-    # from memory: Pillow 13 gets a turned TIFF wrong that it maps from the disk
-    with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+    # as a file: by its path Pillow 13 maps a TIFF, and gets a turned one wrong
+    with open(path, "rb") as file, Image.open(file) as image:
         if side:
             image.draft("RGB", (side, side))
         return plain(image)
