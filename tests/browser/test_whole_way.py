@@ -169,9 +169,8 @@ def test_every_page_fits_and_can_be_read(
     shots = tmp_path_factory.getbasetemp() / "shots"
     shots.mkdir(exist_ok=True)
     context = chromium.new_context(viewport={"width": width, "height": WIDTHS[width]}, color_scheme=theme)
-    weak = {}
+    page, weak = context.new_page(), {}
     for name in PAGES:
-        page = context.new_page()
         page.goto(f"{server.url}/{name}?dataset={judged['dataset']}&study={judged['study']}")
         settled(page)
         page.wait_for_timeout(600)  # charts draw after the script has ended
@@ -180,7 +179,6 @@ def test_every_page_fits_and_can_be_read(
         if found := weak_texts(page):
             weak[name] = found
         page.screenshot(path=str(shots / f"{name or 'home'}-{theme}-{width}.png"), full_page=True)
-        page.close()
     context.close()
     assert not weak, "\n".join(f"{name or 'home'}: {found}" for name, found in weak.items())
 
