@@ -74,11 +74,13 @@ def test_a_gpu_is_chosen_where_there_is_one_and_computes_32_bit_floats_as_such(
         choose("cuda:1")
 
 
-def test_no_training_forks_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_its_own_memory_counts_and_no_training_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel.sys, "platform", "linux")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert parallel.room(4, 0.0) == 4
-    monkeypatch.setattr(device, "best", lambda: SimpleNamespace(name="cuda"))
+    monkeypatch.setattr(device, "best", lambda: SimpleNamespace(name="cuda:0"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda name: 5_000_000)
+    assert device.peak_mb() == 5.0
     assert parallel.room(4, 0.0) == 1, "a fork cannot use the device of its parent"
 
 
