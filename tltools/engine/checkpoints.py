@@ -112,7 +112,7 @@ def _write(tensors: Mapping[str, Tensor], path: Path) -> str:
     """Writes tensors as they lie in memory, without a copy of them all; returns the file's sha256."""
     seen, own = set[int](), dict[str, Tensor]()
     for name, value in tensors.items():
-        value = value.detach().contiguous()
+        value = value.detach().cpu().contiguous()
         own[name] = value.clone() if value.data_ptr() in seen else value  # weights that are tied lie there once
         seen.add(value.data_ptr())
     temporary = path.with_name(f".{path.name}")
