@@ -185,7 +185,7 @@ def test_an_unfinished_study_says_what_is_missing(home: Home, store: Store, tmp_
     report = reports.judge(home, store, key)
     assert all(row["draws"] == 2 for row in report.verdicts)
     (lacking,) = [p.what for p in report.problems if "36 of 64 trials are not there yet" in p.what]
-    assert "; Linear probe of MiniLM-L6 at 25 % of the labels has 2 of 4" in lacking, "titles, not keys"
+    assert ": Linear probe of MiniLM-L6 at 10 % of the labels has 2 of 4; " in lacking, "titles, in the study's order"
     (few,) = [p.where for p in report.problems if "one draw" in p.what]
     assert few == "From scratch of MiniLM-L6"
 

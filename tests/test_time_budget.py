@@ -59,8 +59,15 @@ def test_what_is_finished_is_judged_and_the_rest_follows_when_the_study_is_run_o
     assert "time budget of 10 min" in said.what and f"{result['left_out']} of" in said.what
     assert ticket.store.recall("estimate", key) is None, "a study cut short says nothing about its estimate"
 
-    assert engine.run(ticket, {"study": key})["left_out"] == 0
+    cost = reports.load(home, key).cost
+    assert cost["actual_seconds"] == result["actual_seconds"], "of the run, not of its trials one by one"
+    again = engine.run(ticket, {"study": key})
+    assert again["left_out"] == 0
     assert not any("not there yet" in p.what for p in reports.load(home, key).problems)
+    cost = reports.load(home, key).cost
+    assert cost["actual_seconds"] == pytest.approx(result["actual_seconds"] + again["actual_seconds"])
+    estimated = min(result["estimated_seconds"], 600) + min(again["estimated_seconds"], 600)
+    assert cost["estimated_seconds"] == pytest.approx(estimated)
 
 
 def test_a_trial_that_would_not_end_in_time_is_left_out(

@@ -76,6 +76,10 @@ def run_one(ticket: Ticket, study_id: str) -> dict[str, Any]:
     }
     if run and run == len(todo):  # a study cut short says nothing about its estimate
         ticket.store.remember("estimate", study_id, actual)
+    if run:  # a study that was cut short and run on took all of its runs
+        earlier = ticket.store.recall("taken", study_id) or {"seconds": 0.0, "estimated": 0.0}
+        taken = {"seconds": earlier["seconds"] + spent + seconds, "estimated": earlier["estimated"] + guess.within}
+        ticket.store.remember("taken", study_id, taken)
     ticket.progress("judging", len(wanted), len(wanted))
     reports.judge(ticket.home, ticket.store, study_id)
     return {"study": study_id, "trials": len(wanted), "left_out": len(todo) - run, **actual}

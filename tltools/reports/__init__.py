@@ -160,12 +160,12 @@ def _ranking(store: Store, study: Study, dataset: Dataset) -> list[dict[str, Any
 
 def _cost(store: Store, study_id: str, cards: list[dict[str, Any]]) -> dict[str, Any]:
     """Estimate beside what it came to."""
-    known = store.recall("estimate", study_id) or {}
+    known, taken = store.recall("estimate", study_id) or {}, store.recall("taken", study_id) or {}
     spent = store.trial_seconds(study_id) or sum(float(card.get("seconds") or 0) for card in cards)
     peak = max((float(card.get("peak_mb") or 0) for card in cards), default=0.0)
     return {
-        "estimated_seconds": known.get("estimated_seconds", known.get("seconds")),
-        "actual_seconds": known.get("actual_seconds", spent),
+        "estimated_seconds": taken.get("estimated"),
+        "actual_seconds": taken.get("seconds", spent),
         "estimated_peak_mb": known.get("estimated_peak_mb", known.get("peak_mb")),
         "actual_peak_mb": known.get("actual_peak_mb", peak),
         "prefix_rows_computed": known.get("prefix_rows_computed"),

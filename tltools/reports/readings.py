@@ -124,7 +124,7 @@ def read(
     """Reads all sealed trials; those that are not sealed are only counted, those that do not fit are named."""
     task, parts = tasks()[dataset.task], dict[str, tuple[Array, Array]]()
     found = Readings(metric, folds, others, one_value=not (task.objects or task.several))
-    for trial in sorted(trials, key=lambda t: (t.draw, t.id)):
+    for trial in sorted(trials, key=lambda trial: trial.draw):  # else as the study names its arms
         key, share = key_of(trial)
         cell = found.cells.setdefault((key, share), Cell(key, share))
         cell.asked += 1
