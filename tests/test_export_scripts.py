@@ -160,7 +160,7 @@ def test_an_exported_script_names_the_picture_that_it_cannot_read(sealed: Sealed
     Image.new("RGB", (9, 9)).save(folder / ".cache" / "b.png")
     _export(sealed, name, to)
     said = scripts.run(None, to / "predict.py", folder, out)
-    assert said.startswith(f"{folder} holds no file that ends in .bmp, .gif"), said
+    assert said.startswith(f"{folder} holds no file that ends in .bmp, .jpeg"), said
     Image.new("RGB", (9, 9)).save(folder / "b.png")
     assert not scripts.run(None, to / "predict.py", folder, out)
     assert pd.read_csv(out)["file"].tolist() == ["b.png"]

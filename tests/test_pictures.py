@@ -70,7 +70,6 @@ READ: dict[str, tuple[bytes, np.ndarray]] = {
     "LZW": (saved(Image.fromarray(COLOURS), compression="tiff_lzw"), BYTES),
     "deflate": (saved(Image.fromarray(DEEP), compression="tiff_adobe_deflate"), np.round(DEEP * WHITE_AT)),
     "BMP": (saved(Image.fromarray(COLOURS), "BMP"), BYTES),
-    "GIF": (saved(Image.fromarray(BYTES), "GIF"), BYTES),
     "PPM": (saved(Image.fromarray(COLOURS), "PPM"), BYTES),
     "PGM of 16 bits": (saved(Image.fromarray(DEEP), "PPM"), np.round(DEEP * WHITE_AT)),
 }  # fmt: skip

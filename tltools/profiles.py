@@ -59,7 +59,7 @@ def examine(
     answers = () if task.objects else _answers(dataset, codes)
     if task.objects or task.several:  # truths of places, texts and several labels are compared as they are written
         codes = pd.factorize(target)[0]
-    twins, copies = _copies(table, keys, codes, clusters)
+    twins, copies = _copies(table, keys, codes, clusters, worded=modalities()[dataset.modality].strings is not None)
     numbers |= copies
     problems = [
         *before.problems,
@@ -102,15 +102,16 @@ def _warning(where: str, what: str, remedy: str) -> Problem:
 
 
 def _copies(
-    table: pd.DataFrame, keys: Sequence[bytes], codes: np.ndarray, clusters: np.ndarray
+    table: pd.DataFrame, keys: Sequence[bytes], codes: np.ndarray, clusters: np.ndarray, worded: bool
 ) -> tuple[list[Problem], dict[str, float]]:
-    """Equal rows, equal rows with unequal targets, and near-duplicates."""
+    """Equal rows, equal rows with unequal targets, and near-duplicates; worded: rows are of words."""
     places = table["_where"]
     first: dict[bytes, int] = {}
     original = np.fromiter((first.setdefault(key, row) for row, key in enumerate(keys)), np.int64, len(keys))
     repeated = original != np.arange(len(original))
-    # rows without a word are alike in nothing but that, so they have clusters of their own, and their modality tells
-    equal = np.flatnonzero(repeated & (clusters == clusters[original]))
+    if worded:  # those without one are alike in nothing but that: each has a cluster of its own, and they are told
+        repeated &= clusters == clusters[original]
+    equal = np.flatnonzero(repeated)
     near = int(len(clusters) - len(np.unique(clusters))) - len(equal)
     found = []
     quarrel = equal[codes[equal] != codes[original[equal]]]

@@ -15,7 +15,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89PNG\r\n", "a PNG image", _IMAGES),
     (0, b"\xff\xd8\xff", "a JPEG image", _IMAGES),
     (8, b"WEBP", "a WebP image", _IMAGES),
-    (0, b"GIF8", "a GIF image", _IMAGES),
+    (0, b"GIF8", "a GIF image", "Save it as PNG or JPEG."),
     (0, b"BM", "a BMP image", _IMAGES),
     (0, b"II*\x00", "a TIFF image", _IMAGES),
     (0, b"MM\x00*", "a TIFF image", _IMAGES),

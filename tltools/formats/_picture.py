@@ -16,15 +16,15 @@ from tltools.formats._magic import looks_like
 if TYPE_CHECKING:
     from PIL import Image
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 ALL_IMAGES = (
     *EXTENSIONS, ".jfif", ".pnm", ".heic", ".heif", ".avif", ".svg", ".ico", ".jp2", ".j2k", ".dcm", ".dicom", ".nii",
     ".nii.gz", ".czi", ".nd2",
 )  # fmt: skip
 LONGEST = 768  # pixels that are kept of the longer side: more than any backbone here reads
 SMALLEST = 6  # pixels of the shorter side; less shows nothing
-_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-_MUST = "must be JPEG, PNG, WebP, TIFF, BMP, GIF or PPM"
+_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")
+_MUST = "must be JPEG, PNG, WebP, TIFF, BMP or PPM"
 # comments and what applications add, but how colours are meant (Adobe's 0xEE)
 _NO_PICTURE = {0xFE, *range(0xE1, 0xEE), 0xEF}
 _WITHIN = {b"\x00", *(bytes([code]) for code in range(0xD0, 0xD8))}

@@ -252,7 +252,7 @@ def exported(what: Reader) -> Exported:
     return Exported(("from PIL import Image, ImageOps",), ("pillow",), ENDINGS, "\n\n".join(parts), opened)
 
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 _OPENED = """\
 def opened(path, side=None):  # a JPEG may be opened smaller, with `side` pixels or more
     # as a file: by its path Pillow 13 maps a TIFF, and gets a turned one wrong

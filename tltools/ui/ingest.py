@@ -20,7 +20,7 @@ from tltools.ui.words import esc, short
 
 LIMITS = (
     "Up to 200 MB a file; tables up to 1,000,000 rows, zips up to 20,000 files: JPEG, PNG, TIFF, WebP, "
-    "BMP, GIF and PPM; WAV, FLAC, OGG and MP3 up to a minute. Larger data comes by path: `python -m tltools add PATH`. "
+    "BMP and PPM; WAV, FLAC, OGG and MP3 up to a minute. Larger data comes by path: `python -m tltools add PATH`. "
     "Files stay on this machine."
 )
 _ICONS = {
