@@ -137,10 +137,9 @@ def summary(guess: costs.Estimate | None, errors: Sequence[Problem]) -> str:
 def cost(guess: costs.Estimate) -> None:
     """Time, memory and disk before anything runs, and the evidence it buys."""
     low, high = about(guess.seconds_low), about(guess.seconds_high)
-    whole = f"about {about(guess.seconds)}** ({low} to {high})"
-    took = (
-        f"**About {about(guess.within)}**; all of it **{whole}" if guess.within < guess.seconds else f"**A{whole[1:]}"
-    )
+    took = f"**About {about(guess.seconds)}** ({low} to {high})"
+    if guess.within < guess.seconds:
+        took = f"**About {about(guess.within)}**; all of it **about {about(guess.seconds)}** ({low} to {high})"
     st.markdown(f"{took} · **{guess.peak_mb / 1000:.1f} GB** memory · {size(guess.cache_bytes)} cache")
     said = f"{guess.trials} trials, {guess.sealed} of them finished already."
     if guess.prefix_rows and guess.prefix_rows_naive > guess.prefix_rows:
