@@ -27,7 +27,7 @@ FLOORS = {
     "drafts": 3, "datasets": 3, "splits": 3, "readings": 3, "profiles": 3, "targets": 3, "samples": 3, "sources": 3,
     "studies": 3, "study_files": 3, "first_studies": 3, "trials": 3, "plans": 3, "rates": 3, "costs": 3, "reports": 3,
     "budgets": 3, "row_sizes": 3, "own_weights": 3, "pace": 3, "augmentation": 3, "folds": 3, "overlays": 3,
-    "mismatches": 3, "evidence": 3, "matching": 3,
+    "mismatches": 3, "evidence": 3, "matching": 3, "study_checks": 3,
     "engine": 4, "ui": 4, "backends": 4,
     "supervise": 5, "worker": 5, "commands": 5, "source_commands": 5, "explanations": 5, "cli": 5, "__main__": 5,
     "doctor": 5,
