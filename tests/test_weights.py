@@ -224,6 +224,23 @@ def test_weights_that_fit_are_loaded_whole(tmp_path: Path) -> None:
     assert torch.equal(wanted[0].weight, torch.ones(4, 3))
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "model._orig_mod.", "0."])
+def test_the_names_of_a_wrapper_are_taken_off(tmp_path: Path, wrapper: str) -> None:
+    path, tensors = tmp_path / "m.safetensors", network().state_dict()
+    save_file({wrapper + name: value for name, value in tensors.items()}, path)
+    weights.unwrap(path, tensors)
+    weights.load(fresh := network(), path, "local/m")
+    assert all(torch.equal(value, tensors[name]) for name, value in fresh.state_dict().items())
+
+
+def test_a_file_without_a_wrapper_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file(network().state_dict(), path)
+    before = path.read_bytes()
+    weights.unwrap(path, network().state_dict())
+    assert path.read_bytes() == before
+
+
 def test_a_classifier_of_the_source_task_may_be_left_over_and_a_step_counter_may_be_missing(tmp_path: Path) -> None:
     tensors = {**network().state_dict(), "head.weight": torch.zeros(10, 4), "classifier.bias": torch.zeros(10)}
     del tensors["1.num_batches_tracked"]

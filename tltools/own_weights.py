@@ -10,6 +10,25 @@ from typing import Any
 from tltools import processes
 from tltools.records import Problem, Refusal, Source, refuse
 
+PICKLE_NAMES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".th", ".npy")
+CONVERT = (
+    "Convert it on a machine that trusts it: `saved = torch.load(path, map_location='cpu', weights_only=True)`, then "
+    "`safetensors.torch.save_file({k: v.clone() for k, v in saved.get('state_dict', saved).items()}, "
+    "'model.safetensors')`."
+)
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuses formats that may run code when read, by name and by their first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(9)
+    # a safetensors file begins with the length of its header, which may well read 0x80 (pickle) or PK (zip)
+    header_like = start[3:8] == bytes(5) and start[8:9] in (b"{", b"")
+    disguised = start[:1] == b"\x80" or start[:2] == b"PK" or start[:6] == b"\x93NUMPY"
+    if path.suffix.lower() in PICKLE_NAMES or (disguised and not header_like):
+        what = "must be a safetensors file; pickle checkpoints can run code and are not read."
+        raise refuse(path.name, what, CONVERT)
+
 
 def described(
     path: Path,
@@ -21,6 +40,8 @@ def described(
     image_size: int | None,
 ) -> Source:
     """The card of the user's own weights, before they were tried."""
+    if path.is_file():
+        refuse_pickle(path)
     if path.is_dir() and (path / "config.json").is_file() and architecture is None:
         from tltools.providers.huggingface import EXTRACTOR, from_config
 

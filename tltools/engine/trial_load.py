@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tltools import sources
-from tltools.engine import weights
+from tltools.engine import image_backbone, weights
 from tltools.engine.builders import builder
 from tltools.engine.weights import weights_file
 from tltools.records import Refusal, Source, refuse
@@ -24,6 +24,7 @@ def try_weights(folder: Path, source: Source) -> Source:
             weights.header(path)
     if source.family == "timm":
         _must_be_timm(source)
+        weights.unwrap(weights_file(folder), image_backbone.create(source).state_dict())
     backbone = builder(source)(source, folder, False)
     if source.classifies:
         source = _with_head(folder, source)

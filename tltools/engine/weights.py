@@ -5,35 +5,19 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from tltools import own_weights
 from tltools.records import Problem, Refusal, refuse
 
 HEADER_LIMIT = 1_000_000  # bytes; the library allows 100 MB
 TENSOR_LIMIT = 20_000
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
-CONVERT = (
-    "Convert it on a machine that trusts it: "
-    "`safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')`."
-)
-PICKLE_NAMES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".pkl", ".pickle", ".joblib", ".th", ".npy")
-
-
-def refuse_pickle(path: Path) -> None:
-    """Refuses formats that may run code when read, by name and by their first bytes."""
-    with open(path, "rb") as file:
-        start = file.read(9)
-    # a safetensors file begins with the length of its header, which may well read 0x80 (pickle) or PK (zip)
-    header_like = start[3:8] == bytes(5) and start[8:9] in (b"{", b"")
-    disguised = start[:1] == b"\x80" or start[:2] == b"PK" or start[:6] == b"\x93NUMPY"
-    if path.suffix.lower() in PICKLE_NAMES or (disguised and not header_like):
-        raise refuse(
-            path.name, "must be a safetensors file; pickle checkpoints can run code and are not read.", CONVERT
-        )
 
 
 def header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -42,7 +26,7 @@ def header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     Raises:
         Refusal: not safetensors, too large a header, duplicate keys, overlapping or missing bytes.
     """
-    refuse_pickle(path)
+    own_weights.refuse_pickle(path)
     size = path.stat().st_size
 
     def bad(what: str) -> Refusal:
@@ -150,6 +134,19 @@ def load(network: nn.Module, path: Path, name: str) -> None:
         raise Refusal(*problems)
     tensors = {key: value for key, value in load_file(path).items() if key not in extra}
     network.load_state_dict(tensors, strict=not optional)
+
+
+def unwrap(path: Path, wanted: Collection[str]) -> None:
+    """Takes off what a wrapper put before every name of a weights file (`module.` of DataParallel, `model.` of
+    Lightning, `_orig_mod.` of torch.compile), so that it holds those of the network, `wanted`."""
+    from safetensors.torch import load_file, save_file
+
+    names = list(header(path))
+    shared = commonprefix(names)
+    before = ["", *(shared[: place + 1] for place, letter in enumerate(shared) if letter == ".")]
+    best = max(before, key=lambda one: sum(name.removeprefix(one) in wanted for name in names))
+    if best:
+        save_file({name.removeprefix(best): value for name, value in load_file(path).items()}, path)
 
 
 def weights_file(folder: Path) -> Path:
