@@ -13,7 +13,7 @@ import torch
 
 from tests.hospitals import NET, RENAMED, Hospitals, make
 from tltools import commands, datasets, matching, reports, source_commands, sources, studies, trials
-from tltools.engine import boosting, classical, export, predict, rank, trial_model
+from tltools.engine import boosting, classical_tables, export, predict, rank, trial_model
 from tltools.engine.backbone import load_backbone
 from tltools.engine.tabular_backbone import TabularBackbone
 from tltools.records import Refusal
@@ -140,7 +140,7 @@ def test_boosting_continued_starts_at_what_the_source_says(hospitals: Hospitals)
     trees = fitted.model[-1]
     staged = list(trees.staged_predict_proba(fitted.model[0].transform(items.iloc[test])))
     assert len(staged) == 240
-    alone = classical.trees("classes", len(rows), 1).set_params(early_stopping=False)
+    alone = classical_tables.trees("classes", len(rows), 1).set_params(early_stopping=False)
     alone.fit(boosting.snapped(fitted.model[0].transform(learnt[0])), learnt[1])
     said = alone.predict_proba(fitted.model[0].transform(items.iloc[test]))
     assert np.corrcoef(staged[119][:, 1], said[:, 1])[0, 1] > 0.98, "the first half are trees of the source's rows"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tltools import datasets
-from tltools.engine import classical
+from tltools.engine import classical, classical_tables
 from tltools.engine import device as devices
 from tltools.fits import class_places
 from tltools.home import Home
@@ -73,7 +73,7 @@ class Continued(classical.Fitted):
             shown = np.isin(codes, targets)
             theirs, codes = theirs[shown], codes[shown]
         both, truth = pd.concat([theirs, train], ignore_index=True)[train.columns], np.concatenate([codes, targets])
-        categories = classical.Categories().fit(both)
+        categories = classical_tables.Categories().fit(both)
         table, own = snapped(categories.transform(both)), np.arange(len(truth)) >= len(codes)
         trees = continued(self.kind, len(targets), seed, int(knobs["trees"]), float(knobs["learning_rate"]))
         self.method = "boosting continued"
@@ -90,7 +90,7 @@ class Continued(classical.Fitted):
 
 def continued(kind: str | None, rows: int, seed: int, trees: int, rate: float) -> Any:
     """Boosting that goes on where it stopped when it is fitted again; bins for every value that `snapped` leaves."""
-    return classical.trees(kind, rows, seed).set_params(
+    return classical_tables.trees(kind, rows, seed).set_params(
         max_iter=trees, learning_rate=rate, early_stopping=False, warm_start=True, max_bins=255,
         **({"class_weight": None} if kind == "classes" else {}),
     )  # fmt: skip

@@ -2,8 +2,8 @@
 
 Texts: word and character-pair TF-IDF with logistic or ridge regression; sequences: the same of their k-mers. Files:
 what their modality says of them in numbers (images: colour histograms and histograms of oriented edges; sounds:
-statistics of the log-mel spectrogram) with logistic or ridge regression. Tables: histogram gradient boosting, which is
-the one to beat there; with fewer than 40 rows, where trees have too few rows a leaf, a linear model on scaled columns.
+statistics of the log-mel spectrogram) with logistic or ridge regression. Tables: gradient boosting or the same
+regression on scaled columns, whichever suits the rows, see `classical_tables.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from tltools.engine import word_counts
+from tltools.engine import classical_tables, word_counts
 from tltools.modalities import modalities
 from tltools.records import Dataset
 from tltools.tasks import Task
@@ -23,7 +23,6 @@ from tltools.tasks import Task
 FOLDS = 5  # of a cross-validation
 REFITTED = "not kept: refitted from its rows when needed"
 ALONE = 100_000  # rows from which on several threads are worth their waiting
-SMALL = 40  # rows below which a linear model stands in for trees
 
 
 def read(modality: str, items: Any) -> Any:
@@ -80,12 +79,14 @@ class Control(Fitted):
         """train: (n,) items; with `was_read` what `read` says of them, as then all that is to be predicted."""
         super().__init__(dataset, task)
         if not self.one_class(targets):
-            self.model, self.method = _pipeline(dataset.modality, targets, self.kind, seed, was_read)
             with few_threads(len(targets), api=None if modalities()[dataset.modality].strings else "openmp"):
+                self.model, self.method = _pipeline(dataset.modality, train, targets, self.kind, seed, was_read)
                 self.model.fit(train, targets)
 
 
-def _pipeline(modality: str, targets: np.ndarray, kind: str | None, seed: int, was_read: bool) -> tuple[Any, str]:
+def _pipeline(
+    modality: str, train: Any, targets: np.ndarray, kind: str | None, seed: int, was_read: bool
+) -> tuple[Any, str]:
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -94,7 +95,7 @@ def _pipeline(modality: str, targets: np.ndarray, kind: str | None, seed: int, w
     linear: Any = RidgeCV(np.logspace(-3, 3, 13))
     if kind != "number":
         linear = _logistic(strings.strengths if strings else (0.1,), targets, kind)
-    linear = _each_label(linear, kind)
+    linear = classical_tables.each_label(linear, kind)
     name = "ridge regression" if kind == "number" else "logistic regression"
     if strings:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -106,9 +107,10 @@ def _pipeline(modality: str, targets: np.ndarray, kind: str | None, seed: int, w
     if files := modalities()[modality].files:
         seen = () if was_read else (FunctionTransformer(files.describe, validate=False),)
         return make_pipeline(*seen, StandardScaler(), linear), f"{files.described} + {name}"
-    if len(targets) < SMALL:
-        return _small_table(linear), f"scaled columns + {name}"
-    return _boosting(kind, len(targets), seed), "gradient boosting"
+    candidates = {name: classical_tables.linear(linear)}
+    if len(targets) >= classical_tables.FEW:
+        candidates = {"gradient boosting": classical_tables.boosting(kind, len(targets), seed), **candidates}
+    return classical_tables.better(candidates, train, targets, kind, seed)
 
 
 def _logistic(strengths: Sequence[float], targets: np.ndarray, kind: str | None) -> Any:
@@ -132,23 +134,10 @@ def _logistic(strengths: Sequence[float], targets: np.ndarray, kind: str | None)
     )
 
 
-def _each_label(model: Any, kind: str | None) -> Any:
-    """The model, or one of it for each of several labels; a label that all training rows have, or none, is constant."""
-    from sklearn.multiclass import OneVsRestClassifier
-
-    return OneVsRestClassifier(model) if kind == "labels" else model
-
-
-def _boosting(kind: str | None, rows: int, seed: int) -> Any:
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(Categories(), _each_label(trees(kind, rows, seed), kind))
-
-
 def seeded(modality: str, rows: int) -> bool:
     """Whether the control of so many rows hangs on its seed: trees see half of the columns, drawn by lot."""
     known = modalities()[modality]
-    return not (known.strings or known.files or rows < SMALL)
+    return not (known.strings or known.files or rows < classical_tables.FEW)
 
 
 def few_threads(rows: int, api: str | None = "openmp") -> Any:
@@ -156,56 +145,3 @@ def few_threads(rows: int, api: str | None = "openmp") -> Any:
     its time at 26,000 rows. Sparse counts (`api` None: of all libraries): two that wait after every sum of vectors took
     twice the time of one, and five times beside other programs (1,600 texts of 84,000 terms)."""
     return threadpool_limits(1 if rows < ALONE else None, user_api=api)
-
-
-def trees(kind: str | None, rows: int, seed: int) -> Any:
-    """Boosting that is hard to beat: small steps of shallow trees on half of the columns, so that few rows are not
-    learned by heart."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    chosen = HistGradientBoostingRegressor if kind == "number" else HistGradientBoostingClassifier
-    balance = {"class_weight": "balanced"} if kind == "classes" else {}
-    leaf, few = max(1, min(10, rows // 10)), rows < 1000
-    return chosen(
-        max_iter=120, learning_rate=0.05, max_depth=3 if few else 4, min_samples_leaf=leaf,
-        max_bins=64 if few else 255,  # with weights each bin of each column costs 0.1 ms: most of the time of few rows
-        l2_regularization=1.0, max_features=0.5, categorical_features="from_dtype", random_state=seed, **balance,
-    )  # fmt: skip
-
-
-class Categories:
-    """Text columns as pandas categories with the levels of the fitted rows; the rarest of more than 200 are joined."""
-
-    def fit(self, table: pd.DataFrame, targets: Any = None) -> Categories:
-        text = [c for c in table.columns if not pd.api.types.is_numeric_dtype(table[c])]
-        self.levels_ = {c: list(table[c].dropna().astype(str).value_counts().index[:200]) for c in text}
-        return self
-
-    def transform(self, table: pd.DataFrame) -> pd.DataFrame:
-        made = {
-            c: pd.Categorical(table[c].astype(str).where(table[c].isin(self.levels_[c])), categories=self.levels_[c])
-            if c in self.levels_
-            else pd.to_numeric(table[c], errors="coerce").astype(float)
-            for c in table.columns
-        }
-        return pd.DataFrame(made, index=table.index)
-
-    def fit_transform(self, table: pd.DataFrame, targets: Any = None) -> pd.DataFrame:
-        return self.fit(table).transform(table)
-
-
-def _small_table(linear: Any) -> Any:
-    from sklearn.compose import make_column_selector, make_column_transformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-    numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
-    names = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="missing"),
-        OneHotEncoder(handle_unknown="ignore", max_categories=50),
-    )
-    columns = make_column_transformer(
-        (numbers, make_column_selector(dtype_include="number")), (names, make_column_selector(dtype_exclude="number"))
-    )
-    return make_pipeline(columns, linear)

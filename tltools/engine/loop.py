@@ -7,6 +7,7 @@ closed-form heads and the classical control, so that arms differ in what they kn
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,12 @@ class Rows:
     validation: np.ndarray  # may be empty: then training goes on to the end and the last weights are kept
     targets: Tensor
     weights: Tensor  # of the loss, 1 on average over the training rows
+
+    @functools.cached_property
+    def times(self) -> np.ndarray:
+        """(N,) how often a row stands in an epoch: one that weighs k times the mean k times, for most steps would see
+        none like it, and the one that does would be clipped."""
+        return np.asarray(self.weights.floor().clamp(min=1).long())
 
 
 @dataclass(frozen=True)
@@ -157,12 +164,14 @@ class Training:
         vars(self).pop("optimiser", None)  # there is none where a checkpoint was at the end already
 
     def batches(self) -> list[np.ndarray]:
-        """The rows of this epoch, batch by batch: each training row once."""
-        return batches(self.rows.train, self.feed.lengths, self.recipe.batch_size, self.seed, self.at.epoch)
+        """The rows of this epoch, batch by batch: each training row, as often as `Rows.times` says."""
+        rows = np.repeat(self.rows.train, self.rows.times[self.rows.train])
+        return batches(rows, self.feed.lengths, self.recipe.batch_size, self.seed, self.at.epoch)
 
     def losses(self, rows: np.ndarray) -> Tensor:
         """(B,) weighted losses of a batch."""
-        device, weights = self.place.device, moved(self.rows.weights[rows], self.place.device.name)
+        device = self.place.device
+        weights = moved(self.rows.weights[rows] / torch.from_numpy(self.rows.times[rows]), device.name)
         batch, states = self.feed.take(rows, training=True)
         with device.autocast(self.place.half):
             raw = self.model(batch, states, self.place.boundary)

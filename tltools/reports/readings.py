@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -259,12 +260,14 @@ def _title(key: str) -> str:
 def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
     """How arms are called for people: strategy, and the source where it has one; id and knobs where two are alike."""
     found: dict[ArmKey, str] = {}
+    methods: dict[ArmKey, dict[str, None]] = defaultdict(dict)  # of a control, by draw and share one or the other
     for cell in sorted(cells, key=lambda cell: (bool(cell.cards), cell.share)):  # what a card says stays
         card = next(iter(cell.cards.values()), {})
         title = _title(cell.arm.strategy)
         if cell.arm.source == "none":
-            method = card.get("method")
-            found[cell.arm] = f"{method[0].upper()}{method[1:]}" if isinstance(method, str) and method else title
+            methods[cell.arm] |= dict.fromkeys(one["method"] for one in cell.cards.values() if one.get("method"))
+            named = " or ".join(sorted(methods[cell.arm])) or title
+            found[cell.arm] = f"{named[0].upper()}{named[1:]}"
         else:
             found[cell.arm] = f"{title} of {(card.get('source') or {}).get('name') or cell.arm.source}"
     plain = dict(found)
