@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks import baselines, ground
 from benchmarks.figures import Figure
 from tltools import studies
-from tltools.engine import loop
+from tltools.engine import training_rows
 from tltools.engine.backbone import Backbone
 from tltools.engine.kit import EngineKit
 from tltools.home import Home
@@ -82,7 +82,7 @@ def _allowed(kit: EngineKit, trial: Trial) -> float:
         for module in stage.modules:
             module.requires_grad_(i >= layout.boundary)
     head, encoded = nn.Linear(base.width, 2), kit.encoded(base)
-    order = loop.batches(kit.draw(trial)[0], encoded.lengths, int(trial.knobs["batch_size"]), seed=1, epoch=0)
+    order = training_rows.batches(kit.draw(trial)[0], encoded.lengths, int(trial.knobs["batch_size"]), seed=1, epoch=0)
     whole = tail = 0.0
     for rows in order[:20]:
         batch = encoded.take(rows)

@@ -13,7 +13,7 @@ import torch
 
 from tests.test_loop import CPU, SOURCE, Stopper, Table, state
 from tltools import plans
-from tltools.engine import layouts, loop
+from tltools.engine import layouts, loop, training_rows
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.contrast import Contrast, in_company
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -54,7 +54,9 @@ def tuned(table: pd.DataFrame, codes: np.ndarray) -> Any:
 
     def make(folder: Path, *, ticket: Any = None, held: int = 0, every: float = 1e9) -> Contrast:
         torch.manual_seed(1)
-        rows = loop.Rows(TRAIN, np.arange(40, 40 + held), torch.from_numpy(codes), loop.balance(codes, TRAIN))
+        rows = training_rows.Rows(
+            TRAIN, np.arange(40, 40 + held), torch.from_numpy(codes), training_rows.balance(codes, TRAIN)
+        )
         return Contrast(
             layouts.Tuned(backbone.twin(), 2), Table(backbone, table), RECIPE, rows, loop.Place(CPU),
             tasks()["classification"].loss, 1.0, 7, ticket or Stopper(), Checkpoint(folder, every),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from tltools.engine import layouts, loop, outcomes
+from tltools.engine import layouts, loop, outcomes, training_rows
 from tltools.engine.checkpoints import Checkpoint
 from tltools.engine.device import Device
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -113,7 +113,7 @@ def training(
 ) -> loop.Training:
     torch.manual_seed(1)
     train, validation = np.arange(80), np.arange(80, 80 + held)
-    rows = loop.Rows(train, validation, torch.from_numpy(codes), loop.balance(codes, train))
+    rows = training_rows.Rows(train, validation, torch.from_numpy(codes), training_rows.balance(codes, train))
     return loop.Training(
         layouts.Tuned(backbone.twin(), 2), Table(backbone, table, boundary), asked, rows,
         loop.Place(CPU, boundary=boundary, **place), tasks()["classification"].loss, 1.0, 7, ticket or Stopper(),
@@ -417,7 +417,7 @@ def test_a_row_that_joins_another_batch_costs_no_steps_and_no_end_of_the_schedul
     backbone, table, codes, tmp_path, rows
 ) -> None:
     made = training(backbone, table, codes, tmp_path, recipe(epochs=4, min_steps=40, batch_size=16), held=0)
-    made.rows = loop.Rows(np.arange(rows), np.zeros(0, np.int64), made.rows.targets, made.rows.weights)
+    made.rows = training_rows.Rows(np.arange(rows), np.zeros(0, np.int64), made.rows.targets, made.rows.weights)
     made._let_go = lambda: None  # its optimiser is looked at
     fitted = made.run()
     (factor,) = {group["lr"] / group["initial_lr"] for group in made.optimiser.param_groups}
@@ -453,23 +453,35 @@ def test_steps_take_the_threads_of_their_place_and_give_them_back(backbone, tabl
 
 def test_rare_classes_weigh_as_much_as_frequent_ones() -> None:
     codes = np.array([0] * 90 + [1] * 10 + [2])
-    weights = loop.balance(codes, np.arange(100)).numpy()
+    weights = training_rows.balance(codes, np.arange(100)).numpy()
     assert weights[:90].sum() == pytest.approx(weights[90:100].sum()) == pytest.approx(50)
     assert weights[100] == 1
+
+
+def test_a_row_of_a_rare_class_stands_in_an_epoch_as_often_as_it_weighs(backbone, table, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    rare = np.where(np.arange(len(codes)) % 20 == 0, 1, 0)  # 4 of 80 rows weigh 10 times the mean
+    run = training(backbone, table, rare, tmp_path, recipe())
+    order = np.concatenate(run.batches())
+    seen = np.bincount(order, minlength=80)
+    assert set(seen[rare[:80] == 1]) == {10} and set(seen[rare[:80] == 0]) == {1}
+    each = run.rows.weights[order] / torch.from_numpy(run.rows.times[order])
+    assert each.max() <= 2 and each.sum().item() == pytest.approx(80), "classes still count the same"
+    run.run()
+    assert run.at.steps == len(run.batches()) * run.at.epoch
 
 
 def test_every_row_comes_once_an_epoch_in_batches_of_like_lengths() -> None:
     lengths = np.random.default_rng(0).integers(1, 100, 1000)
     rows = np.arange(0, 1000, 2)[:481]
-    found = loop.batches(rows, lengths, 16, 3, 5)
+    found = training_rows.batches(rows, lengths, 16, 3, 5)
     assert sorted(np.concatenate(found).tolist()) == rows.tolist()
     assert min(map(len, found)) > 1, "statistics of one row are none"
     spread = np.mean([np.ptp(lengths[batch]) for batch in found])
     assert spread < 25 < np.ptp(lengths)
-    again, other = loop.batches(rows, lengths, 16, 3, 5), loop.batches(rows, lengths, 16, 3, 6)
+    again, other = training_rows.batches(rows, lengths, 16, 3, 5), training_rows.batches(rows, lengths, 16, 3, 6)
     assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(found, other, strict=True))
-    assert [len(batch) for batch in loop.batches(rows[:1], lengths, 16, 0, 0)] == [1]
+    assert [len(batch) for batch in training_rows.batches(rows[:1], lengths, 16, 0, 0)] == [1]
 
 
 def test_rates_rise_and_then_fall_to_nearly_nothing() -> None:

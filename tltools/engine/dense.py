@@ -27,6 +27,7 @@ from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.classical_dense import Held
 from tltools.engine.feeds import Feed
+from tltools.engine.training_rows import Rows
 from tltools.places import as_rows
 from tltools.records import Dataset, Trial, refuse
 from tltools.strategies import LOOKED_AT, Layout, Outcome, Recipe
@@ -223,7 +224,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
                 adapters.inject(model.backbone.core, **recipe.adapter)
         model.to(kit.device.name)
         targets = torch.from_numpy(dense.tensors(kit.targets, model.shape()))
-        rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
+        rows = Rows(train, validation, targets, torch.ones(len(targets)))
         feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
         return Training(
             model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, model.loss, multiplier,
@@ -238,7 +239,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
 
 
 def read_once(
-    kit: EngineKit, feed: loop.Feed, model: Mapped, rows: loop.Rows, place: loop.Place, recipe: Recipe
+    kit: EngineKit, feed: loop.Feed, model: Mapped, rows: Rows, place: loop.Place, recipe: Recipe
 ) -> loop.Feed:
     """The feed itself, or one that holds the maps of a frozen backbone: of texts, which are never changed."""
     seen = np.concatenate([rows.train, rows.validation])

@@ -25,6 +25,7 @@ from tltools.engine.prototypes import prototypes
 from tltools.engine.shared import Init, Shared
 from tltools.engine.sweep import Want
 from tltools.engine.text_backbone import TextBackbone
+from tltools.engine.training_rows import Rows, balance, scaled
 from tltools.records import Dataset, Refusal, Split, Study, Trial
 from tltools.strategies import HeadKind, Outcome, Recipe
 from tltools.tickets import Ticket
@@ -104,9 +105,9 @@ class EngineKit(Shared):
             reader.hold(np.concatenate([train, validation]), self.device)
         encoded, setting, steps = self.ready(base)
         place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads, steps.speedup)
-        values, scaling = loop.scaled(self.targets, train, self.kind == "number")
-        weights = loop.balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
-        rows = loop.Rows(train, validation, values, weights)
+        values, scaling = scaled(self.targets, train, self.kind == "number")
+        weights = balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
+        rows = Rows(train, validation, values, weights)
 
         def begin(k: int, multiplier: float) -> loop.Training:
             feed = Feed(encoded, reader, self.device, setting.channels_last, recipe)
@@ -133,7 +134,7 @@ class EngineKit(Shared):
         recipe = replace(recipe, epochs=plans.passes(texts, len(train)))
         frozen = layouts.frozen_bottom(base, recipe, len(train))
         encoded, setting, steps = self.ready(base)
-        rows = loop.Rows(train, validation, torch.from_numpy(self.targets), loop.balance(self.targets, train))
+        rows = Rows(train, validation, torch.from_numpy(self.targets), balance(self.targets, train))
         with devices.seeded(seed):
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
         assert isinstance(model.backbone, TextBackbone)
@@ -235,7 +236,7 @@ class EngineKit(Shared):
         return reader, boundary
 
     def _tuned(
-        self, base: Backbone, recipe: Recipe, rows: loop.Rows, feed: Feed, place: loop.Place, seed: int
+        self, base: Backbone, recipe: Recipe, rows: Rows, feed: Feed, place: loop.Place, seed: int
     ) -> layouts.Tuned:
         """A model to train: a twin of the backbone, features standardised on the training rows, the head's start."""
         width = self.task.width(self.dataset)

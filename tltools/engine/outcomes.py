@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tltools import datasets
-from tltools.engine import adapters, heads, label_heads, loop
+from tltools.engine import adapters, heads, label_heads, loop, training_rows
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone
 from tltools.engine.frame_backbone import FrameBackbone
@@ -140,7 +140,7 @@ def by_group(kit: EngineKit, outcome: Outcome, groups: np.ndarray, worth: float)
     return replace(outcome, card=card, outputs=thresholds.shifted(outcome.outputs, groups[outcome.rows], shifts))
 
 
-def _scores(kit: EngineKit, rows: loop.Rows, seen: np.ndarray, held: np.ndarray) -> dict[str, Any]:
+def _scores(kit: EngineKit, rows: training_rows.Rows, seen: np.ndarray, held: np.ndarray) -> dict[str, Any]:
     """Scores of training and validation rows, the gap between them, and the validation outputs for calibration."""
     metric = kit.task.metrics[0]
     found: dict[str, Any] = {"train_score": metric.score(kit.targets[rows.train], seen)}

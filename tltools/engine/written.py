@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tltools.engine import adapters, dense, generators, layouts, loop
+from tltools.engine import adapters, dense, generators, layouts, loop, training_rows
 from tltools.engine import device as devices
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.decoder import Decoder
@@ -136,7 +136,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
     pieces = wording(base, [kit.targets[row] for row in train])
     targets = torch.from_numpy(rows_of(pieces, kit.targets, np.concatenate([train, validation])))
-    rows = loop.Rows(train, validation, targets, torch.ones(len(targets)))
+    rows = training_rows.Rows(train, validation, targets, torch.ones(len(targets)))
 
     def begin(k: int, multiplier: float) -> Training:
         nonlocal knows
