@@ -61,7 +61,7 @@ study = begin.model_copy(
 )
 bought = ""
 if minutes is not None and not any(problem.severity == "error" for problem in studies.check(home, study)):
-    study, bought = study_draft.fit(home, store, study, minutes, opened)
+    study, bought = study_draft.fit(home, store, study, minutes, proposed.draws, opened)
 study_draft.keep(store, study, views.untouched(proposed, hindrances), opened)
 problems = studies.check(home, study) + evidence.doubts(store, study)
 errors = [problem for problem in problems if problem.severity == "error"]
