@@ -48,9 +48,11 @@ def start(store: Store, dataset: Dataset, proposed: Study, opened: Study | None)
 def keep(store: Store, study: Study, proposed: Study, opened: Study | None) -> None:
     """Remembers a draft that is no mere proposal, so that a refresh or another browser goes on with it.
 
-    A proposal that nobody changed is made anew: other sources have other strategies and controls.
+    A proposal that nobody changed is made anew: other sources have other strategies and controls. Nobody chose the
+    draws that its time budget buys.
     """
-    same = study == proposed.model_copy(update={"columns": study.columns})
+    bought = {"draws": study.draws} if study.budget.minutes is not None else {}
+    same = study == proposed.model_copy(update={"columns": study.columns, **bought})
     draft = {} if same else {"yaml": studies.dump(study), "study": studies.study_id(opened) if opened else ""}
     if (store.recall("draft", study.dataset) or {}) != draft:
         store.remember("draft", study.dataset, draft)
@@ -78,9 +80,7 @@ def _usual_minutes(home: Home, store: Store, proposed: Study) -> float | None:
     return None
 
 
-def fit(
-    home: Home, store: Store, study: Study, minutes: float, usual: int, opened: Study | None
-) -> tuple[Study, str]:
+def fit(home: Home, store: Store, study: Study, minutes: float, usual: int, opened: Study | None) -> tuple[Study, str]:
     """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence;
     where not even few draws of all arms do, the usual draws: the cheaper comparisons come first, with few draws.
 
