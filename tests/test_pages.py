@@ -168,6 +168,27 @@ def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
 
 
+def test_the_sidebar_follows_a_worker_that_starts_while_nobody_touches_the_page(home: Home) -> None:
+    def page() -> None:
+        from types import SimpleNamespace
+
+        import streamlit as st
+
+        from tltools.ui import frame, state
+
+        looks = st.session_state.setdefault("looks", [])
+
+        def worker() -> SimpleNamespace:
+            looks.append("at the worker")
+            return SimpleNamespace(alive=len(looks) > 1, queued=0, running=(), sentence="")
+
+        frame.draw(state.home(), worker)
+
+    shown = AppTest.from_function(page).run()
+    assert not shown.exception
+    assert ":material/check_circle: Worker ready · queue empty" in [one.value for one in shown.sidebar.caption]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_says_what_to_do_where_there_is_nothing(home: Home, page: str) -> None:
     app = opened(page)
