@@ -300,7 +300,7 @@ def test_a_card_says_what_is_true_of_the_task_and_why_a_strategy_is_off(home: Ho
     app = opened("train/strategy.py", dataset=masks.id, source="bundled/tiny-resnet")
     text = sound(app)
     assert "trained by gradient steps" in text and "solved for exactly" not in text
-    assert "It is for models of the transformers library; bundled/tiny-resnet is none." in text
+    assert "It is for models of the transformers library; Tiny ResNet is none." in text
     app = opened("train/strategy.py", dataset=samples.add(home, "diabetes").id, source="bundled/minilm-l6")
     assert "solved for exactly" in sound(app)
     text = sound(opened("prepare/source.py", dataset=masks.id))
