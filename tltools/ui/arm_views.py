@@ -144,8 +144,9 @@ def learning(report: Report) -> None:
         return
     arms = {key: f"{row['title']}, {row['n_train']:,} labels" for row in report.arms for key in row["trials"]}
     table["name"] = [arms[trial] for trial in table["trial"]]
-    known = list(dict.fromkeys(table["name"]))
-    picked = st.multiselect("Arms", known, known[-3:], key="learning_arms", format_func=lambda name: short(name, 70))
+    known = dict.fromkeys(arms[key] for row in tables.best_first(report) for key in row["trials"])
+    stepped = [name for name in known if name in set(table["name"])]
+    picked = st.multiselect("Arms", stepped, stepped[:3], key="learning_arms", format_func=lambda name: short(name, 70))
     shown = table[table["name"].isin(picked)]
     if not shown.empty:
         chart = verdict_charts.learning(shown, charts.palette())
