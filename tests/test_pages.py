@@ -383,6 +383,23 @@ def test_a_study_that_stopped_after_a_look_can_be_judged_whole(home: Home, judge
     assert Report.model_validate_json(path.read_text()).whole and "what was finished since" not in sound(app)
 
 
+def test_a_study_that_ran_out_of_time_says_so_beside_its_verdict_and_can_go_on(home: Home, judged: str) -> None:
+    from tltools.holders import this_process
+
+    store, path = open_store(home), home.studies / judged / "report.json"
+    store.submit("study", {"study": judged}, title="notes", key=judged)
+    job = store.claim(this_process(), "long", 30.0)
+    assert job is not None and store.finish(job, {"study": judged, "left_out": 7})
+    report = Report.model_validate_json(path.read_text())
+    arms = tuple(row for row in report.arms if row["kind"] == "control")
+    changed = {"verdicts": (), "arms": arms, "headline": "No verdict yet."}
+    path.write_text(report.model_copy(update=changed).model_dump_json())
+    text = sound(app := opened("judge/compare.py", study=judged))
+    assert "The time budget was over before 7 of its trials." in text and "source none" not in text
+    press(app, "Go on with it")
+    assert [one.state for one in store.jobs(kinds=("study",))] == ["queued", "done"]
+
+
 def test_the_confusion_tab_opens_the_rows_behind_a_cell(home: Home, judged: str) -> None:
     app = opened("judge/compare.py", study=judged)
     app.session_state["compare_tab"] = "Confusion"
