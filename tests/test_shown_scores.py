@@ -127,6 +127,13 @@ def test_marks_of_a_cost_are_round_numbers_in_full() -> None:
     assert "10,000,000</text>" in drawn and "e+0" not in drawn
 
 
+def test_one_arm_alone_has_an_axis_of_round_scores() -> None:
+    frame = pd.DataFrame({"title": ["a"], "kind": "control", "n_train": 10, "score": 0.975, "seconds": 18.3})
+    chart = verdict_charts.against_cost(frame, tasks()["classification"].metrics[0], "seconds", "seconds", LIGHT)
+    low, high = chart.layout.yaxis.range
+    assert low < 97 and 98 < high <= 100, "not 97.4999998 to 97.5000002"
+
+
 def test_losses_of_one_epoch_are_points_and_ticks_are_whole_epochs() -> None:
     one = pd.DataFrame({"name": ["a"], "epoch": [2], "train_loss": [0.5], "validation_loss": [0.6]})
     chart = verdict_charts.learning(one, LIGHT)

@@ -32,8 +32,9 @@ def cost(report: Report) -> None:
         chart = verdict_charts.against_cost(table, metric, "seconds", "seconds a trial", colours)
         charts.show(chart, f"{metric.title} against seconds a trial", "score_by_seconds")
     with right:
-        chart = verdict_charts.against_cost(table, metric, "trainable_parameters", "trained parameters", colours)
-        charts.show(chart, f"{metric.title} against trained parameters", "score_by_parameters")
+        if (table["trainable_parameters"] > 0).any():
+            chart = verdict_charts.against_cost(table, metric, "trainable_parameters", "trained parameters", colours)
+            charts.show(chart, f"{metric.title} against trained parameters", "score_by_parameters")
     known = report.cost
     guess = known.get("estimated_seconds")
     said = [f"Took {duration(known.get('actual_seconds'))}" + (f", estimated {duration(guess)}." if guess else ".")]

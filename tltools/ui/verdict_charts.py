@@ -127,7 +127,7 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
         marks = _log_ticks(low, high)
         chart.update_xaxes(tickvals=marks, ticktext=[_brief(mark) for mark in marks])
         chart.update_xaxes(range=[math.log10(low) - 0.25 - 0.1 * wide, math.log10(high) + 0.25 + 0.1 * wide])
-        spread = max(scale * (here["score"].max() - here["score"].min()), 1e-6)
+        spread = scale * (here["score"].max() - here["score"].min()) or abs(0.1 * scale * here["score"].max()) or 1.0
         chart.update_yaxes(
             range=[scale * here["score"].min() - 0.2 * spread, scale * here["score"].max() + 0.2 * spread]
         )
