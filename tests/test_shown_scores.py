@@ -16,7 +16,7 @@ from tltools.records import Study
 from tltools.reports import charts as report_charts
 from tltools.reports import html, words
 from tltools.tasks import tasks
-from tltools.ui import row_views, verdict_charts, widgets
+from tltools.ui import arm_views, row_views, verdict_charts, widgets
 from tltools.ui.charts import LIGHT
 
 __all__ = ["judged", "notes", "server"]  # fixtures; every test here runs as in the web server
@@ -125,6 +125,11 @@ def test_marks_of_a_cost_are_round_numbers_in_full() -> None:
     points = [{"title": "a", "kind": "transfer", "x": count, "score": 0.8} for count in (2_300, 22_567_686)]
     drawn = report_charts.scatter(points, 100, "Accuracy", "trained parameters")
     assert "10,000,000</text>" in drawn and "e+0" not in drawn
+
+
+def test_rates_of_groups_have_no_zero_below_zero() -> None:
+    assert arm_views._rate((-0.0001, -0.1, -0.001)) == "0.000 (−0.10 to 0.00)"
+    assert arm_views._metric("equalized_odds_difference") == "equalised odds difference", "as the chart above it says"
 
 
 def test_one_arm_alone_has_an_axis_of_round_scores() -> None:

@@ -259,6 +259,9 @@ def _title(key: str) -> str:
 def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
     """How arms are called for people: strategy, and the source where it has one; id and knobs where two are alike."""
     found: dict[ArmKey, str] = {}
+    cells = list(cells)
+    cards = [(cell.arm.source, card.get("source") or {}) for cell in cells for card in cell.cards.values()]
+    named = {source: card["name"] for source, card in cards if card.get("name")}  # also of arms that have not begun
     for cell in sorted(cells, key=lambda cell: (bool(cell.cards), cell.share)):  # what a card says stays
         card = next(iter(cell.cards.values()), {})
         title = _title(cell.arm.strategy)
@@ -266,7 +269,7 @@ def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
             method = card.get("method")
             found[cell.arm] = f"{method[0].upper()}{method[1:]}" if isinstance(method, str) and method else title
         else:
-            found[cell.arm] = f"{title} of {(card.get('source') or {}).get('name') or cell.arm.source}"
+            found[cell.arm] = f"{title} of {named.get(cell.arm.source, cell.arm.source)}"
     plain = dict(found)
     for arm, name in plain.items():
         namesakes = [other for other, title in plain.items() if title == name and other != arm]

@@ -225,11 +225,11 @@ def _values(row: Row) -> tuple[float | None, ...]:
 def _metric(name: str) -> str:
     if name == "mae":
         return "mean absolute error"
-    return name.replace("overconfidence", "over-confidence").replace("_", " ")
+    return name.replace("overconfidence", "over-confidence").replace("equalized", "equalised").replace("_", " ")
 
 
 def _rate(values: tuple[float | None, ...]) -> str:
     value, low, high = values
     if value is None:
         return "–"
-    return minus(f"{value:.3f}" + (f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""))
+    return minus(f"{value:z.3f}" + (f" ({low:z.2f} to {high:z.2f})" if low is not None and high is not None else ""))
