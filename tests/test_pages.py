@@ -427,6 +427,23 @@ def test_one_text_is_sent_to_the_worker_and_its_answer_shown(home: Home, judged:
     assert again.text_area[0].value == "A quiet triumph.", "an answer without its question says nothing"
 
 
+@pytest.mark.parametrize(("least", "said"), [(0.9, "true class in 90 % of such rows: **positive**."), (0.95, "unlike")])
+def test_a_list_without_any_class_is_not_said_to_hold_the_true_one(
+    home: Home, notes: Dataset, least: float, said: str
+) -> None:
+    def page(dataset: str, least: float) -> None:
+        from tltools import datasets
+        from tltools.ui import predict_views, state
+
+        row = {"prediction": "positive", "probabilities": {"positive": 0.91, "negative": 0.09}}
+        predict_views.answer(row, datasets.get(state.home(), dataset), least)
+
+    shown = AppTest.from_function(page, args=(notes.id, least)).run()
+    assert not shown.exception
+    (caption,) = [one.value for one in shown.caption if "90 %" in one.value]
+    assert said in caption
+
+
 def test_a_number_of_a_row_may_be_left_empty_as_a_cell_of_a_file(home: Home, wine: Dataset) -> None:
     study = Study(dataset=wine.id, sources=("bundled/minilm-l6",), strategies=("linear_probe",), draws=3)
     trials = [one for one in studies.expand(home, study) if one.strategy == "linear_probe" and one.fraction == 1]
