@@ -196,7 +196,7 @@ def test_classes_that_are_only_counted_are_not_guessed_but_may_be_named(home: Ho
         study = Study(dataset=sentences.id, sources=(card.id,), strategies=("zero_shot", "linear_probe"), controls=())
         assert ("zero_shot" in {trial.strategy for trial in studies.expand(home, study)}) is able
         said = [problem.what for problem in studies.check(home, study)]
-        assert any("by name already; local/bert only numbers its own" in what for what in said) is not able
+        assert any("by name already; bert only numbers its own" in what for what in said) is not able
     sources.add(home, folder_of(home, "bert"), name="told", classes=["negative", "", " Positive"])
     assert sources.get(home, "local/told", sentences).continues
     assert "as_it_is" in ranked(home, sentences, ["told"])["told"]

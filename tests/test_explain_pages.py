@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.test_pages import answer, judged, notes, opened, press, server, sound, wine
 from tltools.home import Home
+from tltools.reports import views as tables
 from tltools.store import open_store
 from tltools.ui import explain_views
 
@@ -23,6 +24,15 @@ WORDS = {"truth": "positive", "prediction": "negative", "text": "no fun", "words
 
 def asked(home: Home) -> list[dict[str, Any]]:
     return [job.payload for job in open_store(home).jobs(kinds=("explain",))]
+
+
+def test_where_nothing_is_wrong_the_rows_that_are_explained_are_no_mistakes(
+    home: Home, judged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Rows are the worst mistakes above." in sound(opened("judge/explain.py", study=judged))
+    monkeypatch.setattr(tables, "worst_mistakes", lambda *_: pd.DataFrame(columns=["row", "truth", "prediction"]))
+    text = sound(opened("judge/explain.py", study=judged))
+    assert "No mistakes" in text and "Rows are the first of the test rows, as none is wrong." in text
 
 
 def test_words_are_covered_unless_gradients_are_chosen(home: Home, judged: str) -> None:

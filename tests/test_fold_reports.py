@@ -149,6 +149,7 @@ def test_every_row_is_in_the_confusion_and_in_the_reliability_once(home: Home, t
     assert [said.partition(":")[0] for said in found["refused"]] == [
         "No temperature is fitted", "No list of classes is promised",
     ]  # fmt: skip
+    assert all(said.endswith("validation rows, and this arm has none.") for said in found["refused"])
     with pytest.raises(Refusal, match="not finished"):
         trust(home, [["0" * 16]])
 

@@ -168,6 +168,27 @@ def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
 
 
+def test_the_sidebar_follows_a_worker_that_starts_while_nobody_touches_the_page(home: Home) -> None:
+    def page() -> None:
+        from types import SimpleNamespace
+
+        import streamlit as st
+
+        from tltools.ui import frame, state
+
+        looks = st.session_state.setdefault("looks", [])
+
+        def worker() -> SimpleNamespace:
+            looks.append("at the worker")
+            return SimpleNamespace(alive=len(looks) > 1, queued=0, running=(), sentence="")
+
+        frame.draw(state.home(), worker)
+
+    shown = AppTest.from_function(page).run()
+    assert not shown.exception
+    assert ":material/check_circle: Worker ready · queue empty" in [one.value for one in shown.sidebar.caption]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_says_what_to_do_where_there_is_nothing(home: Home, page: str) -> None:
     app = opened(page)
@@ -279,7 +300,7 @@ def test_a_card_says_what_is_true_of_the_task_and_why_a_strategy_is_off(home: Ho
     app = opened("train/strategy.py", dataset=masks.id, source="bundled/tiny-resnet")
     text = sound(app)
     assert "trained by gradient steps" in text and "solved for exactly" not in text
-    assert "It is for models of the transformers library; bundled/tiny-resnet is none." in text
+    assert "It is for models of the transformers library; Tiny ResNet is none." in text
     app = opened("train/strategy.py", dataset=samples.add(home, "diabetes").id, source="bundled/minilm-l6")
     assert "solved for exactly" in sound(app)
     text = sound(opened("prepare/source.py", dataset=masks.id))
@@ -362,6 +383,23 @@ def test_a_study_that_stopped_after_a_look_can_be_judged_whole(home: Home, judge
     assert Report.model_validate_json(path.read_text()).whole and "what was finished since" not in sound(app)
 
 
+def test_a_study_that_ran_out_of_time_says_so_beside_its_verdict_and_can_go_on(home: Home, judged: str) -> None:
+    from tltools.holders import this_process
+
+    store, path = open_store(home), home.studies / judged / "report.json"
+    store.submit("study", {"study": judged}, title="notes", key=judged)
+    job = store.claim(this_process(), "long", 30.0)
+    assert job is not None and store.finish(job, {"study": judged, "left_out": 7})
+    report = Report.model_validate_json(path.read_text())
+    arms = tuple(row for row in report.arms if row["kind"] == "control")
+    changed = {"verdicts": (), "arms": arms, "headline": "No verdict yet."}
+    path.write_text(report.model_copy(update=changed).model_dump_json())
+    text = sound(app := opened("judge/compare.py", study=judged))
+    assert "The time budget was over before 7 of its trials." in text and "source none" not in text
+    press(app, "Go on with it")
+    assert [one.state for one in store.jobs(kinds=("study",))] == ["queued", "done"]
+
+
 def test_the_confusion_tab_opens_the_rows_behind_a_cell(home: Home, judged: str) -> None:
     app = opened("judge/compare.py", study=judged)
     app.session_state["compare_tab"] = "Confusion"
@@ -387,6 +425,23 @@ def test_one_text_is_sent_to_the_worker_and_its_answer_shown(home: Home, judged:
     assert any(metric.value == "positive" and metric.delta == "91.0 % sure" for metric in app.metric)
     again = opened("judge/predict.py", study=judged, job=job.id)
     assert again.text_area[0].value == "A quiet triumph.", "an answer without its question says nothing"
+
+
+@pytest.mark.parametrize(("least", "said"), [(0.9, "true class in 90 % of such rows: **positive**."), (0.95, "unlike")])
+def test_a_list_without_any_class_is_not_said_to_hold_the_true_one(
+    home: Home, notes: Dataset, least: float, said: str
+) -> None:
+    def page(dataset: str, least: float) -> None:
+        from tltools import datasets
+        from tltools.ui import predict_views, state
+
+        row = {"prediction": "positive", "probabilities": {"positive": 0.91, "negative": 0.09}}
+        predict_views.answer(row, datasets.get(state.home(), dataset), least)
+
+    shown = AppTest.from_function(page, args=(notes.id, least)).run()
+    assert not shown.exception
+    (caption,) = [one.value for one in shown.caption if "90 %" in one.value]
+    assert said in caption
 
 
 def test_a_number_of_a_row_may_be_left_empty_as_a_cell_of_a_file(home: Home, wine: Dataset) -> None:

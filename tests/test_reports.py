@@ -589,6 +589,8 @@ def test_no_two_arms_are_called_the_same(home: Home, store: Store, tmp_path: Pat
     ]  # fmt: skip
     said = "Linear probe of MiniLM tuned on People"
     assert list(titles(twins).values()) == [f"{said} (own/a)", f"{said} (own/b)"]
+    begun, waits = twins[0], Cell(ArmKey("transfer", "own/a", "full_finetune", "{}"), Share(1.0, False))
+    assert sorted(titles([begun, waits]).values()) == ["Full fine-tuning of MiniLM tuned on People", said]
 
 
 def test_a_study_without_such_arms_says_nothing_of_settings(finished: tuple[Dataset, Report]) -> None:

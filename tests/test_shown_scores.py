@@ -13,9 +13,10 @@ from tests.test_pages import hand_made, judged, notes, opened, server
 from tltools import samples, studies
 from tltools.home import Home
 from tltools.records import Study
+from tltools.reports import charts as report_charts
 from tltools.reports import html, words
 from tltools.tasks import tasks
-from tltools.ui import row_views, verdict_charts, widgets
+from tltools.ui import arm_views, row_views, verdict_charts, widgets
 from tltools.ui.charts import LIGHT
 
 __all__ = ["judged", "notes", "server"]  # fixtures; every test here runs as in the web server
@@ -111,6 +112,31 @@ def test_names_of_points_close_by_stand_on_different_sides() -> None:
     chart = verdict_charts.against_cost(frame, tasks()["classification"].metrics[0], "seconds", "seconds", LIGHT)
     sides = {trace.name: trace.textposition for trace in chart.data}
     assert sides == {"a": "bottom right", "b": "top right", "c": "top left", "d": "top right"}  # none runs out of it
+
+
+def test_marks_of_a_cost_are_round_numbers_in_full() -> None:
+    frame = pd.DataFrame({"title": ["a", "b"], "kind": "transfer", "n_train": 10, "score": 0.8,
+                          "seconds": [0.2, 27.0], "trainable_parameters": [2_300, 22_567_686]})  # fmt: skip
+    metric = tasks()["classification"].metrics[0]
+    axes = [verdict_charts.against_cost(frame, metric, what, what, LIGHT).layout.xaxis
+            for what in ("seconds", "trainable_parameters")]  # fmt: skip
+    assert list(axes[0].ticktext) == ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500"]
+    assert list(axes[1].ticktext) == ["1k", "10k", "100k", "1M", "10M", "100M"]
+    points = [{"title": "a", "kind": "transfer", "x": count, "score": 0.8} for count in (2_300, 22_567_686)]
+    drawn = report_charts.scatter(points, 100, "Accuracy", "trained parameters")
+    assert "10,000,000</text>" in drawn and "e+0" not in drawn
+
+
+def test_rates_of_groups_have_no_zero_below_zero() -> None:
+    assert arm_views._rate((-0.0001, -0.1, -0.001)) == "0.000 (−0.10 to 0.00)"
+    assert arm_views._metric("equalized_odds_difference") == "equalised odds difference", "as the chart above it says"
+
+
+def test_one_arm_alone_has_an_axis_of_round_scores() -> None:
+    frame = pd.DataFrame({"title": ["a"], "kind": "control", "n_train": 10, "score": 0.975, "seconds": 18.3})
+    chart = verdict_charts.against_cost(frame, tasks()["classification"].metrics[0], "seconds", "seconds", LIGHT)
+    low, high = chart.layout.yaxis.range
+    assert low < 97 and 98 < high <= 100, "not 97.4999998 to 97.5000002"
 
 
 def test_losses_of_one_epoch_are_points_and_ticks_are_whole_epochs() -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from streamlit.testing.v1 import AppTest
 
+from tltools import artifacts, samples, sources
+from tltools.fits import Fit
+from tltools.home import Home
+from tltools.providers import own_models
 from tltools.records import Source
 from tltools.ui import source_views
 
@@ -24,6 +30,31 @@ def test_of_the_draws_of_one_arm_the_chosen_one_is_the_card() -> None:
 def test_a_chosen_draw_of_few_labels_stays_beside_the_one_of_most() -> None:
     found = [own("b", 1_500), own("c", 20)]
     assert [source.id for source in source_views.thinned(found, ("own/c",))] == ["own/b", "own/c"]
+
+
+def test_one_s_own_trials_come_after_what_was_taught_elsewhere_and_before_the_untrained(home: Home) -> None:
+    given = sources.get(home, "bundled/minilm-l6")
+    mine = own("a", 96).model_copy(update={"installed": True, "pretrained": True})
+    cards = {one.id: one for one in (mine, sources.get(home, "bundled/tiny-resnet"), given)}
+    cells = [Fit(source=id, fits=True, why="") for id in cards]
+    data = samples.add(home, "film-notes")
+    assert [cell.source for cell in source_views.ordered(data, cells, cards, {})] == [
+        given.id, "own/a", "bundled/tiny-resnet",
+    ]  # fmt: skip
+
+
+def test_a_control_from_scratch_is_not_called_a_tuned_source(home: Home) -> None:
+    base = sources.get(home, "bundled/minilm-l6").model_dump(mode="json")
+    for number, strategy in enumerate(("scratch", "last_block")):
+        card = {
+            "source": base, "weights": "kept", "backbone_trained": True, "trial": {"strategy": strategy},
+            "dataset": {"id": "0" * 16, "name": "City desk"}, "task": "classification",
+        }  # fmt: skip
+        with artifacts.building(home.trials / f"{number:016x}") as folder:
+            (folder / "card.json").write_text(json.dumps(card))
+    assert {source.strategy: source.name for source in own_models.listing(home)} == {
+        "scratch": "MiniLM-L6 from scratch, tuned on City desk", "last_block": "MiniLM-L6 tuned on City desk",
+    }  # fmt: skip
 
 
 def test_a_source_that_knows_the_classes_says_so_on_its_card() -> None:

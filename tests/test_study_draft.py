@@ -9,11 +9,13 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
+from tests import shapes
 from tests.test_pages import notes, opened, press, server, sound, wine
-from tltools import datasets, studies
+from tltools import datasets, sources, studies
 from tltools.home import Home
 from tltools.records import Budget, Dataset, Study
 from tltools.store import open_store
+from tltools.ui import study_draft
 
 __all__ = ["notes", "server", "wine"]  # fixtures; every test here runs as in the web server
 PAGE = "train/strategy.py"
@@ -91,6 +93,21 @@ def test_a_proposal_that_nobody_changed_follows_the_sources(home: Home, wine: Da
     assert (first["strategies"], first["controls"]) == (["full_finetune"], ["classical"])
     then = on_screen(opened(PAGE, dataset=wine.id, source="bundled/minilm-l6"))
     assert "linear_probe" in then["strategies"] and then["controls"] == ["scratch", "random_frozen", "classical"]
+    assert then["budget"]["minutes"] is not None, "the draws that its minutes buy are nobody's choice"
+    last = on_screen(opened(PAGE, dataset=wine.id, source="bundled/table-net"))
+    assert (last["strategies"], last["controls"]) == (["full_finetune"], ["classical"])
+
+
+def test_a_long_proposal_for_boxes_starts_with_a_time_budget_too(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_draft, "USUAL", 1)
+    taught = sources.get(home, "bundled/tiny-resnet").model_copy(update={"pretrained": True})
+    monkeypatch.setattr(study_draft, "chosen", lambda *_: ([taught], []))
+    dataset = datasets.add(home, shapes.with_boxes(tmp_path / "boxes.zip", 60))
+    app = opened(PAGE, dataset=dataset.id, source="bundled/tiny-resnet")
+    shown = on_screen(app)
+    assert shown["budget"]["minutes"] in study_draft.MINUTES and "multilayer_probe" not in shown["strategies"]
 
 
 def test_a_draft_goes_on_with_other_sources_and_their_controls(home: Home, wine: Dataset) -> None:

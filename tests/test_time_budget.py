@@ -110,10 +110,37 @@ def test_the_estimate_says_what_the_budget_buys(home: Home, asked: Study) -> Non
     short = studies.estimate(home, store, tight)
     assert 3 < short.in_time < 6 and not short.judged_in_time and short.within == pytest.approx(0.9 * short.seconds)
     assert any("all of Classical" in sentence for sentence in short.sentences)
-    assert roomy.detectable is not None and short.detectable is not None and short.detectable > roomy.detectable
+    assert any("nothing of Full fine-tuning" in sentence for sentence in short.sentences)
+    assert roomy.detectable is not None and short.detectable is None, "of one draw there is no verdict"
     nothing = studies.estimate(home, store, asked.model_copy(update={"budget": Budget(minutes=0.001)}))
     assert any("nothing of Full fine-tuning and Classical" in sentence for sentence in nothing.sentences)
     assert nothing.detectable is None, "of what is not run no gain will be decided"
+    assert any("Too little for a verdict" in sentence for sentence in nothing.sentences)
+    assert not any("Too little for a verdict" in sentence for sentence in roomy.sentences)
+
+
+def test_what_a_budget_does_not_bring_to_a_verdict_decides_no_gain(home: Home, dear: Study) -> None:
+    store, tight = open_store(home), dear.model_copy(update={"strategies": ("full_finetune",), "draws": 3})
+    seconds = studies.estimate(home, store, tight).seconds
+    found = [
+        studies.estimate(home, store, _with_minutes(tight, share * seconds / 60)) for share in (0.1, 0.2, 0.3, 0.4, 0.6)
+    ]
+    without = [one for one in found if any("nothing of Full fine-tuning" in said for said in one.sentences)]
+    assert without and len(without) < len(found)
+    for one in found:
+        assert (one.detectable is None) == (one in without), "what is called nothing promises no gain"
+        assert any("Too little for a verdict" in said for said in one.sentences) == (one in without)
+
+
+def test_what_is_finished_already_counts_beside_what_a_budget_buys(
+    home: Home, asked: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, hurried = open_store(home), asked.model_copy(update={"budget": Budget(minutes=0.0001)})
+    whole = studies.estimate(home, store, asked).detectable
+    monkeypatch.setattr(costs.trials, "finished", lambda home, study, trial: trial.kind == "control" or trial.draw < 2)
+    rest = studies.estimate(home, store, hurried)
+    assert (rest.sealed, rest.in_time) == (5, 0)
+    assert whole is not None and rest.detectable is not None and rest.detectable > whole, "two draws of three"
 
 
 @pytest.fixture

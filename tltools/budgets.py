@@ -72,11 +72,11 @@ def in_time(
     return trials[:least]
 
 
-def judged(trials: Sequence[Trial]) -> bool:
-    """Whether an arm of a source is among the trials, with as many labels in `DRAWS` draws."""
-    return any(
-        count >= DRAWS for count in Counter(plans.like(one) for one in trials if one.kind == "transfer").values()
-    )
+def draws(trials: Sequence[Trial]) -> int:
+    """The draws of the source's arm that has the most among the trials, on as many labels; below `JUDGED` of them
+    there is no verdict, below `DRAWS` hardly one that decides."""
+    arms = Counter(plans.like(one) for one in trials if one.kind == "transfer")
+    return max(arms.values(), default=0)
 
 
 def sentence(study: Study, bought: Sequence[Trial], todo: Sequence[Trial]) -> str:

@@ -128,8 +128,11 @@ def estimate(
     bought = _bought(
         study, todo, known, counts, lambda some: factor * rates.seconds(some, cards, known, counts, classical)
     )
-    draws = asked if len(bought) == len(todo) else len({trial.draw for trial in bought if trial.kind == "transfer"})
-    gain = _detectable(home, study, dataset, split, draws) if draws and row_classes(dataset) else None
+    waiting = {trial.id for trial in todo}
+    ended = [trial for trial in wanted if trial.id not in waiting] + list(bought)
+    draws = asked if len(bought) == len(todo) else budgets.draws(ended)
+    verdict = draws >= min(budgets.JUDGED, max(asked, 1))
+    gain = _detectable(home, study, dataset, split, draws) if verdict and row_classes(dataset) else None
     said = [f"{len(todo)} of {len(wanted)} trials are to be run."]
     if not measured:
         said.append("Not all of this was measured on this machine yet, so the time is a guess.")
@@ -138,6 +141,8 @@ def estimate(
     if len(bought) < len(todo):
         said.append(budgets.sentence(study, bought, todo))
         said.append("The run stops in time, judges what is finished, and can be run on.")
+        if not verdict:
+            said.append("Too little for a verdict, which takes two draws of a source's arm: give it more minutes.")
     if gain is not None:
         said.append(f"Gains of {100 * gain:.1f} points or more will probably be decided; smaller may stay open.")
     return Estimate(
@@ -152,7 +157,7 @@ def estimate(
         trials=len(wanted),
         sealed=len(wanted) - len(todo),
         in_time=len(bought),
-        judged_in_time=budgets.judged(bought),
+        judged_in_time=budgets.draws(ended) >= budgets.DRAWS,
         within=raw * factor if study.budget.minutes is None else min(raw * factor, 60 * study.budget.minutes),
         prefix_rows=shared,
         prefix_rows_naive=naive,

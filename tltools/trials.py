@@ -115,20 +115,21 @@ def usable(strategy: Strategy, source: Source) -> bool:
 
 def unusable(strategy: Strategy, source: Source) -> str:
     """Why a strategy cannot work with a source, as the end of a sentence."""
+    name = source.name.removesuffix(", untrained")
     if source.reads == "frames" and "frames" not in strategy.reads:
-        return f"trains no new input layer, without which {source.id} cannot read these rows"
+        return f"trains no new input layer, without which {name} cannot read these rows"
     if strategy.reads == ("frames",):
-        return f"is for a text model that is to read something else than texts; {source.id} reads them as they are"
+        return f"is for a text model that is to read something else than texts; {name} reads them as they are"
     if strategy.continues and source.family in strategy.families:
-        return f"goes on from a trial of yours on a table with these classes, which {source.id} is not"
+        return f"goes on from a trial of yours on a table with these classes, which {name} is not"
     if strategy.own_head and source.family in strategy.families:
         counts = source.classifies and not source.classes_seen
         why = "only numbers its own" if counts else "does not"
-        return f"trains nothing, so it needs a source that says these classes by name already; {source.id} {why}"
+        return f"trains nothing, so it needs a source that says these classes by name already; {name} {why}"
     if source.family not in strategy.families:
-        return f"is for {' or '.join(_OF[family] for family in strategy.families)}; {source.id} is none"
+        return f"is for {' or '.join(_OF[family] for family in strategy.families)}; {name} is none"
     read = " or ".join(modalities()[key].title.lower() for key in strategy.reads if key in modalities())
-    return f"is for sources that read {read}; {source.id} reads {modalities()[source.reads].title.lower()}"
+    return f"is for sources that read {read}; {name} reads {modalities()[source.reads].title.lower()}"
 
 
 def unserved(strategy: Strategy, task: str) -> str:
@@ -136,7 +137,8 @@ def unserved(strategy: Strategy, task: str) -> str:
     if (tasks()[task].closed_form or "places") in strategy.targets:
         return ""
     known = {"classes": "classes", "number": "numbers", "labels": "labels", "places": "places of a row"}
-    kinds = " and ".join(known[kind] for kind in strategy.targets)
+    *first, last = (known[kind] for kind in strategy.targets)
+    kinds = f"{', '.join(first)} and {last}" if first else last
     return f"can predict {kinds} only, but the task is {tasks()[task].title.lower()}."
 
 

@@ -8,6 +8,7 @@ from tltools import studies
 from tltools.reports import views as tables
 from tltools.tasks import judged_by, row_classes, tasks
 from tltools.ui import arm_views, elsewhere_views, judged, live, place_views, recent, row_views, state, stepper, widgets
+from tltools.ui import run_views as runs
 from tltools.ui import verdict_views as views
 
 home, store = state.home(), state.store()
@@ -48,13 +49,17 @@ if busy and job is not None:
 elif not report.whole and dataset is not None:
     st.caption("The study stopped after this look at it: what was finished since is not in this verdict.")
     judged.judge_now(study_id, first=False)
+elif job is not None and dataset is not None:
+    runs.cut_short(store, job, leads=not shown.verdicts)
 views.sentence(report)
 if dataset is None:
     st.caption(f":material/delete: {judged.GONE} What was judged stays.")
 if shown.verdicts:
     views.cards(shown)
 with st.container(horizontal=True):
-    if st.button("Take the model home", type="primary", icon=":material/arrow_forward:"):
+    if st.button(
+        "Take the model home", type="primary" if shown.verdicts else "secondary", icon=":material/arrow_forward:"
+    ):
         st.switch_page("pages/judge/predict.py")
     if st.button("See its worst mistakes", icon=":material/troubleshoot:"):
         st.switch_page("pages/judge/explain.py")

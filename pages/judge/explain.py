@@ -35,4 +35,6 @@ if tasks()[dataset.task].several:
 which = "the worst mistakes above"
 if len(tested[0]) > 1:  # a model learnt from the rows that other folds test
     table, which = tables.worst_mistakes(home, [trial]), "the worst mistakes of the first fold, by its model"
+if table.empty:
+    which = "the first of the test rows, as none is wrong"
 explain_views.why(store, home, dataset, trial, [int(row) for row in table["row"]], which)

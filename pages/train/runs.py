@@ -51,10 +51,8 @@ for job in others:
 if mine is not None and mine.state in {"failed", "cancelled"}:
     live.failure(mine)
     views.again(store, mine)
-elif mine is not None and (mine.result or {}).get("left_out"):
-    left_out = int((mine.result or {})["left_out"])
-    st.markdown(f"The time budget was over before {left_out} of its trials. What is finished is judged.")
-    views.again(store, mine)
+elif mine is not None:
+    views.cut_short(store, mine, leads=True)
 rest = [job for job in waiting if watched is None or job.id != watched.id]
 if rest:
     views.queue(rest)

@@ -31,8 +31,8 @@ widgets.title(
     "What should be trained?", f"**{esc(dataset.name)}**, from {names}. Each card shows the blocks of the model."
 )
 widgets.problems(unknown)
-proposed = study_draft.in_minutes(home, store, studies.propose(home, dataset, picked))
 hindrances = views.hindered(picked, dataset)
+proposed = study_draft.in_minutes(home, store, views.untouched(studies.propose(home, dataset, picked), hindrances))
 begin = study_draft.start(store, dataset, proposed, opened)
 try:
     on = views.given(begin, "strategies")
@@ -61,8 +61,8 @@ study = begin.model_copy(
 )
 bought = ""
 if minutes is not None and not any(problem.severity == "error" for problem in studies.check(home, study)):
-    study, bought = study_draft.fit(home, store, study, minutes, opened)
-study_draft.keep(store, study, views.untouched(proposed, hindrances), opened)
+    study, bought = study_draft.fit(home, store, study, minutes, proposed.draws, opened)
+study_draft.keep(store, study, proposed, opened)
 problems = studies.check(home, study) + evidence.doubts(store, study)
 errors = [problem for problem in problems if problem.severity == "error"]
 guess = None if errors else studies.estimate(home, store, study)

@@ -36,6 +36,15 @@ def overflow(page: Any) -> int:
     return int(page.evaluate(script))
 
 
+def cut_texts(page: Any) -> list[str]:
+    """Words and numbers of cards and chips that end in an ellipsis for want of room."""
+    script = """() => [...document.querySelectorAll(
+        '[data-testid=stMetric] *, [data-testid=stMarkdownContainer] span'
+    )].filter(one => one.textContent.trim() && one.clientWidth && one.scrollWidth > one.clientWidth + 1
+        && getComputedStyle(one).overflowX != 'visible').map(one => one.textContent)"""
+    return list(page.evaluate(script))
+
+
 def weak_texts(page: Any) -> list[str]:
     """Texts whose contrast is below WCAG AA (4.5, large text 3, 1.5 where they are disabled); not those of canvases."""
     return list(page.evaluate(Path(__file__).with_name("contrast.js").read_text()))

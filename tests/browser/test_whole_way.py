@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import button, overflow, says, settled, weak_texts
+from looking import button, cut_texts, overflow, says, settled, weak_texts
 from serving import Served, serving
 
 pytestmark = pytest.mark.browser
@@ -183,6 +183,16 @@ def test_every_page_fits_and_can_be_read(
     assert not weak, "\n".join(f"{name or 'home'}: {found}" for name, found in weak.items())
 
 
+def test_between_phone_and_desk_no_number_is_cut(server: Served, judged: dict[str, str], chromium: Any) -> None:
+    page = chromium.new_page(viewport={"width": 820, "height": 1180})
+    for name in ("", "dataset", "compare"):
+        page.goto(f"{server.url}/{name}?dataset={judged['dataset']}&study={judged['study']}")
+        settled(page)
+        page.get_by_test_id("stMetric").first.wait_for()
+        assert not cut_texts(page) and overflow(page) <= 0, name
+    page.close()
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_plan_and_run_are_in_sight_wherever_one_is(
     server: Served, judged: dict[str, str], chromium: Any, width: int
@@ -190,7 +200,10 @@ def test_the_plan_and_run_are_in_sight_wherever_one_is(
     page = chromium.new_page(viewport={"width": width, "height": WIDTHS[width]}, color_scheme="dark")
     page.goto(f"{server.url}/strategy?dataset={judged['dataset']}&source=bundled/minilm-l6")
     settled(page)
-    run, plan = page.get_by_role("button", name="Run the study"), page.get_by_text(re.compile(r"^\d+ trials? · about"))
+    run, plan = (
+        page.get_by_role("button", name="Run the study"),
+        page.get_by_text(re.compile(r"^\d+( of \d+)? trials? · about")),
+    )
     for at in (0, 10**6):
         page.get_by_test_id("stMain").evaluate("(main, at) => main.scrollTo(0, at)", at)
         for shown in (run, plan):

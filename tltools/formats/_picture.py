@@ -101,7 +101,7 @@ def _remarks(image: Image.Image) -> list[str]:
     if image.mode in ("CMYK", "YCCK"):
         remarks.append("CMYK turned into RGB")
     elif image.mode[0] in "IF":
-        remarks.append("16 bits or decimals a channel turned into 8 bits")
+        remarks.append("of 16 bits or decimals a channel turned into 8 bits")
     elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         remarks.append("transparency laid on white")
     return remarks

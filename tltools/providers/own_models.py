@@ -45,11 +45,12 @@ def _card(folder: Path) -> Source | None:
     base, trial = Source.model_validate(facts["source"]), facts["trial"]
     if base.reads == "frames":  # its new input layer fits no other dataset, and its blocks are as they were
         return None
+    begun = base.name.removesuffix(", untrained") + (" from scratch," if trial["strategy"] == "scratch" else "")
     what = f"{trial['strategy']} on {facts['dataset']['name']}"
     return base.model_copy(
         update={
             "id": f"own/{folder.name}",
-            "name": f"{base.name.removesuffix(', untrained')} tuned on {facts['dataset']['name']}",
+            "name": f"{begun} tuned on {facts['dataset']['name']}",
             "provider": "own",
             "pretrained": True,
             "installed": True,

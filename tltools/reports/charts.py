@@ -56,7 +56,7 @@ def lines(series: Sequence[Mapping[str, Any]], factor: float, unit: str) -> str:
     ns = sorted({point[0] for one in series for point in one["points"]})
     values = [factor * v for one in series for point in one["points"] for v in point[1:]]
     low, high = min(values), max(values)
-    height, right, top, bottom = 330, WIDTH - 210, 10, 280
+    height, right, top, bottom = 330, WIDTH - 210, 30, 280  # above it stands what the numbers are
 
     def x(n: float) -> float:
         if len(ns) == 1:
@@ -87,7 +87,7 @@ def lines(series: Sequence[Mapping[str, Any]], factor: float, unit: str) -> str:
         )
         parts.append(f'<text class="tick" x="{right + 40}" y="{24 + 18 * k}">{_short(one["title"], 24)}</text>')
     parts.append(f'<text class="tick" x="{(60 + right) / 2}" y="{bottom + 40}" text-anchor="middle">labels used</text>')
-    parts.append(f'<text class="tick" x="8" y="{top + 4}">{escape(unit)}</text>')
+    parts.append(f'<text class="tick" x="8" y="14">{escape(unit)}</text>')
     said = "; ".join(f"{one['title']} {_said(factor * one['points'][-1][1], factor)}" for one in series)
     return _svg(parts, max(height, 30 + 18 * len(series)), f"Score against labels; at the most labels: {said}")
 
@@ -105,7 +105,7 @@ def scatter(points: Sequence[Row], factor: float, unit: str, across: str, *, log
         return float(70 + (value - x0) / ((x1 - x0) or 1.0) * (right - 80))
 
     def y(value: float) -> float:
-        return float(bottom - 10 - (value - low) / ((high - low) or 1.0) * (bottom - 30))
+        return float(bottom - 10 - (value - low) / ((high - low) or 1.0) * (bottom - 46))
 
     parts = [
         f'<line class="grid" x1="60" x2="{right}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
@@ -113,7 +113,7 @@ def scatter(points: Sequence[Row], factor: float, unit: str, across: str, *, log
         for t in ticks(low, high)
     ]
     for at in range(math.ceil(x0), math.floor(x1) + 1) if log else ticks(x0, x1):
-        said = f"{10**at if log else at:,g}"
+        said = f"{10**at:,}" if log and at >= 0 else f"{10**at if log else at:,g}"
         parts.append(f'<text class="tick" x="{x(at):.1f}" y="{bottom + 18}" text-anchor="middle">{said}</text>')
     for k, (point, at, value) in enumerate(zip(points, xs, values, strict=True)):
         hollow = " hollow" if point["kind"] == "control" else ""

@@ -45,7 +45,9 @@ def group_rows(
         kept, few = fairness.judged(groups)
         if few:
             counts = fairness.sizes(groups)
-            named = ", ".join(f"{group} ({counts[group]} rows)" for group in few[:8])
+            named = ", ".join(
+                f"{group} ({counts[group]} {'row' if counts[group] == 1 else 'rows'})" for group in few[:8]
+            )
             what = f"groups with fewer than {fairness.SMALL} test rows say little: {named}."
             problems.append(Problem(severity="warning", where=f"column {name}", what=what, remedy="Add rows of them."))
         rows += _rows(found, shares[-1], name, groups, kept, classes, margin)

@@ -260,16 +260,18 @@ def _title(key: str) -> str:
 def titles(cells: Iterable[Cell]) -> dict[ArmKey, str]:
     """How arms are called for people: strategy, and the source where it has one; id and knobs where two are alike."""
     found: dict[ArmKey, str] = {}
-    methods: dict[ArmKey, dict[str, None]] = defaultdict(dict)  # of a control, by draw and share one or the other
-    for cell in sorted(cells, key=lambda cell: (bool(cell.cards), cell.share)):  # what a card says stays
-        card = next(iter(cell.cards.values()), {})
+    cells = list(cells)
+    cards = [(cell.arm.source, card.get("source") or {}) for cell in cells for card in cell.cards.values()]
+    named = {source: card["name"] for source, card in cards if card.get("name")}  # also of arms that have not begun
+    methods: dict[ArmKey, set[str]] = defaultdict(set)  # of a control, by draw and share one or the other
+    for cell in cells:
         title = _title(cell.arm.strategy)
         if cell.arm.source == "none":
-            methods[cell.arm] |= dict.fromkeys(one["method"] for one in cell.cards.values() if one.get("method"))
-            named = " or ".join(sorted(methods[cell.arm])) or title
-            found[cell.arm] = f"{named[0].upper()}{named[1:]}"
+            methods[cell.arm] |= {card["method"] for card in cell.cards.values() if card.get("method")}
+            method = " or ".join(sorted(methods[cell.arm])) or title
+            found[cell.arm] = f"{method[0].upper()}{method[1:]}"
         else:
-            found[cell.arm] = f"{title} of {(card.get('source') or {}).get('name') or cell.arm.source}"
+            found[cell.arm] = f"{title} of {named.get(cell.arm.source, cell.arm.source)}"
     plain = dict(found)
     for arm, name in plain.items():
         namesakes = [other for other, title in plain.items() if title == name and other != arm]

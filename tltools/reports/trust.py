@@ -50,6 +50,7 @@ def trust(home: Home, tested: Sequence[Sequence[str]], level: float = 0.9) -> di
     in_turn = (trial_card(home, tested[0][0]) or {}).get("validated_by") == "leave_one_out"
     kind = "labelled rows, each left out in turn" if in_turn else "validation rows"
     fewest, refused = min(len(one.held) for one in every), []
+    few = fewest or "none"  # as that of an arm which learnt from all that have labels
     truth = _in_order(repeats[0], [one.truth for one in repeats[0]])
     outputs = _together(repeats, [one.outputs for one in every])
     error, low, high = calibration.ece_interval(outputs, truth, replicates=200)
@@ -59,7 +60,7 @@ def trust(home: Home, tested: Sequence[Sequence[str]], level: float = 0.9) -> di
         mended = [calibration.rescale(one.outputs, by) for one, by in zip(every, at, strict=True)]
         after = calibration.ece(_together(repeats, mended), truth)
     else:
-        refused.append(f"No temperature is fitted: that takes {FEWEST} {kind}, and there are {fewest}.")
+        refused.append(f"No temperature is fitted: that takes {FEWEST} {kind}, and this arm has {few}.")
     sets = [calibration.conformal(one.held, one.held_truth, one.outputs, one.truth, level) for one in every]
     known = [one for one in sets if one is not None]
     promised = None
@@ -70,7 +71,7 @@ def trust(home: Home, tested: Sequence[Sequence[str]], level: float = 0.9) -> di
         promised = {"level": level, "coverage": coverage, "mean_size": size}
     else:
         least = math.ceil(level / (1 - level) - 1e-9)
-        refused.append(f"No list of classes is promised: that takes {least} {kind}, and there are {fewest}.")
+        refused.append(f"No list of classes is promised: that takes {least} {kind}, and this arm has {few}.")
     curve = pd.DataFrame(calibration.abstain(outputs, truth))
     return {
         "bins": pd.DataFrame([vars(one) for one in calibration.reliability(outputs, truth)]),

@@ -32,8 +32,9 @@ def cost(report: Report) -> None:
         chart = verdict_charts.against_cost(table, metric, "seconds", "seconds a trial", colours)
         charts.show(chart, f"{metric.title} against seconds a trial", "score_by_seconds")
     with right:
-        chart = verdict_charts.against_cost(table, metric, "trainable_parameters", "trained parameters", colours)
-        charts.show(chart, f"{metric.title} against trained parameters", "score_by_parameters")
+        if (table["trainable_parameters"] > 0).any():
+            chart = verdict_charts.against_cost(table, metric, "trainable_parameters", "trained parameters", colours)
+            charts.show(chart, f"{metric.title} against trained parameters", "score_by_parameters")
     known = report.cost
     guess = known.get("estimated_seconds")
     said = [f"Took {duration(known.get('actual_seconds'))}" + (f", estimated {duration(guess)}." if guess else ".")]
@@ -144,8 +145,9 @@ def learning(report: Report) -> None:
         return
     arms = {key: f"{row['title']}, {row['n_train']:,} labels" for row in report.arms for key in row["trials"]}
     table["name"] = [arms[trial] for trial in table["trial"]]
-    known = list(dict.fromkeys(table["name"]))
-    picked = st.multiselect("Arms", known, known[-3:], key="learning_arms", format_func=lambda name: short(name, 70))
+    known = dict.fromkeys(arms[key] for row in tables.best_first(report) for key in row["trials"])
+    stepped = [name for name in known if name in set(table["name"])]
+    picked = st.multiselect("Arms", stepped, stepped[:3], key="learning_arms", format_func=lambda name: short(name, 70))
     shown = table[table["name"].isin(picked)]
     if not shown.empty:
         chart = verdict_charts.learning(shown, charts.palette())
@@ -223,11 +225,11 @@ def _values(row: Row) -> tuple[float | None, ...]:
 def _metric(name: str) -> str:
     if name == "mae":
         return "mean absolute error"
-    return name.replace("overconfidence", "over-confidence").replace("_", " ")
+    return name.replace("overconfidence", "over-confidence").replace("equalized", "equalised").replace("_", " ")
 
 
 def _rate(values: tuple[float | None, ...]) -> str:
     value, low, high = values
     if value is None:
         return "–"
-    return minus(f"{value:.3f}" + (f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""))
+    return minus(f"{value:z.3f}" + (f" ({low:z.2f} to {high:z.2f})" if low is not None and high is not None else ""))

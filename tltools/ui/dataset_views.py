@@ -37,6 +37,10 @@ _NUMBER_WORDS = {
     "alphabet": "letters of the alphabet",
     "silent": "silent", "duplicates": "exact duplicates",
 }  # fmt: skip
+_ONE = {
+    "number_columns": "number column", "category_columns": "category column", "near_duplicates": "near duplicate",
+    "duplicates": "exact duplicate",
+}  # fmt: skip
 
 _COUNTED = {"mask": "pictures that show it", "boxes": "boxes", "words": "entities"}  # of each class
 
@@ -110,7 +114,7 @@ def sizes(profile: Profile) -> None:
     """The facts of the profile in one line."""
     said = []
     for key, value in profile.numbers.items():
-        words = _NUMBER_WORDS.get(key)
+        words = _ONE[key] if value == 1 and key in _ONE else _NUMBER_WORDS.get(key)
         if words is None:
             continue
         said.append(f"{value:,.0f} {words}" if value >= 10 or value == int(value) else f"{value:.3g} {words}")

@@ -10,7 +10,7 @@ import streamlit as st
 
 from tltools.home import Home
 from tltools.store import open_store
-from tltools.ui import state
+from tltools.ui import live, state
 from tltools.ui.words import esc, short, size
 
 MENU: dict[str, tuple[tuple[str, str, str], ...]] = {  # section -> (file, title, icon)
@@ -58,8 +58,21 @@ def draw(home: Home, worker: Callable[[], Worker]) -> None:
     state.settle()
     now = worker()
     with st.sidebar:
-        st.caption(f"{_worker_icon(now)} {_worker_words(now)}")
+        st.fragment(_standing, run_every=None if _at_rest(now) else live.EVERY)(worker, now)
         st.caption(f":material/lock: {network_words(home)}")
+
+
+def _standing(worker: Callable[[], Worker], drawn: Worker) -> None:
+    """The worker and the queue as they are now: a worker starts, and jobs begin and end, while nobody touches the page,
+    which runs once more when all is at rest."""
+    now = worker()
+    st.caption(f"{_worker_icon(now)} {_worker_words(now)}")
+    if _at_rest(now) and not _at_rest(drawn):
+        st.rerun()
+
+
+def _at_rest(now: Worker) -> bool:
+    return bool(now.alive) and not now.running and not now.queued
 
 
 def network_words(home: Home) -> str:

@@ -70,7 +70,7 @@ def samples(store: Store) -> None:
 def submit(store: Store, payload: dict[str, Any]) -> None:
     """Queues a reading and goes on where it can be watched."""
     name = str(payload.get("name") or "data")
-    verb = "Read" if payload.get("look") else "Add"
+    verb = "Reading" if payload.get("look") else "Adding"
     job = store.submit("ingest", payload, title=f"{verb} {short(name, 60)}", key=json.dumps(payload, sort_keys=True))
     state.put(dataset=None, draft=job.id)
     st.rerun()

@@ -205,9 +205,12 @@ def answer(row: Mapping[str, Any], dataset: Dataset, least: float | None = None)
         charts.show(chart, alt, "probabilities")
     if least is not None and not several:
         kept = [name for name, share in sorted(shares.items(), key=lambda pair: -pair[1]) if share >= least]
-        named = ", ".join(f"**{esc(short(name, 40))}**" for name in kept[:10]) or "none of the classes"
+        named = ", ".join(f"**{esc(short(name, 40))}**" for name in kept[:10])
         more = f" and {len(kept) - 10} more" if len(kept) > 10 else ""
-        st.caption(f"A list that holds the true class in 90 % of such rows: {named}{more}.")
+        if kept:
+            st.caption(f"A list that holds the true class in 90 % of such rows: {named}{more}.")
+        else:
+            st.caption("Of 90 % of the labelled rows the model is surer than of this one, which may be unlike them.")
 
 
 def seen(job: Job, dataset: Dataset) -> None:

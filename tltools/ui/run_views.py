@@ -120,9 +120,17 @@ def history(jobs: list[Job]) -> None:
     widgets.table(pd.DataFrame(rows), "Jobs that ended, newest first", "history", config)
 
 
-def again(store: Store, job: Job) -> None:
+def cut_short(store: Store, job: Job, *, leads: bool) -> None:
+    """How much of a study its time budget left out, if any, and the way on; leads: it is the next thing to do."""
+    if left_out := int((job.result or {}).get("left_out", 0)):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"The time budget was over before {left_out} of its trials. What is finished is judged.")
+            again(store, job, leads=leads)
+
+
+def again(store: Store, job: Job, *, leads: bool = True) -> None:
     """Submits a job that failed, was cancelled or ran out of time once more; what is finished is not done twice."""
-    if st.button("Go on with it", key=f"again_{job.id}", icon=":material/replay:", type="primary"):
-        key = str(job.payload.get("study") or job.id)
-        store.submit(job.kind, job.payload, title=job.title, key=key)
+    key, icon = f"again_{job.id}", ":material/replay:"
+    if st.button("Go on with it", key=key, icon=icon, type="primary" if leads else "secondary"):
+        store.submit(job.kind, job.payload, title=job.title, key=str(job.payload.get("study") or job.id))
         st.rerun()

@@ -42,12 +42,13 @@ def _labels(source: Source) -> int:
 
 
 def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source], ranks: Mapping[str, Row]) -> list[Fit]:
-    """Ranked ones first by rank; then what lies here, trained before untrained, small before large."""
+    """Ranked ones first by rank; then what lies here, trained before untrained, what was taught elsewhere, mostly on
+    far more rows, before one's own, small before large."""
 
     def place(cell: Fit) -> tuple[Any, ...]:
         card, rank = cards[cell.source], ranks.get(cell.source, {}).get("rank")
         # a network that was trained on these very rows is the last thing to transfer from
-        known, own = card.trained_on == dataset.id, card.provider != "own"
+        known, own = card.trained_on == dataset.id, card.provider == "own"
         return (
             known,
             cell.new_input,

@@ -16,7 +16,6 @@ from tltools.ui.column_views import Changes
 from tltools.ui.words import about, counted, esc, short, size
 
 MINUTES = (1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 240.0, 480.0)  # to choose from
-DRAWS = 5  # as a proposal has
 USUAL = 10 * 60  # seconds beyond which a proposal gets a time budget
 
 
@@ -49,9 +48,11 @@ def start(store: Store, dataset: Dataset, proposed: Study, opened: Study | None)
 def keep(store: Store, study: Study, proposed: Study, opened: Study | None) -> None:
     """Remembers a draft that is no mere proposal, so that a refresh or another browser goes on with it.
 
-    A proposal that nobody changed is made anew: other sources have other strategies and controls.
+    A proposal that nobody changed is made anew: other sources have other strategies and controls. Nobody chose the
+    draws that its time budget buys.
     """
-    same = study == proposed.model_copy(update={"columns": study.columns})
+    bought = {"draws": study.draws} if study.budget.minutes is not None else {}
+    same = study == proposed.model_copy(update={"columns": study.columns, **bought})
     draft = {} if same else {"yaml": studies.dump(study), "study": studies.study_id(opened) if opened else ""}
     if (store.recall("draft", study.dataset) or {}) != draft:
         store.remember("draft", study.dataset, draft)
@@ -79,9 +80,9 @@ def _usual_minutes(home: Home, store: Store, proposed: Study) -> float | None:
     return None
 
 
-def fit(home: Home, store: Store, study: Study, minutes: float, opened: Study | None) -> tuple[Study, str]:
+def fit(home: Home, store: Store, study: Study, minutes: float, usual: int, opened: Study | None) -> tuple[Study, str]:
     """The study with the most draws that its estimate says fit into a time, and what that time buys, in a sentence;
-    where not even few draws of all arms do, the usual number: the cheaper comparisons come first, with few draws.
+    where not even few draws of all arms do, the usual draws: the cheaper comparisons come first, with few draws.
 
     One that is opened keeps the draws that were planned for it, as long as nothing of it is changed.
     """
@@ -99,7 +100,7 @@ def fit(home: Home, store: Store, study: Study, minutes: float, opened: Study | 
 
     least, most = budgets.DRAWS, 20
     if not fits(least):
-        return _budgeted(study, DRAWS, minutes), ""  # the estimate says what it buys
+        return _budgeted(study, usual, minutes), ""  # the estimate says what it buys
     while least < most:  # the most draws that still fit
         middle = (least + most + 1) // 2
         if fits(middle):

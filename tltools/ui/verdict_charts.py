@@ -122,16 +122,28 @@ def against_cost(table: pd.DataFrame, metric: Metric, what: str, x_title: str, c
         )  # fmt: skip
     low, high = here[what].min(), here[what].max()
     wide = math.log10(high) - math.log10(low) if len(here) else 0
-    chart.update_xaxes(type="log", showgrid=True, nticks=6)
-    if what == "trainable_parameters":
-        chart.update_xaxes(exponentformat="B")  # 10k, 1M: millions in full would not fit
+    chart.update_xaxes(type="log", showgrid=True)
     if len(here):
+        marks = _log_ticks(low, high)
+        chart.update_xaxes(tickvals=marks, ticktext=[_brief(mark) for mark in marks])
         chart.update_xaxes(range=[math.log10(low) - 0.25 - 0.1 * wide, math.log10(high) + 0.25 + 0.1 * wide])
-        spread = max(scale * (here["score"].max() - here["score"].min()), 1e-6)
+        spread = scale * (here["score"].max() - here["score"].min()) or abs(0.1 * scale * here["score"].max()) or 1.0
         chart.update_yaxes(
             range=[scale * here["score"].min() - 0.2 * spread, scale * here["score"].max() + 0.2 * spread]
         )
     return chart
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis, from below the least to above the most; few where it is long."""
+    steps = (1, 2, 5) if high < 300 * low else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**k for k in decades for step in steps]
+
+
+def _brief(value: float) -> str:
+    """ "0.5", "20", "10k", "1M": millions in full would not fit."""
+    return f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
 
 def _label_sides(points: Sequence[tuple[float, float]]) -> list[str]:

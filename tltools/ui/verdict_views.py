@@ -216,5 +216,6 @@ def under(report: Report) -> str:
     read = "" if report.folds else ", read once a trial"
     arms = [row for row in report.arms if row["kind"] == "transfer"]
     names = {str(row["title"]).partition(" of ")[2] or str(row["source"]) for row in arms}
-    named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3]) or "none"
-    return minus(f"{esc(report.name)} · {rows_of(report)}{read} · source {named} · {metric.title}")
+    named = ", ".join(esc(short(one, 50)) for one in sorted(names)[:3])
+    source = f" · source {named}" if named else ""  # of a source whose arms have not finished nothing was judged
+    return minus(f"{esc(report.name)} · {rows_of(report)}{read}{source} · {metric.title}")
