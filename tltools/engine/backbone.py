@@ -305,6 +305,7 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
 
     card = json.loads((folder / "card.json").read_text())
     base = Source.model_validate(card["source"])
+    base = base.model_copy(update={"options": source.options, "max_length": source.max_length})  # it may read more
     backbone = load_backbone(home, base, init=init, seed=seed) if init == "random" else load_start(home, base, card)
     if init != "random":
         tensors = load_file(folder / "model.safetensors")

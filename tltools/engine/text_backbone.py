@@ -21,8 +21,8 @@ from tltools import answers
 from tltools.engine import torchvision_operators
 from tltools.engine.backbone import Backbone, Batch
 from tltools.engine.weights import pretrained
-from tltools.fits import MOST_TOKENS, tokens_read
-from tltools.records import Source
+from tltools.fits import MOST_TOKENS, POSITIONS, tokens_read
+from tltools.records import Source, refuse
 
 PROBE = "Größe, 42 don't\n ABC_12 İstanbul 漢字"  # shows case, accents, spaces and unknown letters
 KEPT = "sdpa_kept"  # the library's own attention, but for dropout
@@ -116,7 +116,7 @@ class TextBackbone(Backbone):
 
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         self.by_words, self.asked = words, asked
-        self.limit = max(self.limit, min(tokens, self.longest))
+        self.limit = min(tokens_read(self.source, tokens), self.longest)
         if self.limit > MOST_TOKENS:
             _keep_attention(self.core)
         self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}|{self.before}|{self.after}"
@@ -217,13 +217,25 @@ def around(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    positions = getattr(config, "max_position_embeddings", None) or 0
-    positions = positions if positions > 0 else 512  # XLNet says -1: it knows places by their distances
-    longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
+    positions = _positions(core, config)
+    if (told := int(source.options.get("max_tokens", 0))) > positions:
+        what = f"has positions for {positions:,} tokens of a text; got {told:,}."
+        raise refuse(source.id, what, f"Let it read {positions}, or less.")
+    longest = min(source.max_length or positions, positions)
     limit = min(tokens_read(source), longest)
     if limit > MOST_TOKENS:
         _keep_attention(core)
     return kind(source, core.float().eval(), tokenizer, limit, longest)
+
+
+def _positions(core: Any, config: Any) -> int:
+    """Of how many tokens a network can know the places."""
+    said = getattr(config, "max_position_embeddings", None) or 0
+    said = said if said > 0 else POSITIONS  # XLNet says -1: it knows places by their distances
+    for name, module in core.named_modules():  # RoBERTa and its kin count from behind the place of what fills up
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return min(said, module.num_embeddings - module.padding_idx - 1)
+    return int(said)
 
 
 def _sdpa(config: Any) -> bool:
