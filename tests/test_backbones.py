@@ -111,6 +111,15 @@ def text(kind: str, folder: Path) -> Made:
     return backbone, backbone.encode(TEXTS).take(np.arange(len(TEXTS))), expected
 
 
+def canine(folder: Path) -> None:
+    """A small untrained model of letters."""
+    from transformers import CanineConfig, CanineModel, CanineTokenizer
+
+    size = {"num_hash_functions": 4, "num_hash_buckets": 64, "local_transformer_stride": 32}
+    CanineModel(CanineConfig(**SMALL | size, max_position_embeddings=512)).save_pretrained(folder)
+    CanineTokenizer().save_pretrained(folder)
+
+
 def pictures(folder: Path) -> list[str]:
     """Three pictures: dark noise, grey stripes, bright squares."""
     random = np.random.default_rng(0)
@@ -250,3 +259,17 @@ def test_a_number_too_large_for_32_bits_counts_as_missing() -> None:
     )
     assert torch.isfinite(read).all() and torch.equal(read, missing)
     assert backbone.core.columns.numbers.mean[1] == 9.0  # type: ignore[union-attr, index]
+
+
+def test_a_model_that_joins_neighbouring_letters_reads_short_texts_filled_up_with_blanks(tmp_path: Path) -> None:
+    canine(tmp_path)
+    backbone = text_backbone.build(source("text", "transformers", "canine"), tmp_path, random=True)
+    encoded = backbone.encode(["", "a", "a day"])
+    assert encoded.lengths.tolist() == [4, 4, 7], "letters and two marks"
+    for row in range(3):
+        assert backbone(encoded.take(np.array([row]))).isfinite().all()
+    assert torch.equal(
+        backbone.encode(["a "]).take(np.array([0]))["input_ids"], encoded.take(np.array([1]))["input_ids"]
+    )
+    text("bert", tmp_path / "bert")
+    assert text_backbone.build(source("text", "transformers", "bert"), tmp_path / "bert", random=True).letters == 0

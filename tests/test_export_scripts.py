@@ -15,8 +15,13 @@ from PIL import Image
 
 from tests import scripts
 from tests.sealed_trials import Sealed
+from tests.test_backbones import canine
+from tltools import datasets, sources, studies
 from tltools.engine import export, export_groups, predict
+from tltools.engine import study as engine
+from tltools.home import Home
 from tltools.judging import fairness
+from tltools.records import Study
 from tltools.tickets import QuietTicket
 
 
@@ -199,3 +204,23 @@ def test_an_exported_script_opens_pictures_as_they_were_opened_for_training(
     assert [Path(where).name for where in ours["where"]] == list(theirs["file"])
     for label in ("p_lying", "p_standing"):
         assert np.abs(ours[label] - theirs[label]).max() < 0.02, (ours[label], theirs[label])
+
+
+def test_an_exported_model_of_letters_reads_short_texts_too(home: Home, tmp_path: Path) -> None:
+    canine(tmp_path / "canine")
+    sources.add(home, tmp_path / "canine", name="letters")
+    path, new, out = tmp_path / "few.csv", tmp_path / "new.csv", tmp_path / "out.csv"
+    pd.DataFrame({"text": ["yes", "no way"] * 20, "label": ["good", "bad"] * 20}).to_csv(path, index_label="n")
+    dataset = datasets.add(home, path, target="label", inputs=["text"])
+    study = Study(
+        dataset=dataset.id, sources=("local/letters",), strategies=("linear_probe",), controls=("classical",), draws=1
+    )
+    engine.run_one(QuietTicket(home), studies.save(home, study))
+    (trial,) = [one for one in studies.expand(home, study) if one.source != "none"]
+    pd.DataFrame({"text": ["a", ""]}).to_csv(new, index=False)
+    ours = predict.run(QuietTicket(home), {"trial": trial.id, "file": str(new)})["predictions"]
+    export.run(QuietTicket(home), {"trial": trial.id, "to": str(tmp_path / "exported")})
+    assert not scripts.run(None, tmp_path / "exported" / "predict.py", new, out)
+    theirs = pd.read_csv(out)
+    for row, said in zip(ours, theirs.to_dict("records"), strict=True):
+        assert said["p_good"] == pytest.approx(row["probabilities"]["good"], abs=1e-4)

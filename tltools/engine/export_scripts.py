@@ -281,6 +281,7 @@ def _features(facts: Facts) -> list[str]:
     if facts["kind"] == "table":
         return export_tables.steps(facts)
     texts = "[text or tokenizer.pad_token for text in texts]" if facts.get("bare") else "texts"
+    texts = '[text.ljust(facts["letters"]) for text in texts]' if facts.get("letters") else texts
     if export_classifiers.whole(facts):
         read = READ_PICTURE if facts["kind"] == "vision" else ""
         before = [exported.code, read] if exported else []

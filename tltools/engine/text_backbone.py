@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from tltools import answers
 from tltools.engine import torchvision_operators
-from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.backbone import DRY_LENGTH, DRY_RUN_ERRORS, Backbone, Batch
 from tltools.engine.weights import pretrained
 from tltools.fits import MOST_TOKENS, POSITIONS, tokens_read
 from tltools.records import Source, refuse
@@ -78,6 +79,7 @@ class TextBackbone(Backbone):
         super().__init__(source, core, f"text|{limit}|{_print(tokenizer)}")
         self.tokenizer = tokenizer
         self.limit, self.longest = limit, longest  # tokens of a text that are read, and that could be
+        self.letters = 0  # to so many, shorter texts are filled up with blanks
         self.causal = False
         self.by_words, self.asked = False, False
         self.generator: tuple[Any, ...] = ()  # the whole network of a source that writes, its `core` apart; a tuple, so
@@ -91,7 +93,8 @@ class TextBackbone(Backbone):
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
         parts: list[np.ndarray] = []
         for start in range(0, len(texts), 10_000):  # bounded memory, also for a million rows
-            found = self.tokenizer(texts[start : start + 10_000], truncation=True, max_length=room)["input_ids"]
+            some = [text.ljust(self.letters) for text in texts[start : start + 10_000]]
+            found = self.tokenizer(some, truncation=True, max_length=room)["input_ids"]
             found = [[*ids, *after] or [self.pad] for ids in found]  # an empty text still needs one token
             offsets[start + 1 : start + 1 + len(found)] = [len(ids) for ids in found]
             parts.append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in found]))
@@ -225,7 +228,21 @@ def around(
     limit = min(tokens_read(source), longest)
     if limit > MOST_TOKENS:
         _keep_attention(core)
-    return kind(source, core.float().eval(), tokenizer, limit, longest)
+    backbone = kind(source, core.float().eval(), tokenizer, limit, longest)
+    _fill_up(backbone)
+    return backbone
+
+
+def _fill_up(backbone: TextBackbone) -> None:
+    """Finds how many letters a text must have: CANINE, which joins neighbouring letters, cannot read an empty one."""
+    for letters in range(DRY_LENGTH):
+        backbone.letters = letters
+        with suppress(*DRY_RUN_ERRORS), torch.no_grad():
+            backbone._run(backbone.encode([""]).take(np.zeros(1, np.int64)))
+            break
+    else:  # then the dry run says what is wrong with it
+        backbone.letters = 0
+    backbone.preprocessing += f"|{backbone.letters} letters" if backbone.letters else ""
 
 
 def _positions(core: Any, config: Any) -> int:
