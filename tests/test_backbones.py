@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tltools import sources
 from tltools.engine import image_backbone, text_backbone, torchvision_operators
 from tltools.engine.backbone import Backbone, Batch, load_backbone
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -223,10 +225,21 @@ def test_more_tokens_are_read_where_they_are_asked_for_by_an_attention_that_has_
     assert backbone.core.config._attn_implementation == attention
 
 
+def test_features_of_another_version_of_the_library_are_others(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prints() -> list[str]:
+        names = ("bundled/minilm-l6", "bundled/tiny-resnet")
+        return [load_backbone(home, sources.get(home, name)).fingerprint(2) for name in names]
+
+    before = prints()
+    assert prints() == before
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9.9" if name == "transformers" else real(name))
+    after = prints()
+    assert after[0] != before[0] and after[1] == before[1], "of the library that computes them alone"
+
+
 def test_minilm_pools_as_sentence_transformers_does(home: Home) -> None:
     from sentence_transformers import SentenceTransformer
-
-    from tltools import sources
 
     backbone = load_backbone(home, sources.get(home, "bundled/minilm-l6"))
     batch = backbone.encode(TEXTS).take(np.arange(len(TEXTS)))
@@ -241,8 +254,6 @@ def test_minilm_pools_as_sentence_transformers_does(home: Home) -> None:
 
 
 def test_the_same_seed_draws_the_same_untrained_weights_and_another_seed_others(home: Home) -> None:
-    from tltools import sources
-
     card = sources.get(home, "bundled/tiny-resnet")
     prints = [load_backbone(home, card, init="random", seed=seed).fingerprint(3) for seed in (1, 1, 2)]
     assert prints[0] == prints[1] != prints[2]
