@@ -36,6 +36,10 @@ WHOLE: dict[str, dict[str, Any]] = {  # between whose layers states are turned a
     "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 48},
     "longformer": {**SMALL, "num_hidden_layers": 2, "max_position_embeddings": 130, "attention_window": 8},
 }
+MOVED: dict[str, dict[str, Any]] = {  # which mask none of what fills up a batch, or not all
+    "fnet": {**SMALL, "num_hidden_layers": 2},
+    "convbert": {**SMALL, "embedding_size": 32},
+}
 IMAGE = {  # timm architecture -> (size, least stages)
     "vit_tiny_patch16_224": (64, 13),
     "resnet18": (64, 5),
@@ -111,6 +115,16 @@ def text(kind: str, folder: Path) -> Made:
         return torch.stack(pooled)
 
     return backbone, backbone.encode(TEXTS).take(np.arange(len(TEXTS))), expected
+
+
+def moved(kind: str, folder: Path) -> text_backbone.TextBackbone:
+    """A small untrained model whose states hang on how much a text is filled up, saved and built."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    tokenizer.save_pretrained(folder)
+    AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(tokenizer), **MOVED[kind])).save_pretrained(folder)
+    return text_backbone.build(source("text", "transformers", kind), folder, random=False)
 
 
 def canine(folder: Path) -> None:
@@ -284,3 +298,31 @@ def test_a_model_that_joins_neighbouring_letters_reads_short_texts_filled_up_wit
     )
     text("bert", tmp_path / "bert")
     assert text_backbone.build(source("text", "transformers", "bert"), tmp_path / "bert", random=True).letters == 0
+
+
+@pytest.mark.parametrize("kind", MOVED)
+def test_a_text_says_the_same_beside_longer_ones_where_the_network_attends_to_what_fills_up(
+    kind: str, tmp_path: Path
+) -> None:
+    backbone = moved(kind, tmp_path)
+    assert backbone.alone and "|alone" in backbone.preprocessing
+    encoded = backbone.encode(TEXTS)
+    together, last = encoded.take(np.arange(len(TEXTS))), len(backbone.stages) - 1
+    singles = [encoded.take(np.array([row])) for row in range(len(TEXTS))]
+    assert torch.allclose(backbone(together), torch.cat([backbone(one) for one in singles]), atol=1e-5)
+    layers = zip(*(backbone.forward_stages(one) for one in singles), strict=True)
+    for found, wanted in zip(backbone.forward_stages(together), layers, strict=True):
+        assert torch.allclose(found, torch.cat(wanted), atol=1e-5)
+    states = backbone.states(together, last)
+    assert torch.allclose(backbone.resume(together, states, last), backbone(together), atol=1e-5)
+    assert states.shape[:2] == together["input_ids"].shape
+    backbone.by_words = False
+    for row, one in enumerate(singles):
+        ((_, alone),), ((_, beside),) = backbone.maps(one), backbone.maps(together)
+        assert torch.allclose(alone[0], beside[row, : alone.shape[1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*TEXT, *WHOLE])
+def test_other_networks_read_texts_of_all_lengths_at_once(kind: str, tmp_path: Path) -> None:
+    made: Any = text(kind, tmp_path)[0]
+    assert not made.alone

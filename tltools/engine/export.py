@@ -211,6 +211,7 @@ def _text_facts(home: Home, model: Network, backbone: TextBackbone, folder: Path
         "encoder": bool(getattr(config, "is_encoder_decoder", False)),
         "bare": not tokenizer("")["input_ids"],
         "letters": backbone.letters,
+        "alone": backbone.alone,
         "unit": backbone.unit,
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tltools.fits import MOST_TOKENS, POSITIONS, tokens_read
 from tltools.records import Source, refuse
 
 PROBE = "Größe, 42 don't\n ABC_12 İstanbul 漢字"  # shows case, accents, spaces and unknown letters
+MOVES = 1e-4  # of the size of states: how far those of a text may change beside a longer one
 KEPT = "sdpa_kept"  # the library's own attention, but for dropout
 NEVER = -1e4  # score of every tag where there is no word
 UNSEEN = -4.0  # of every tag but the first, of a word that was not read
@@ -80,6 +81,7 @@ class TextBackbone(Backbone):
         self.tokenizer = tokenizer
         self.limit, self.longest = limit, longest  # tokens of a text that are read, and that could be
         self.letters = 0  # to so many, shorter texts are filled up with blanks
+        self.alone = False  # True: texts are read beside those of their own length only
         self.causal = False
         self.by_words, self.asked = False, False
         self.generator: tuple[Any, ...] = ()  # the whole network of a source that writes, its `core` apart; a tuple, so
@@ -126,7 +128,7 @@ class TextBackbone(Backbone):
 
     def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
         """One (B, W, D) at the last stage: the state of the first token of each word, or (B, L, D) of all tokens."""
-        states: Tensor = self._run(batch)[0]
+        states: Tensor = self._by_length(batch, lambda some: self._run(some)[0])
         if not self.by_words:
             return [(len(self.stages) - 1, states.float())]
         places = batch["starts"].clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
@@ -153,6 +155,44 @@ class TextBackbone(Backbone):
         if self.by_words:
             batch |= {"starts": torch.zeros(rows, 1, dtype=torch.long), "words": torch.tensor(1)}
         return batch
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self._by_length(batch, super().forward)
+
+    def forward_stages(self, batch: Batch) -> list[Tensor]:
+        read, widths = super().forward_stages, list[int]()
+
+        def side_by_side(some: Batch) -> Tensor:
+            found = read(some)
+            widths[:] = [stage.shape[1] for stage in found]
+            return torch.cat(found, 1)
+
+        return list(torch.split(self._by_length(batch, side_by_side), widths, 1)) if self.alone else read(batch)
+
+    def states(self, batch: Batch, boundary: int) -> Tensor:
+        read = super().states
+        return self._by_length(batch, lambda some: read(some, boundary))
+
+    def resume(self, batch: Batch, states: Tensor, boundary: int) -> Tensor:
+        read = super().resume
+        return self._by_length({**batch, "states": states}, lambda some: read(some, some["states"], boundary))
+
+    def _by_length(self, batch: Batch, read: Callable[[Batch], Tensor]) -> Tensor:
+        """What is read of a batch: at once or, of a network that attends to what fills a batch up, length by length."""
+        if not self.alone:
+            return read(batch)
+        lengths = batch["attention_mask"].sum(1)
+        places, found, several = [], [], sorted(set(lengths.tolist()))
+        if len(several) == 1:
+            return read(batch)
+        for length in several:
+            rows = (lengths == length).nonzero()[:, 0]
+            some = {key: value[rows] if value.dim() else value for key, value in batch.items()}
+            some |= {key: some[key][:, :length] for key in ("input_ids", "attention_mask", "states") if key in some}
+            part = read(some)
+            places.append(rows)
+            found.append(nn.functional.pad(part, (0, 0, 0, several[-1] - length)) if part.dim() == 3 else part)
+        return torch.cat(found)[torch.cat(places).argsort()]
 
     def _run(self, batch: Batch) -> Any:
         return self.core(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
@@ -230,7 +270,20 @@ def around(
         _keep_attention(core)
     backbone = kind(source, core.float().eval(), tokenizer, limit, longest)
     _fill_up(backbone)
+    backbone.alone = _moves(backbone)
+    backbone.preprocessing += "|alone" if backbone.alone else ""
     return backbone
+
+
+def _moves(backbone: TextBackbone) -> bool:
+    """Whether the states of a text hang on how much it is filled up: FNet, YOSO, ConvBERT and Nystromformer mask none
+    of that, or not all."""
+    texts = backbone.encode([PROBE[:12], 3 * PROBE])
+    with suppress(*DRY_RUN_ERRORS), torch.no_grad():  # the dry run says what is wrong with others
+        alone, beside = (backbone._run(texts.take(np.array(rows)))[0] for rows in ([0], [0, 1]))
+        moved = (alone[0] - beside[0, : alone.shape[1]]).abs().max()
+        return alone.dim() == 3 and bool(moved > MOVES * alone.abs().max())
+    return False
 
 
 def _fill_up(backbone: TextBackbone) -> None:
