@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tltools import sources
 from tltools.engine import image_backbone, text_backbone, torchvision_operators
 from tltools.engine.backbone import Backbone, Batch, load_backbone
 from tltools.engine.tabular_backbone import TabularBackbone
@@ -33,6 +35,10 @@ TEXT: dict[str, dict[str, Any]] = {  # model type -> what makes it small
 WHOLE: dict[str, dict[str, Any]] = {  # between whose layers states are turned about, or filled up
     "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 48},
     "longformer": {**SMALL, "num_hidden_layers": 2, "max_position_embeddings": 130, "attention_window": 8},
+}
+MOVED: dict[str, dict[str, Any]] = {  # which mask none of what fills up a batch, or not all
+    "fnet": {**SMALL, "num_hidden_layers": 2},
+    "convbert": {**SMALL, "embedding_size": 32},
 }
 IMAGE = {  # timm architecture -> (size, least stages)
     "vit_tiny_patch16_224": (64, 13),
@@ -109,6 +115,25 @@ def text(kind: str, folder: Path) -> Made:
         return torch.stack(pooled)
 
     return backbone, backbone.encode(TEXTS).take(np.arange(len(TEXTS))), expected
+
+
+def moved(kind: str, folder: Path) -> text_backbone.TextBackbone:
+    """A small untrained model whose states hang on how much a text is filled up, saved and built."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    tokenizer.save_pretrained(folder)
+    AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(tokenizer), **MOVED[kind])).save_pretrained(folder)
+    return text_backbone.build(source("text", "transformers", kind), folder, random=False)
+
+
+def canine(folder: Path) -> None:
+    """A small untrained model of letters."""
+    from transformers import CanineConfig, CanineModel, CanineTokenizer
+
+    size = {"num_hash_functions": 4, "num_hash_buckets": 64, "local_transformer_stride": 32}
+    CanineModel(CanineConfig(**SMALL | size, max_position_embeddings=512)).save_pretrained(folder)
+    CanineTokenizer().save_pretrained(folder)
 
 
 def pictures(folder: Path) -> list[str]:
@@ -214,10 +239,21 @@ def test_more_tokens_are_read_where_they_are_asked_for_by_an_attention_that_has_
     assert backbone.core.config._attn_implementation == attention
 
 
+def test_features_of_another_version_of_the_library_are_others(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prints() -> list[str]:
+        names = ("bundled/minilm-l6", "bundled/tiny-resnet")
+        return [load_backbone(home, sources.get(home, name)).fingerprint(2) for name in names]
+
+    before = prints()
+    assert prints() == before
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9.9" if name == "transformers" else real(name))
+    after = prints()
+    assert after[0] != before[0] and after[1] == before[1], "of the library that computes them alone"
+
+
 def test_minilm_pools_as_sentence_transformers_does(home: Home) -> None:
     from sentence_transformers import SentenceTransformer
-
-    from tltools import sources
 
     backbone = load_backbone(home, sources.get(home, "bundled/minilm-l6"))
     batch = backbone.encode(TEXTS).take(np.arange(len(TEXTS)))
@@ -232,8 +268,6 @@ def test_minilm_pools_as_sentence_transformers_does(home: Home) -> None:
 
 
 def test_the_same_seed_draws_the_same_untrained_weights_and_another_seed_others(home: Home) -> None:
-    from tltools import sources
-
     card = sources.get(home, "bundled/tiny-resnet")
     prints = [load_backbone(home, card, init="random", seed=seed).fingerprint(3) for seed in (1, 1, 2)]
     assert prints[0] == prints[1] != prints[2]
@@ -250,3 +284,45 @@ def test_a_number_too_large_for_32_bits_counts_as_missing() -> None:
     )
     assert torch.isfinite(read).all() and torch.equal(read, missing)
     assert backbone.core.columns.numbers.mean[1] == 9.0  # type: ignore[union-attr, index]
+
+
+def test_a_model_that_joins_neighbouring_letters_reads_short_texts_filled_up_with_blanks(tmp_path: Path) -> None:
+    canine(tmp_path)
+    backbone = text_backbone.build(source("text", "transformers", "canine"), tmp_path, random=True)
+    encoded = backbone.encode(["", "a", "a day"])
+    assert encoded.lengths.tolist() == [4, 4, 7], "letters and two marks"
+    for row in range(3):
+        assert backbone(encoded.take(np.array([row]))).isfinite().all()
+    assert torch.equal(
+        backbone.encode(["a "]).take(np.array([0]))["input_ids"], encoded.take(np.array([1]))["input_ids"]
+    )
+    text("bert", tmp_path / "bert")
+    assert text_backbone.build(source("text", "transformers", "bert"), tmp_path / "bert", random=True).letters == 0
+
+
+@pytest.mark.parametrize("kind", MOVED)
+def test_a_text_says_the_same_beside_longer_ones_where_the_network_attends_to_what_fills_up(
+    kind: str, tmp_path: Path
+) -> None:
+    backbone = moved(kind, tmp_path)
+    assert backbone.alone and "|alone" in backbone.preprocessing
+    encoded = backbone.encode(TEXTS)
+    together, last = encoded.take(np.arange(len(TEXTS))), len(backbone.stages) - 1
+    singles = [encoded.take(np.array([row])) for row in range(len(TEXTS))]
+    assert torch.allclose(backbone(together), torch.cat([backbone(one) for one in singles]), atol=1e-5)
+    layers = zip(*(backbone.forward_stages(one) for one in singles), strict=True)
+    for found, wanted in zip(backbone.forward_stages(together), layers, strict=True):
+        assert torch.allclose(found, torch.cat(wanted), atol=1e-5)
+    states = backbone.states(together, last)
+    assert torch.allclose(backbone.resume(together, states, last), backbone(together), atol=1e-5)
+    assert states.shape[:2] == together["input_ids"].shape
+    backbone.by_words = False
+    for row, one in enumerate(singles):
+        ((_, alone),), ((_, beside),) = backbone.maps(one), backbone.maps(together)
+        assert torch.allclose(alone[0], beside[row, : alone.shape[1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*TEXT, *WHOLE])
+def test_other_networks_read_texts_of_all_lengths_at_once(kind: str, tmp_path: Path) -> None:
+    made: Any = text(kind, tmp_path)[0]
+    assert not made.alone

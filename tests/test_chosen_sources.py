@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.test_pages import notes, opened, server, sound, wine
+from tests.test_row_sizes import texts
 from tltools import studies
 from tltools.home import Home
 from tltools.records import Dataset, Study
@@ -43,3 +46,21 @@ def test_to_look_at_the_sources_closes_no_study(home: Home, wine: Dataset, chose
     assert app.query_params["source"] in (",".join(chosen), [",".join(chosen)])
     app.toggle(key="pick_bundled/table-net").set_value(False).run()
     assert "study" not in app.query_params, "another choice is another study"
+
+
+def test_the_screen_offers_to_read_more_where_it_warns(home: Home, tmp_path: Path) -> None:
+    plain, long = "bundled/minilm-l6", "bundled/minilm-l6@256"
+    essays = texts(home, tmp_path, "essays", 300, rows=60)
+    app = opened("prepare/source.py", dataset=essays.id)
+    assert "128 tokens" in sound(app)
+    offered = [button for button in app.button if button.label.startswith("Read ")]
+    assert [button.label for button in offered] == ["Read 256 tokens", "Read 512 tokens"]
+    offered[0].click().run()
+    sound(app)
+    assert {toggle.label: toggle.value for toggle in app.toggle if "MiniLM" in toggle.label} == {
+        "MiniLM-L6": True, "MiniLM-L6, 256 tokens": True,
+    }  # fmt: skip
+    assert app.query_params["source"] in (f"{plain},{long}", [f"{plain},{long}"])
+    assert [b.label for b in app.button if b.label.startswith("Read ")] == ["Read 512 tokens"] * 2
+    again = opened("train/strategy.py", dataset=essays.id, source=f"{plain},{long}")
+    assert long in sound(again), "the study file names both"

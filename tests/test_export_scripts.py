@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from PIL import Image
 
 from tests import scripts
 from tests.sealed_trials import Sealed
+from tests.test_backbones import canine, moved
+from tltools import datasets, sources, studies
 from tltools.engine import export, export_groups, predict
+from tltools.engine import study as engine
+from tltools.home import Home
 from tltools.judging import fairness
+from tltools.records import Study
 from tltools.tickets import QuietTicket
 
 
@@ -199,3 +206,27 @@ def test_an_exported_script_opens_pictures_as_they_were_opened_for_training(
     assert [Path(where).name for where in ours["where"]] == list(theirs["file"])
     for label in ("p_lying", "p_standing"):
         assert np.abs(ours[label] - theirs[label]).max() < 0.02, (ours[label], theirs[label])
+
+
+@pytest.mark.parametrize("make", [canine, partial(moved, "fnet")], ids=["letters", "alone"])
+def test_an_exported_model_reads_short_texts_and_long_ones_side_by_side(
+    home: Home, make: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    make(tmp_path / "made")
+    sources.add(home, tmp_path / "made", name="odd")
+    given = ["a", ""] if make is canine else ["a", "", "a long way to say no, and no again, and never"]
+    path, new, out = tmp_path / "few.csv", tmp_path / "new.csv", tmp_path / "out.csv"
+    pd.DataFrame({"text": ["yes", "no way"] * 20, "label": ["good", "bad"] * 20}).to_csv(path, index_label="n")
+    dataset = datasets.add(home, path, target="label", inputs=["text"])
+    study = Study(
+        dataset=dataset.id, sources=("local/odd",), strategies=("linear_probe",), controls=("classical",), draws=1
+    )
+    engine.run_one(QuietTicket(home), studies.save(home, study))
+    (trial,) = [one for one in studies.expand(home, study) if one.source != "none"]
+    pd.DataFrame({"text": given}).to_csv(new, index=False)
+    ours = predict.run(QuietTicket(home), {"trial": trial.id, "file": str(new)})["predictions"]
+    export.run(QuietTicket(home), {"trial": trial.id, "to": str(tmp_path / "exported")})
+    assert not scripts.run(None, tmp_path / "exported" / "predict.py", new, out)
+    theirs = pd.read_csv(out)
+    for row, said in zip(ours, theirs.to_dict("records"), strict=True):
+        assert said["p_good"] == pytest.approx(row["probabilities"]["good"], abs=1e-4)

@@ -9,11 +9,13 @@ from argparse import Namespace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tltools import plans, rates
+from tltools.engine import loop
 from tltools.home import Home
 from tltools.plans import Counts
 from tltools.records import Refusal, Source, Trial
@@ -87,6 +89,17 @@ def test_rows_that_are_not_held_out_are_trained_on_at_one_rate() -> None:
     apart, together = (trial("full_finetune", knobs={"hold_out": on, "rates_tried": 3}) for on in (True, False))
     assert plans.labelled(apart, COUNTS) == (1000, 200) and plans.labelled(together, COUNTS) == (1200, 0)
     assert plans.epochs(apart, 1000) == 3 * plans.epochs(together, 1200)
+
+
+@given(rows=st.integers(1, 300), batch=st.integers(2, 40))
+def test_steps_are_planned_as_the_loop_takes_them(rows: int, batch: int) -> None:
+    taken = loop.batches(np.arange(rows), np.ones(rows), batch, seed=0, epoch=0)
+    assert plans.steps(rows, batch) == len(taken)
+
+
+def test_one_row_more_than_a_batch_costs_no_second_step() -> None:
+    few = trial("full_finetune", knobs={"epochs": 1, "min_steps": 40, "batch_size": 16.0, "patience": 0})
+    assert [rates.passes_of(few, rows, 0, {})[0] for rows in (16, 17, 18)] == [40, 40, 20]
 
 
 def test_a_last_batch_of_few_rows_is_a_step_as_the_loop_counts_it_but_not_one_of_one_row() -> None:

@@ -13,6 +13,7 @@ from tltools.engine import study as engine
 from tltools.home import Home
 from tltools.records import Dataset, Source, Study
 from tltools.store import Store, open_store
+from tltools.tasks import tasks
 from tltools.tickets import QuietTicket
 
 MINILM = "bundled/minilm-l6"
@@ -131,7 +132,7 @@ def test_a_task_that_reads_larger_pictures_is_told_from_smaller_ones_by_their_pi
     net = Source(
         id="local/n", name="n", provider="local", reads="image", family="timm", architecture="n", image_size=32
     )
-    side = row_sizes.limits(net, boxes)[1]
+    side = row_sizes.limits(net, tasks()["detection"])[1]
     assert side is not None and side > 32 and row_sizes.size(net, pictures, {}) == 1.0
     assert row_sizes.size(net, boxes, {}) == pytest.approx((side / 32) ** 2)
 

@@ -65,7 +65,7 @@ def test_a_source_that_knows_the_classes_says_so_on_its_card() -> None:
 
         source = own("a", 20)
         cell = Fit(source=source.id, fits=True, why="", knows=knows)
-        source_views.card(source, cell, rank, None, (), "", 0, False)
+        source_views.card(source, cell, rank, None, (), "", (128, None), False)
 
     for rank, knows, said in (
         ({"rank": 1, "as_it_is": 0.7114}, True, ["right on 71.1 % as it is"]),

@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="for timm's builder, e.g. pad_type=same; max_tokens=512: as many of a text are read, not 128",
+        help="for timm's builder, e.g. pad_type=same",
     )
     own.add_argument(
         "--classes",

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tltools import budgets, datasets, plans, rates, row_sizes, trials
+from tltools import budgets, datasets, plans, rates, row_sizes, sources, trials
+from tltools.fits import weights_of
 from tltools.home import Home
 from tltools.judging import folds
 from tltools.judging.needed import detectable
@@ -68,16 +69,20 @@ def rate(store: Store, source: Source, dataset: Dataset) -> tuple[dict[str, Any]
 
 
 def _nearest(store: Store, source: Source, size: float) -> dict[str, Any]:
-    """What a source costs on rows of such a size, by the rows of another dataset that come nearest; {} where none were
-    ever read."""
+    """What a source costs on rows of such a size, by the nearest that its weights have read: of another dataset, or
+    more or fewer tokens of each text; {} where they never read any."""
     found: dict[float, dict[str, Any]] = {}
+    _, _, way = network_key(source).partition("|")
     for fact in store.memories("rate"):
         network, _, dataset_id = fact["key"].rpartition("|")
-        if network == network_key(source) and "rows_per_second" in fact:
+        name, _, same = network.partition("|")
+        if (weights_of(name), same) == (weights_of(source.id), way) and "rows_per_second" in fact:
             with suppress(Refusal):  # of a dataset that was deleted
                 other = datasets.get(store.home, dataset_id)
                 numbers = datasets.profile(store.home, dataset_id).numbers
-                ratio = size / row_sizes.size(source, other, numbers)
+                read = source if name == source.id else sources.get(store.home, name)
+                read = read.model_copy(update={"reads": source.reads})
+                ratio = size / row_sizes.size(read, other, numbers)
                 found[abs(log(ratio))] = rates.elsewhere(fact, ratio)
     return found[min(found)] if found else {}
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tltools import datasets, splits
+from tltools.fits import weights_of
 from tltools.home import Home
 from tltools.records import Dataset, Folds, Problem, Source, Split, Study, Trial, refuse
 from tltools.tasks import row_classes
@@ -87,6 +88,6 @@ def learnt_of(home: Home, source: Source, dataset: Dataset, tested: np.ndarray) 
     """How many of some rows of a dataset an own/ source was trained on."""
     if source.trained_on != dataset.id:
         return 0
-    card = json.loads((home.trials / source.id.removeprefix("own/") / "card.json").read_text())
+    card = json.loads((home.trials / weights_of(source.id).removeprefix("own/") / "card.json").read_text())
     split = datasets.stored_split(home, Trial.model_validate(card["trial"]).split)
     return int(np.isin(tested, [*split.train, *split.validation]).sum())

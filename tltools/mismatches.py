@@ -8,6 +8,7 @@ from tltools import row_sizes
 from tltools.fits import class_name
 from tltools.modalities import modalities
 from tltools.records import Dataset, Source
+from tltools.tasks import tasks
 
 
 def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Iterator[str]:
@@ -23,7 +24,7 @@ def found(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> Ite
             "rows, and makes a source of your own of it."
         )
     yield from _known(source, dataset)
-    tokens, pixels = row_sizes.limits(source, dataset)
+    tokens, pixels = row_sizes.limits(source, tasks()[dataset.task])
     read = source.model_copy(update={"options": {**source.options, "max_tokens": tokens}, "image_size": pixels})
     yield from modalities()[dataset.modality].doubts(read, dataset.classes, numbers)
 

@@ -157,10 +157,14 @@ def epochs(trial: Trial, rows: int) -> float:
         return float(passes(int(trial.knobs["texts"]), rows))
     if "epochs" not in trial.knobs:
         return 1.0
-    # steps; the last may be of few rows, but a row is never alone
-    a_pass = max(1, math.ceil((rows - 1) / float(trial.knobs.get("batch_size", 16))))
+    a_pass = steps(rows, float(trial.knobs.get("batch_size", 16)))
     least = math.ceil(float(trial.knobs.get("min_steps", 0)) / a_pass)
     return max(float(trial.knobs["epochs"]), least) * rates_tried(trial)
+
+
+def steps(rows: int, batch: float) -> int:
+    """Steps of one pass over the training rows: the last may be of few rows, but a row is never alone."""
+    return max(1, math.ceil((rows - 1) / batch))
 
 
 def rates_tried(trial: Trial) -> int:

@@ -220,7 +220,7 @@ def passes_of(trial: Trial, train: int, validation: int, way: Rate) -> tuple[flo
     do not say."""
     knobs = {**way, **trial.knobs}
     batch = min(float(knobs.get("batch_size", 16)), float(way.get("batch_size", math.inf)))
-    per_epoch = max(1, math.ceil(train / batch))
+    per_epoch = plans.steps(train, batch)
     tried = plans.rates_tried(trial)
     most = plans.epochs(trial, train) / tried
     if "epochs" not in trial.knobs and "texts" not in trial.knobs:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-Severity = Literal["error", "warning", "note"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 VerdictWord = Literal["positive", "negative", "neutral", "leaning_positive", "leaning_negative", "not_enough_evidence"]
 FailureType = Literal["out_of_memory", "disk_full", "bad_data", "download", "cancelled", "crashed", "bug"]
@@ -33,7 +32,7 @@ class Record(BaseModel):
 class Problem(Record):
     """One thing that is wrong or worth knowing: where it is, what it is, and what to do."""
 
-    severity: Severity
+    severity: Literal["error", "warning", "note"]
     where: Words  # file, row, column, field: "reviews.csv, line 14"
     what: Words  # one sentence: what must be, what was got
     remedy: Words  # one sentence: what to do
@@ -140,7 +139,8 @@ class Source(Record):
     image_size: int | None = None  # pixels, square
     mean: tuple[float, float, float] | None = None  # per channel, of pixels scaled to 0..1
     std: tuple[float, float, float] | None = None
-    max_length: int | None = None  # tokens
+    max_length: int | None = None  # tokens that it was made for
+    positions: int | None = None  # of tokens, that its network has; None: as many as max_length
     sampling_rate: int | None = None  # of sounds, samples a second
     seconds: float | None = None  # of a sound that are read; None: any length
     languages: tuple[str, ...] = ()

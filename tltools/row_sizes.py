@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tltools.fits import TOKENS_A_WORD, pixels_read, tokens_read
 from tltools.modalities import modalities
 from tltools.records import Dataset, Source
-from tltools.tasks import tasks
+from tltools.tasks import Task, tasks
 
 ENDS = 2  # tokens around a text
 TAIL = 1 / 6  # of the way from the median to one row in twenty: there lies the mean of most lengths of texts
@@ -15,19 +15,16 @@ TOKENS_A_CELL = 5  # of a table that is read as text: the column's name and its 
 TOKENS_A_SECOND = 50  # of a clip, as most encoders of sounds have them
 
 
-def limits(source: Source, dataset: Dataset) -> tuple[int, int | None]:
+def limits(source: Source, task: Task) -> tuple[int, int | None]:
     """(tokens of a text that are read, at most; pixels to which a picture is squeezed, each way) for a task."""
-    task = tasks()[dataset.task]
     asked = task.dense.tokens if task.dense else task.written.tokens if task.written else 0
-    options = {**source.options, "max_tokens": max(tokens_read(source), asked)}
-    tokens = tokens_read(source.model_copy(update={"options": options}))
-    return tokens, pixels_read(source, task.dense.side if task.dense else 0)
+    return tokens_read(source, asked), pixels_read(source, task.dense.side if task.dense else 0)
 
 
 def size(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> float:
     """How much a source reads of a row, on average: tokens of what is read one after another; of pictures, how many
     times as many pixels as the source was made for; 1 for tables. numbers: those of the dataset's profile."""
-    tokens, pixels = limits(source, dataset)
+    tokens, pixels = limits(source, tasks()[dataset.task])
     if source.reads == "image":
         return ((pixels or 1) / (source.image_size or pixels or 1)) ** 2
     if source.reads == "audio":

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from tltools import datasets, matching, mismatches, own_weights
+from tltools import datasets, matching, mismatches, own_weights, row_sizes
 from tltools.artifacts import building, sealed
-from tltools.fits import Fit, Match, class_name, class_places
+from tltools.fits import LENGTHS, Fit, Match, class_name, class_places, most_tokens, told_tokens, weights_of
 from tltools.home import Home, existing, write_json
 from tltools.modalities import modalities
 from tltools.providers import Told, providers
@@ -43,15 +43,20 @@ def search(home: Home, query: str) -> list[Source]:
 def get(home: Home, source_id: str, dataset: Dataset | None = None, changes: matching.Changes | None = None) -> Source:
     """Returns a source's card; with a dataset, as it serves its rows, its columns matched and changed by a study.
 
+    Behind an id and @ stands of how many tokens of a text it is to read: "bundled/minilm-l6@256".
+
     Raises:
-        Refusal: unknown; the nearest known ids are named. Or changes of columns that cannot be.
+        Refusal: unknown; the nearest known ids are named. More tokens than it can read, or changes of columns that
+            cannot be.
     """
-    key = source_id.split("/")[0]
-    if key not in providers() or "/" not in source_id:
+    plain, other_length, tokens = source_id.partition("@")
+    key = plain.split("/")[0]
+    if key not in providers() or "/" not in plain:
         near = get_close_matches(source_id, [source.id for source in listing(home)], n=1, cutoff=0.4)
         remedy = f"Did you mean {near[0]}?" if near else "See `python -m tltools sources`."
         raise refuse(source_id, f"must start with one of {', '.join(k + '/' for k in providers())}.", remedy)
-    card = _titled(providers()[key].card(home, source_id))
+    card = _titled(providers()[key].card(home, plain))
+    card = told_tokens(card, tokens) if other_length else card
     if dataset is None:
         return card
     card = card.model_copy(update={"continues": _continues(card, dataset)})
@@ -108,7 +113,8 @@ def fetch(home: Home, source: Source, told: Told = NOBODY) -> Path:
     Raises:
         Refusal: offline, unknown, or not what was published.
     """
-    return providers()[source.provider].fetch(home, source, told)
+    provider, plain = providers()[source.provider], weights_of(source.id)
+    return provider.fetch(home, source if source.id == plain else provider.card(home, plain), told)
 
 
 def fits(home: Home, dataset: Dataset, changes: Mapping[str, matching.Changes] | None = None) -> list[Fit]:
@@ -144,6 +150,10 @@ def fit(
     if numbers is None:
         numbers = datasets.profile(home, dataset.id).numbers
     warnings, why = [*mismatches.found(source, dataset, numbers)], _why(source, dataset)
+    lengths = _lengths(source, dataset, numbers)
+    if lengths:
+        others = " or ".join(f"{weights_of(source.id)}@{tokens}" for tokens in lengths)
+        warnings.append(f"As {others} it reads more of a text, and takes longer; both in one study show if that pays.")
     columns: tuple[Match, ...] = ()
     if knows_columns(source, dataset):
         columns = matching.between(home, source, dataset, changes)
@@ -157,10 +167,24 @@ def fit(
         fits=True,
         why=why,
         warnings=tuple(warnings),
+        lengths=lengths,
         columns=columns,
         new_input=source.reads == "frames",
         knows=bool(row_classes(dataset)) and _continues(source, dataset) and source.trained_on != dataset.id,
     )
+
+
+def _lengths(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> tuple[int, ...]:
+    """The next numbers of tokens at which less of the rows is said to be left out, two at most."""
+    found: list[int] = []
+    read, said = row_sizes.limits(source, tasks()[dataset.task])[0], [*mismatches.found(source, dataset, numbers)]
+    for tokens in LENGTHS if source.reads == "text" else ():
+        if read < tokens <= most_tokens(source) and len(found) < 2:
+            then = [*mismatches.found(told_tokens(source, str(tokens)), dataset, numbers)]
+            if then == said:
+                break
+            found, said = [*found, tokens], then
+    return tuple(found)
 
 
 def _why(source: Source, dataset: Dataset) -> str:
@@ -203,9 +227,9 @@ def add(
     """Adds the user's own weights as `local/<name>`: a transformers folder, or a safetensors file for a timm network.
 
     `mean` and `std` are per channel, of pixels scaled to 0..1; `options` go to timm's builder (`pad_type`, `bn_eps`),
-    for weights that came from another framework, or say how many tokens of a text are read (`max_tokens`); `classes`
-    are names for what a transformers classifier says, in the order of its outputs, as your data calls them. The weights
-    are tried on the architecture in a process of their own before anything is kept.
+    for weights that came from another framework; `classes` are names for what a transformers classifier says, in the
+    order of its outputs, as your data calls them. The weights are tried on the architecture in a process of their own
+    before anything is kept.
 
     Raises:
         Refusal: pickle, broken file, unknown architecture, every key that does not fit, a name that is taken, or names

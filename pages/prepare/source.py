@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tltools import evidence, sources
+from tltools import evidence, row_sizes, sources
 from tltools.records import Refusal
 from tltools.tasks import tasks
 from tltools.ui import column_views, live, state, stepper, widgets
@@ -22,7 +22,6 @@ if dataset is None:
     st.stop()
 
 task = tasks()[dataset.task]
-side = task.dense.side if task.dense else 0  # pixels that it reads
 rankable = not task.objects  # else there is no label or number a row to rank by
 advice = " Bigger is not always better: rank them on your rows, it takes one pass each." if rankable else ""
 widgets.title("Which source model?", f"These fit **{esc(dataset.name)}**.{advice}")
@@ -61,8 +60,8 @@ for start in range(0, len(visible), 3):
             source = cards[cell.source]
             rank = ranks.get(source.id)
             said = doubts.get(source.id, ())
-            fast = views.speed(store, source, dataset)
-            if views.card(source, cell, rank, static.get(source.id), said, fast, side, source.id in chosen):
+            fast, limits = views.speed(store, source, dataset), row_sizes.limits(source, task)
+            if views.card(source, cell, rank, static.get(source.id), said, fast, limits, source.id in chosen):
                 picked.append(source.id)
 if not everything:
     st.toggle(f"Show all {len(fitting)}", key="all_sources")

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,7 +47,7 @@ class Backbone(nn.Module):
     reads = ""
     fitted: tuple[str, ...] = ()  # what begins the names of tensors that come from the dataset, not from a source
     size = 0  # pixels of a side, for kinds that read pictures
-    made_with = ""  # padding, epsilon, heads, activations: no weights, yet they count
+    made_with = ""  # the library, padding, epsilon, heads, activations: no weights, yet they count
     own_loss = False  # True: the core gives its loss, and in training says more for it than else
     writes = False  # True: the core writes into what its modules give, which then needs memory of its own
 
@@ -295,8 +296,13 @@ def load_backbone(home: Home, source: Source, *, init: str = "source", seed: int
     with devices.seeded(seed):
         backbone: Backbone = builder(source)(source, folder, init == "random" or not source.pretrained)
     config, options = folder / "config.json", json.dumps(source.options, sort_keys=True)
-    backbone.made_with = options + (config.read_text() if config.is_file() else "")
+    backbone.made_with = _library(source) + options + (config.read_text() if config.is_file() else "")
     return backbone
+
+
+def _library(source: Source) -> str:
+    """What computes a source, with its version: another one may compute the same weights otherwise."""
+    return "" if source.family == "tabular" else f"{source.family}=={metadata.version(source.family)}"
 
 
 def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Backbone:
@@ -305,6 +311,7 @@ def _own(home: Home, source: Source, folder: Path, init: str, seed: int) -> Back
 
     card = json.loads((folder / "card.json").read_text())
     base = Source.model_validate(card["source"])
+    base = base.model_copy(update={"options": source.options, "max_length": source.max_length})  # it may read more
     backbone = load_backbone(home, base, init=init, seed=seed) if init == "random" else load_start(home, base, card)
     if init != "random":
         tensors = load_file(folder / "model.safetensors")

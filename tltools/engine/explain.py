@@ -12,6 +12,7 @@ from tltools import datasets
 from tltools.engine import gradients, importance, occlusion, predict, sanity, trial_model
 from tltools.engine.backbone import Backbone
 from tltools.engine.trial_model import NeuralModel, TrialModel
+from tltools.fits import weights_of
 from tltools.judging import thresholds
 from tltools.modalities import modalities
 from tltools.records import Refusal, refuse
@@ -212,7 +213,7 @@ def _source_task(ticket: Ticket, model: NeuralModel) -> dict[str, Any] | None:
     if not source_id.startswith("own/") or model.reads == "tabular":  # a table has columns of its own
         return None
     try:
-        source = trial_model.load(model.home, source_id.removeprefix("own/"))
+        source = trial_model.load(model.home, weights_of(source_id).removeprefix("own/"))
     except Refusal:  # its dataset is gone, or only its backbone was kept
         return None
     if not isinstance(source, NeuralModel):

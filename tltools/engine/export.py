@@ -210,6 +210,8 @@ def _text_facts(home: Home, model: Network, backbone: TextBackbone, folder: Path
         "causal": backbone.causal,
         "encoder": bool(getattr(config, "is_encoder_decoder", False)),
         "bare": not tokenizer("")["input_ids"],
+        "letters": backbone.letters,
+        "alone": backbone.alone,
         "unit": backbone.unit,
     }
 

@@ -101,8 +101,8 @@ def features(paths):
 DECIDE = """\
 found = []
 with torch.inference_mode():
-    for start in range(0, len(items), 64):
-        read_now = features(items[start : start + 64])
+    for start in range(0, len(items), {at_once}):
+        read_now = features(items[start : start + {at_once}])
         {raw}
         found.append({decided})
 scores = torch.cat(found).numpy()
@@ -216,7 +216,8 @@ def _neural(facts: Facts) -> list[str]:
     if facts["neighbours"]:
         parts.append(VOTES)
     raw = "votes(read_now)" if facts["neighbours"] else LINEAR
-    parts.append(DECIDE.replace("{raw}", f"raw = {raw}").replace("{decided}", decided))
+    at_once = "1" if facts.get("alone") else "64"  # a text says something else beside longer ones
+    parts.append(DECIDE.replace("{at_once}", at_once).replace("{raw}", f"raw = {raw}").replace("{decided}", decided))
     return [*parts, *(export_groups.steps(facts) if "thresholds" in facts else ())]
 
 
@@ -281,6 +282,7 @@ def _features(facts: Facts) -> list[str]:
     if facts["kind"] == "table":
         return export_tables.steps(facts)
     texts = "[text or tokenizer.pad_token for text in texts]" if facts.get("bare") else "texts"
+    texts = '[text.ljust(facts["letters"]) for text in texts]' if facts.get("letters") else texts
     if export_classifiers.whole(facts):
         read = READ_PICTURE if facts["kind"] == "vision" else ""
         before = [exported.code, read] if exported else []

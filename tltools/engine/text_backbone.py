@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from torch import Tensor, nn
 
 from tltools import answers
 from tltools.engine import torchvision_operators
-from tltools.engine.backbone import Backbone, Batch
+from tltools.engine.backbone import DRY_LENGTH, DRY_RUN_ERRORS, Backbone, Batch
 from tltools.engine.weights import pretrained
-from tltools.fits import MOST_TOKENS, tokens_read
-from tltools.records import Source
+from tltools.fits import MOST_TOKENS, POSITIONS, tokens_read
+from tltools.records import Source, refuse
 
 PROBE = "Größe, 42 don't\n ABC_12 İstanbul 漢字"  # shows case, accents, spaces and unknown letters
+MOVES = 1e-4  # of the size of states: how far those of a text may change beside a longer one
 KEPT = "sdpa_kept"  # the library's own attention, but for dropout
 NEVER = -1e4  # score of every tag where there is no word
 UNSEEN = -4.0  # of every tag but the first, of a word that was not read
@@ -78,6 +80,8 @@ class TextBackbone(Backbone):
         super().__init__(source, core, f"text|{limit}|{_print(tokenizer)}")
         self.tokenizer = tokenizer
         self.limit, self.longest = limit, longest  # tokens of a text that are read, and that could be
+        self.letters = 0  # to so many, shorter texts are filled up with blanks
+        self.alone = False  # True: texts are read beside those of their own length only
         self.causal = False
         self.by_words, self.asked = False, False
         self.generator: tuple[Any, ...] = ()  # the whole network of a source that writes, its `core` apart; a tuple, so
@@ -91,7 +95,8 @@ class TextBackbone(Backbone):
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
         parts: list[np.ndarray] = []
         for start in range(0, len(texts), 10_000):  # bounded memory, also for a million rows
-            found = self.tokenizer(texts[start : start + 10_000], truncation=True, max_length=room)["input_ids"]
+            some = [text.ljust(self.letters) for text in texts[start : start + 10_000]]
+            found = self.tokenizer(some, truncation=True, max_length=room)["input_ids"]
             found = [[*ids, *after] or [self.pad] for ids in found]  # an empty text still needs one token
             offsets[start + 1 : start + 1 + len(found)] = [len(ids) for ids in found]
             parts.append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in found]))
@@ -116,14 +121,14 @@ class TextBackbone(Backbone):
 
     def read_at(self, side: int, tokens: int = 0, asked: bool = False, words: bool = True) -> None:
         self.by_words, self.asked = words, asked
-        self.limit = max(self.limit, min(tokens, self.longest))
+        self.limit = min(tokens_read(self.source, tokens), self.longest)
         if self.limit > MOST_TOKENS:
             _keep_attention(self.core)
         self.preprocessing += f"|{'words' if words else 'tokens'}|{self.limit}|{asked}|{self.before}|{self.after}"
 
     def maps(self, batch: Batch) -> list[tuple[int, Tensor]]:
         """One (B, W, D) at the last stage: the state of the first token of each word, or (B, L, D) of all tokens."""
-        states: Tensor = self._run(batch)[0]
+        states: Tensor = self._by_length(batch, lambda some: self._run(some)[0])
         if not self.by_words:
             return [(len(self.stages) - 1, states.float())]
         places = batch["starts"].clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
@@ -150,6 +155,44 @@ class TextBackbone(Backbone):
         if self.by_words:
             batch |= {"starts": torch.zeros(rows, 1, dtype=torch.long), "words": torch.tensor(1)}
         return batch
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self._by_length(batch, super().forward)
+
+    def forward_stages(self, batch: Batch) -> list[Tensor]:
+        read, widths = super().forward_stages, list[int]()
+
+        def side_by_side(some: Batch) -> Tensor:
+            found = read(some)
+            widths[:] = [stage.shape[1] for stage in found]
+            return torch.cat(found, 1)
+
+        return list(torch.split(self._by_length(batch, side_by_side), widths, 1)) if self.alone else read(batch)
+
+    def states(self, batch: Batch, boundary: int) -> Tensor:
+        read = super().states
+        return self._by_length(batch, lambda some: read(some, boundary))
+
+    def resume(self, batch: Batch, states: Tensor, boundary: int) -> Tensor:
+        read = super().resume
+        return self._by_length({**batch, "states": states}, lambda some: read(some, some["states"], boundary))
+
+    def _by_length(self, batch: Batch, read: Callable[[Batch], Tensor]) -> Tensor:
+        """What is read of a batch: at once or, of a network that attends to what fills a batch up, length by length."""
+        if not self.alone:
+            return read(batch)
+        lengths = batch["attention_mask"].sum(1)
+        places, found, several = [], [], sorted(set(lengths.tolist()))
+        if len(several) == 1:
+            return read(batch)
+        for length in several:
+            rows = (lengths == length).nonzero()[:, 0]
+            some = {key: value[rows] if value.dim() else value for key, value in batch.items()}
+            some |= {key: some[key][:, :length] for key in ("input_ids", "attention_mask", "states") if key in some}
+            part = read(some)
+            places.append(rows)
+            found.append(nn.functional.pad(part, (0, 0, 0, several[-1] - length)) if part.dim() == 3 else part)
+        return torch.cat(found)[torch.cat(places).argsort()]
 
     def _run(self, batch: Batch) -> Any:
         return self.core(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
@@ -217,13 +260,52 @@ def around(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    positions = getattr(config, "max_position_embeddings", None) or 0
-    positions = positions if positions > 0 else 512  # XLNet says -1: it knows places by their distances
-    longest = min(int(source.options.get("max_tokens", positions)), source.max_length or positions, positions)
+    positions = _positions(core, config)
+    if (told := int(source.options.get("max_tokens", 0))) > positions:
+        what = f"has positions for {positions:,} tokens of a text; got {told:,}."
+        raise refuse(source.id, what, f"Let it read {positions}, or less.")
+    longest = min(source.max_length or positions, positions)
     limit = min(tokens_read(source), longest)
     if limit > MOST_TOKENS:
         _keep_attention(core)
-    return kind(source, core.float().eval(), tokenizer, limit, longest)
+    backbone = kind(source, core.float().eval(), tokenizer, limit, longest)
+    _fill_up(backbone)
+    backbone.alone = _moves(backbone)
+    backbone.preprocessing += "|alone" if backbone.alone else ""
+    return backbone
+
+
+def _moves(backbone: TextBackbone) -> bool:
+    """Whether the states of a text hang on how much it is filled up: FNet, YOSO, ConvBERT and Nystromformer mask none
+    of that, or not all."""
+    texts = backbone.encode([PROBE[:12], 3 * PROBE])
+    with suppress(*DRY_RUN_ERRORS), torch.no_grad():  # the dry run says what is wrong with others
+        alone, beside = (backbone._run(texts.take(np.array(rows)))[0] for rows in ([0], [0, 1]))
+        moved = (alone[0] - beside[0, : alone.shape[1]]).abs().max()
+        return alone.dim() == 3 and bool(moved > MOVES * alone.abs().max())
+    return False
+
+
+def _fill_up(backbone: TextBackbone) -> None:
+    """Finds how many letters a text must have: CANINE, which joins neighbouring letters, cannot read an empty one."""
+    for letters in range(DRY_LENGTH):
+        backbone.letters = letters
+        with suppress(*DRY_RUN_ERRORS), torch.no_grad():
+            backbone._run(backbone.encode([""]).take(np.zeros(1, np.int64)))
+            break
+    else:  # then the dry run says what is wrong with it
+        backbone.letters = 0
+    backbone.preprocessing += f"|{backbone.letters} letters" if backbone.letters else ""
+
+
+def _positions(core: Any, config: Any) -> int:
+    """Of how many tokens a network can know the places."""
+    said = getattr(config, "max_position_embeddings", None) or 0
+    said = said if said > 0 else POSITIONS  # XLNet says -1: it knows places by their distances
+    for name, module in core.named_modules():  # RoBERTa and its kin count from behind the place of what fills up
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return min(said, module.num_embeddings - module.padding_idx - 1)
+    return int(said)
 
 
 def _sdpa(config: Any) -> bool:

@@ -135,7 +135,7 @@ def _cut(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
         share = "all" if cut == 1 else f"about {100 * cut:.0f} % of the"
         yield (
             f"It reads {read} tokens of a row as text: {share} rows are longer, and their last columns are "
-            "not read. Leave out columns, or choose a source that reads more tokens."
+            "not read. Leave out columns, or let it read more tokens."
         )
 
 

@@ -24,7 +24,6 @@ WORDS = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
 LETTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _ALIKE = 0.7  # Jaccard similarity of words and word pairs
 _TOO_LONG = 100_000  # characters
-_ADVISED = 512  # tokens at most; attention costs the square of them
 _WORD = re.compile(r"[぀-ヿ一-鿿가-힯]|[^\W぀-ヿ一-鿿가-힯]+")
 _MARKUP = re.compile(
     r"&(lt|gt|amp|quot|nbsp|#\d+);|#\d{2,4};|</?(p|br|b|i|a|div|span|strong|em)\b[^>]*>", re.IGNORECASE
@@ -70,14 +69,10 @@ def _length(source: Source, numbers: Mapping[str, float]) -> Iterator[str]:
     if numbers.get("words_95", 0.0) <= words:
         return
     share = "half" if numbers.get("words_median", 0.0) > words else "some"
-    said = (
+    yield (
         f"It reads {read} tokens, about {words:.0f} words: {share} of your texts are longer (one in "
         f"twenty has over {numbers['words_95']:.0f} words), and what comes after is not read."
     )
-    more = min(source.max_length or 0, _ADVISED)
-    if source.provider == "local" and more > read:
-        said += f" Added again with --option max_tokens={more}, it reads more, and slower."
-    yield said
 
 
 def joined(

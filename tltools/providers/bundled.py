@@ -25,6 +25,7 @@ MINILM = Source(
     parameters=22_713_216,
     megabytes=90.9,
     max_length=256,
+    positions=512,
     languages=("en",),
     pretraining="1.17 billion English sentence pairs (sentence-transformers/all-MiniLM-L6-v2)",
     licence="Apache-2.0",

@@ -87,7 +87,7 @@ def from_config(source_id: str, provider: str, config: dict[str, Any], extractor
         image_size=_side(config, extractor) if sees else None,
         mean=_channels(extractor, "image_mean", 0.0) if sees else None,
         std=_channels(extractor, "image_std", 1.0) if sees else None,
-        max_length=config.get("max_position_embeddings"),
+        max_length=config.get("max_position_embeddings") or config.get("n_positions"),
         writes=not (hears or sees) and any(name.endswith(WRITES) for name in config.get("architectures") or ()),
         sampling_rate=int(extractor.get("sampling_rate") or 16_000) if hears else None,
         seconds=_seconds(config, extractor) if hears else None,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tltools import row_sizes
 from tltools.artifacts import sealed
-from tltools.fits import tokens_read
 from tltools.home import Home
 from tltools.judging import thresholds
 from tltools.records import Report, Source, refuse
@@ -68,7 +68,8 @@ def card_facts(card: Mapping[str, Any]) -> str:
     ]
     if source:
         card_of = Source.model_validate(source)
-        most = f" It reads {tokens_read(card_of)} tokens at most." if card_of.max_length and not task.written else ""
+        texts = card_of.reads == "text" and not task.written
+        most = f" It reads {row_sizes.limits(card_of, task)[0]} tokens at most." if texts else ""
         lines.append(
             f"Source model {card_of.name} (`{card_of.id}`), pre-trained on: {card_of.pretraining}. Licence: "
             f"{card_of.licence}. Known bias: {card_of.bias}{most}"

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tltools import costs, evidence, own_weights, sources
-from tltools.fits import Fit, pixels_read
+from tltools.fits import Fit, weights_of
 from tltools.home import Home
 from tltools.records import Dataset, Refusal, Source
 from tltools.store import Store
@@ -64,12 +64,11 @@ def ordered(dataset: Dataset, cells: Sequence[Fit], cards: Mapping[str, Source],
 
 
 def card(
-    source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], speed: str, side: int,
-    chosen: bool,
+    source: Source, cell: Fit, rank: Row | None, static: int | None, doubts: Sequence[str], speed: str,
+    limits: tuple[int, int | None], chosen: bool,
 ) -> bool:  # fmt: skip
-    """One source; doubts: what speaks of negative transfer; speed: see below; side: pixels that the task
-    reads, 0 where the source says.
-    Returns whether it is chosen."""
+    """One source; doubts: what speaks of negative transfer; speed: see below; limits: tokens and pixels that are read,
+    as `row_sizes.limits` says. Returns whether it is chosen."""
     with st.container(border=True, height="stretch", key=f"card_{source.id.replace('/', '_').replace('.', '_')}"):
         picked = st.toggle(esc(short(source.name, 46)), value=chosen, key=f"pick_{source.id}")
         chips = [f":green-badge[:material/trophy: rank {rank['rank']}]"] if rank and rank.get("rank") else []
@@ -79,7 +78,7 @@ def card(
         if static is not None and source.pretrained:
             chips.append(f":gray-badge[by size: {static}]")
         st.markdown(" ".join(chips))
-        st.caption(" · ".join(_facts(source, side)))
+        st.caption(" · ".join(_facts(source, *limits)))
         said = short(source.pretraining, 110)
         st.caption(esc(said[:1].upper() + said[1:]))
         if speed:
@@ -93,9 +92,19 @@ def card(
             st.caption(f":material/table_chart: {esc(cell.why)}")
         for warning in (*cell.warnings, *doubts):
             st.markdown(f":orange[:material/warning:] {esc(warning)}")
+        _lengths(source, cell)
         with st.popover("More", type="tertiary"):
             _more(source, rank)
     return bool(picked)
+
+
+def _lengths(source: Source, cell: Fit) -> None:
+    """Where texts are longer than what is read of them: buttons that choose the same weights reading more."""
+    others = {f"{weights_of(source.id)}@{tokens}": tokens for tokens in cell.lengths}
+    for other in [id for id in others if id not in state.sources()]:
+        if st.button(f"Read {others[other]:,} tokens", icon=":material/notes:", key=f"read_{source.id}_{other}"):
+            state.put(source=",".join([*state.sources(), other]), study=None)
+            st.rerun()
 
 
 def speed(store: Store, source: Source, dataset: Dataset) -> str:
@@ -105,14 +114,14 @@ def speed(store: Store, source: Source, dataset: Dataset) -> str:
     return {"here": said, "elsewhere": f"about {said} on other rows", "": ""}[whence]
 
 
-def _facts(source: Source, side: int) -> list[str]:
+def _facts(source: Source, tokens: int, pixels: int | None) -> list[str]:
     said = [parameters(source.parameters)]
     if source.megabytes:
         said.append(size(source.megabytes * 1e6))
-    if pixels := pixels_read(source, side):
+    if pixels:
         said.append(f"{pixels} px")
-    if source.max_length:
-        said.append(f"made for {source.max_length} tokens")
+    if source.reads == "text":
+        said.append(f"reads {tokens:,} tokens")
     if source.sampling_rate:
         said.append(f"{source.sampling_rate / 1000:g} kHz" + (f", {source.seconds:g} s" if source.seconds else ""))
     said.append(f"licence: {esc(source.licence)}")

@@ -15,7 +15,7 @@ from tltools.ui.words import esc
 
 NAMES = ("dataset", "draft", "source", "study", "trial", "job")
 _FORM = {name: re.compile(r"[0-9a-f]{16}") for name in ("dataset", "draft", "study", "trial", "job")}
-_FORM["source"] = re.compile(r"[\w./,+-]{1,2000}")
+_FORM["source"] = re.compile(r"[\w./,+@-]{1,2000}")
 
 
 def home() -> Home:
@@ -124,5 +124,5 @@ def _key(name: str) -> str:
 
 def _set(name: str, value: str | None) -> None:
     if value is not None and not _FORM[name].fullmatch(value):
-        value = re.sub(r"[^\w./,+-]", "", value)[:64] or "unreadable"  # shown as "not found", never used as a path
+        value = re.sub(r"[^\w./,+@-]", "", value)[:64] or "unreadable"  # shown as "not found", never used as a path
     st.session_state[_key(name)] = value
