@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests import shapes
 from tltools import augmentation, datasets, places, reports, studies
-from tltools.engine import augment, export, predict
+from tltools.engine import augment, export, heads_dense, predict
 from tltools.engine import study as engine
 from tltools.home import open_home
 from tltools.records import Study
@@ -35,7 +35,9 @@ def perfect(shape: tuple[int, int] = (16, 16)) -> np.ndarray:
         for kind, x0, y0, x1, y1 in boxes:
             x, y = (x0 + x1) / 2 * shape[1], (y0 + y1) / 2 * shape[0]
             raw[row, int(kind), int(y), int(x)] = 6
-            raw[row, 2:, int(y), int(x)] = [np.log(x1 - x0), np.log(y1 - y0), x - int(x) - 0.5, y - int(y) - 0.5]
+            for down, across in np.ndindex(3, 3):  # the places about the centre say the box, too
+                i, j = int(y) + down - 1, int(x) + across - 1
+                raw[row, 2:, i, j] = [np.log(x1 - x0), np.log(y1 - y0), x - j - 0.5, y - i - 0.5]
     return raw
 
 
@@ -66,6 +68,30 @@ def test_the_loss_is_least_where_the_maps_are_right_and_empty_pictures_count() -
         raw = right.clone()
         change(raw)
         assert float(code.loss(raw, target, {}).sum()) > float(least.sum()) + 0.1
+
+
+def test_a_peak_beside_its_place_still_says_the_box_that_it_was_taught() -> None:
+    target = torch.from_numpy(code.padded([np.array([[0, 0.5, 0.5, 0.7, 0.6], [0, 0.0, 0.9, 0.05, 1.0]])]))
+    raw = torch.zeros(1, 5, 16, 16)
+    raw[:, 0] = -9
+    raw.requires_grad_()
+    optimiser = torch.optim.Adam([raw], lr=0.05)
+    for _ in range(200):
+        optimiser.zero_grad()
+        code.loss(raw, target, {}).sum().backward()
+        optimiser.step()
+    beside = raw.detach().numpy().copy()
+    beside[0, 0, 8:10, 9:11] = [[-9, 6], [-9, -9]]  # the centre lies in row 8, column 9
+    beside[0, 0, 15, 0] = 6
+    found = code.decode(beside)[0]
+    assert np.allclose(found[np.argsort(-found[:, 1]), 1:5], target[0, :, 1:], atol=0.01)
+
+
+def test_maps_of_large_numbers_do_not_drown_the_others() -> None:
+    maps = [torch.randn(4, own, 2 * side, side) for own, side in ((3, 16), (5, 8), (7, 4))]
+    large = [20 * maps[0] + 3, 5 * maps[1] - 1, maps[2]]
+    decoder = heads_dense.Decoder([3, 5, 7]).train()
+    torch.testing.assert_close(decoder(large), decoder(maps), rtol=0, atol=1e-3)
 
 
 def test_rare_classes_weigh_more_in_the_loss_and_absent_ones_as_boxes_do_on_average() -> None:
@@ -111,6 +137,13 @@ def test_boxes_and_masks_move_with_their_pictures(seed: int) -> None:
         edges = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1]) / side
         assert torch.allclose(found[1:], edges.float(), atol=0.01)
     assert set(shown.unique().tolist()) <= {0, 1, places.IGNORED}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_changed_pictures_keep_their_memory_format(layout: torch.memory_format) -> None:
+    pixels = torch.randn(2, 3, 8, 8).contiguous(memory_format=layout)
+    changed = augment.moved(pixels, augmentation.drawn({"scale": 0.2}, 2, np.random.default_rng(0)))
+    assert changed.is_contiguous(memory_format=layout)
 
 
 def test_boxes_whose_middle_leaves_the_picture_are_gone() -> None:

@@ -118,7 +118,7 @@ def test_new_pictures_get_masks_and_what_cannot_be_is_refused(ran: tuple[Home, S
 def test_an_exported_folder_draws_the_same_masks_alone(ran: tuple[Home, Study], tmp_path: Path) -> None:
     home, study = ran
     ticket, trials = QuietTicket(home, open_store(home)), {one.strategy: one.id for one in studies.expand(home, study)}
-    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 101)
+    shapes.exported(ticket, trials["full_finetune"], tmp_path / "model", 103)
     control = export.run(ticket, {"trial": trials["classical"], "to": str(tmp_path / "control")})
     assert control["replay"]["agrees"] and control["replay"]["rows"] and "model.skops" in control["files"]
     pixels, mask, _ = shapes.one(100)

@@ -79,7 +79,23 @@ def test_the_fastest_step_is_chosen(
     monkeypatch.setattr(stepping, "_step", lambda twin, batch, half, count: seconds[half, count])
     backbone = Trained()
     found = stepping.choose(backbone, backbone.encode(["a", "b"]), setting)
-    assert found == replace(wanted, speedup=seconds[wanted.half, 1] / seconds[wanted.half, 0])
+    assert found == replace(wanted, speedup=seconds[wanted.half, 1] / seconds[wanted.half, 0], channels_last=True)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("slower", "wanted"), [(1.5, True), (1.05, False), (0.7, False)])
+def test_pictures_are_trained_channels_last_where_that_is_clearly_faster_on_one_thread(
+    slower: float, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(twin: FakeBackbone, batch: dict, half: bool, count: int) -> float:
+        wide = batch["pixels"].is_contiguous(memory_format=torch.channels_last)
+        return 1.0 if wide or count == 0 else slower  # seconds: on all threads both are alike
+
+    monkeypatch.setattr(stepping, "SECONDS", 0.0)
+    monkeypatch.setattr(stepping, "_step", step)
+    backbone = Trained()
+    first = replace(FULL, channels_last=False)
+    assert stepping.choose(backbone, backbone.encode(["a", "b"]), first).channels_last is wanted
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -100,7 +116,7 @@ def test_nothing_is_measured_where_nothing_can_be_chosen() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     backbone = Trained()
-    assert stepping.choose(backbone, backbone.encode(["a", "b"]), FULL) == Steps(False, 0)
+    assert stepping.choose(backbone, backbone.encode(["a", "b"]), FULL) == Steps(False, 0, channels_last=True)
     torch.set_num_threads(before)
     assert stepping.choose(backbone, backbone.encode(["a", "b"]), autotune.PLAIN) == Steps(False, 1)
     assert not backbone.twins

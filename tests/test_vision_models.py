@@ -136,7 +136,7 @@ def test_a_study_of_places_is_judged_and_exported(
         assert scores["local/segformer"] > 0.5 > 1 / 3 and scores["local/vit"] > 0.4, scores
     for trial in studies.expand(home, study):
         if trial.source != "none":
-            result = shapes.exported(ticket, trial.id, tmp_path / trial.id / "model", 127)
+            result = shapes.exported(ticket, trial.id, tmp_path / trial.id / "model", 129)
             assert result["replay"]["rows"]
             script = (tmp_path / trial.id / "model" / "predict.py").read_text()
             assert ("def grid(" in script) == (trial.source != "local/segformer"), "only tokens are made maps"

@@ -32,13 +32,15 @@ def maker(settings: Mapping[str, Any], encoded: Any) -> Callable[[np.ndarray], B
 
 
 def moved(pixels: Tensor, changes: Changes) -> Tensor:
-    """(B, 3, H, W) normalised pictures, changed; beyond their edge lies the middle colour."""
+    """(B, 3, H, W) normalised pictures, changed, in their memory format; beyond their edge lies the middle colour."""
     matrix, contrast, brightness = (
         torch.from_numpy(part).to(pixels.device) for part in (changes.matrix, changes.contrast, changes.brightness)
     )
     grid = functional.affine_grid(matrix, list(pixels.shape), align_corners=False)
     changed = functional.grid_sample(pixels, grid, align_corners=False)
-    return changed * contrast.view(-1, 1, 1, 1) + (brightness - 1).view(-1, 1, 1, 1)
+    changed = changed * contrast.view(-1, 1, 1, 1) + (brightness - 1).view(-1, 1, 1, 1)
+    wide = pixels.is_contiguous(memory_format=torch.channels_last)
+    return changed.contiguous(memory_format=torch.channels_last) if wide else changed
 
 
 def apply(images: Tensor, changes: Changes) -> Tensor:

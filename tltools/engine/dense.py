@@ -213,7 +213,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     recipe = replace(recipe, batch_size=min(dense.batch, recipe.batch_size), head_start="random", augmentation={})
     base = kit.backbone(trial, recipe.init, seed=seed if recipe.init == "random" else 0)
     train, validation = kit.parts(trial, recipe)
-    encoded, setting, steps = kit.ready(base)
+    encoded, steps = kit.ready(base)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
     place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
 
@@ -225,7 +225,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
         model.to(kit.device.name)
         targets = torch.from_numpy(dense.tensors(kit.targets, model.shape()))
         rows = Rows(train, validation, targets, torch.ones(len(targets)))
-        feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
+        feed = Feed(encoded, None, kit.device, steps.channels_last, recipe)
         return Training(
             model, read_once(kit, feed, model, rows, place, recipe), recipe, rows, place, model.loss, multiplier,
             seed + k, kit.ticket, kit.checkpoint(trial, k), kit.telling(trial),

@@ -39,7 +39,9 @@ def enlarged(x, size):
     model((read(path)[None] - torch.tensor(facts["mean"]).view(3, 1, 1)) / torch.tensor(facts["std"]).view(3, 1, 1))
     x = None
     for k, name in reversed(list(enumerate(facts["layers"]))):
-{{first}}        here = F.conv2d({{map}}, head[f"decoder.level.{k}.weight"], head[f"decoder.level.{k}.bias"])
+{{first}}        norm = [head[f"decoder.level.{k}.0.running_{part}"] for part in ("mean", "var")]
+        level = [head[f"decoder.level.{k}.1.{part}"] for part in ("weight", "bias")]
+        here = F.conv2d(F.batch_norm({{map}}, *norm), *level)
         x = mixed(here if x is None else here + enlarged(x, here.shape[2:]), f"decoder.mix.{k}")
     return x
 """

@@ -151,10 +151,9 @@ class FeatureStore:
         return known
 
     def steps(self, backbone: Backbone, encoded: Encoded) -> Steps:
-        """Precision and threads of this backbone's training steps here; measured on first use."""
-        key = costs.network_key(backbone.source)
+        """How this backbone's training steps are taken here; measured on first use."""
+        key, setting = costs.network_key(backbone.source), self.setting(backbone, encoded)
         if key not in self._steps:
-            setting = self.setting(backbone, encoded)
             self._steps[key] = stepping.choose(backbone, encoded, setting, self._memory)
         return self._steps[key]
 

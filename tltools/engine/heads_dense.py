@@ -13,11 +13,13 @@ RARE = 0.02  # how often a place is the centre of an object, at the start: the h
 
 
 class Decoder(nn.Module):
-    """From the deepest map up: each is brought to one width, enlarged, and added to the one below (U-Net, FPN)."""
+    """From the deepest map up: each is standardised, brought to one width, enlarged, and added to the one below (U-Net,
+    FPN). Without the first, the maps of a trained network, whose numbers may be ten times as large as those of a new
+    one, drown what comes from above."""
 
     def __init__(self, channels: Sequence[int], width: int = WIDTH) -> None:
         super().__init__()
-        self.level = nn.ModuleList(nn.Conv2d(own, width, 1) for own in channels)
+        self.level = nn.ModuleList(_standardised(own, width) for own in channels)
         self.mix = nn.ModuleList(_mixed(width) for _ in channels)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -74,6 +76,10 @@ class WordHead(nn.Module):
         """(B, W, D) states of words, alone in a list."""
         raw: Tensor = self.last(self.norm(maps[-1]))
         return raw
+
+
+def _standardised(own: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.BatchNorm2d(own, affine=False), nn.Conv2d(own, width, 1))
 
 
 def _mixed(width: int) -> nn.Sequential:

@@ -103,14 +103,14 @@ class EngineKit(Shared):
             reader, boundary = self._reader(base, trial, recipe, frozen)
         if reader is not None:
             reader.hold(np.concatenate([train, validation]), self.device)
-        encoded, setting, steps = self.ready(base)
+        encoded, steps = self.ready(base)
         place = loop.Place(self.device, steps.half, boundary, frozen, steps.threads, steps.speedup)
         values, scaling = scaled(self.targets, train, self.kind == "number")
         weights = balance(self.targets, train) if self.kind == "classes" else torch.ones(len(values))
         rows = Rows(train, validation, values, weights)
 
         def begin(k: int, multiplier: float) -> loop.Training:
-            feed = Feed(encoded, reader, self.device, setting.channels_last, recipe)
+            feed = Feed(encoded, reader, self.device, steps.channels_last, recipe)
             model = self._tuned(base, recipe, rows, feed, place, _seed(trial) + k)
             return loop.Training(
                 model, feed, recipe, rows, place, self.task.loss, multiplier, _seed(trial) + k, self.ticket,
@@ -133,7 +133,7 @@ class EngineKit(Shared):
         train, validation = self.parts(trial, recipe)
         recipe = replace(recipe, epochs=plans.passes(texts, len(train)))
         frozen = layouts.frozen_bottom(base, recipe, len(train))
-        encoded, setting, steps = self.ready(base)
+        encoded, steps = self.ready(base)
         rows = Rows(train, validation, torch.from_numpy(self.targets), balance(self.targets, train))
         with devices.seeded(seed):
             model = layouts.Tuned(base.twin(), self.task.width(self.dataset)).to(self.device.name)
@@ -141,7 +141,7 @@ class EngineKit(Shared):
         model.backbone.unit = True
         place = loop.Place(self.device, steps.half, 0, frozen, steps.threads, steps.speedup)
         training = contrast.Contrast(
-            model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
+            model, Feed(encoded, None, self.device, steps.channels_last, recipe), recipe, rows,
             place, self.task.loss, 1.0, seed, self.ticket,
             self.checkpoint(trial, 0), self.telling(trial),
         )  # fmt: skip

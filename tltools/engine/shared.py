@@ -13,7 +13,6 @@ import numpy as np
 from tltools import datasets, matching, plans, studies, trials
 from tltools.engine import dense, heads, written
 from tltools.engine import device as devices
-from tltools.engine.autotune import Setting
 from tltools.engine.backbone import Backbone, Encoded, load_backbone
 from tltools.engine.classical_dense import Held
 from tltools.engine.features import FeatureStore, encoding_of
@@ -117,11 +116,11 @@ class Shared:
                 self._encoded[key] = self.store.encode(backbone, self.view(backbone.reads))
         return self._encoded[key]
 
-    def ready(self, backbone: Backbone) -> tuple[Encoded, Setting, Steps]:
-        """Encoded rows, and how a backbone passes and trains on them here, measured on first use."""
+    def ready(self, backbone: Backbone) -> tuple[Encoded, Steps]:
+        """Encoded rows, and how a backbone is trained on them here, measured on first use."""
         encoded = self.encoded(backbone)
         with self.aside():
-            return encoded, self.store.setting(backbone, encoded), self.store.steps(backbone, encoded)
+            return encoded, self.store.steps(backbone, encoded)
 
     def view(self, reads: str) -> Any:
         if reads not in self._views:

@@ -131,7 +131,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
     if knows and base.generator:
         recipe = replace(recipe, phases=tuple(_gently(layout, base.causal) for layout in recipe.phases))
     train, validation = kit.parts(trial, recipe)
-    encoded, setting, steps = kit.ready(base)
+    encoded, steps = kit.ready(base)
     frozen = layouts.frozen_bottom(base, recipe, len(train))
     place = loop.Place(kit.device, steps.half, 0, frozen, steps.threads, steps.speedup)
     pieces = wording(base, [kit.targets[row] for row in train])
@@ -151,7 +151,7 @@ def finetune(kit: EngineKit, trial: Trial, recipe: Recipe) -> Outcome:
                 if isinstance(model.head, PretrainedDecoder):
                     adapters.inject(model.head, **recipe.adapter)
         model.to(kit.device.name)
-        feed: loop.Feed = Feed(encoded, None, kit.device, setting.channels_last, recipe)
+        feed: loop.Feed = Feed(encoded, None, kit.device, steps.channels_last, recipe)
         if not isinstance(model, Continuer):  # whose states depend on what was written
             feed = dense.read_once(kit, feed, model, rows, place, recipe)
         return Training(

@@ -42,8 +42,11 @@ def moved(target: Any, matrix: Any) -> Any:
 
 
 def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
-    """Per row: focal loss of the heatmaps and L1 of form and place at the centres, over the boxes of the batch; rare
-    classes weigh more, since the score is a mean over classes.
+    """Per row: focal loss of the heatmaps and L1 of form and place at and around the centres, over the boxes of the
+    batch; rare classes weigh more, since the score is a mean over classes.
+
+    The places next to a centre learn the box as well, by the bump's share there (arXiv 1909.00700): a peak that is one
+    place off would otherwise say a box that nobody taught it, and a small object would be missed.
 
     raw (B, K, h, w) as `CentreHead` gives it, target (B, m, 5) as `padded` -> (B,).
     """
@@ -70,10 +73,15 @@ def loss(raw: Any, target: Any, options: Mapping[str, float]) -> Any:
     peak = wanted >= 0.9999
     focal = torch.where(peak, (1 - sure) ** 2 * log_yes, (1 - wanted) ** 4 * sure**2 * log_no)
     focal = focal * weights[:, None, None]
-    spots = (place[..., 1] * width + place[..., 0]).long().clamp(min=0)
-    said = raw[:, classes:].flatten(2).gather(2, spots[:, None].expand(-1, 4, -1)).transpose(1, 2)
-    right = torch.cat([size.log(), centre - place - 0.5], 2)
-    form = ((said - right).abs() * (there * weights[codes])[..., None]).sum((1, 2))
+    about = torch.arange(-1.0, 2, device=raw.device)
+    about = torch.cartesian_prod(about, about)
+    near = place[:, :, None] + about  # (B, m, 9, x and y)
+    share = torch.exp(-about.square().sum(1) / (2 * BUMP**2)) * ((near >= 0) & (near < cells)).all(-1)
+    share = share / share.sum(2, keepdim=True) * (there * weights[codes])[..., None]
+    spots = (near[..., 1] * width + near[..., 0]).long().clamp(0, height * width - 1).flatten(1)
+    said = raw[:, classes:].flatten(2).gather(2, spots[:, None].expand(-1, 4, -1)).unflatten(2, near.shape[1:3])
+    right = torch.cat([size.log()[:, :, None].expand_as(near), centre[:, :, None] - near - 0.5], 3)
+    form = ((said.permute(0, 2, 3, 1) - right).abs().sum(3) * share).sum((1, 2))
     each = there.sum().clamp(min=1) / len(raw)  # boxes of a row, on average: rows with many boxes weigh more
     return (form - focal.sum((1, 2, 3))) / each
 
