@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tltools import plans, rates
-from tltools.engine import loop
+from tltools.engine import training_rows
 from tltools.home import Home
 from tltools.plans import Counts
 from tltools.records import Refusal, Source, Trial
@@ -93,7 +93,7 @@ def test_rows_that_are_not_held_out_are_trained_on_at_one_rate() -> None:
 
 @given(rows=st.integers(1, 300), batch=st.integers(2, 40))
 def test_steps_are_planned_as_the_loop_takes_them(rows: int, batch: int) -> None:
-    taken = loop.batches(np.arange(rows), np.ones(rows), batch, seed=0, epoch=0)
+    taken = training_rows.batches(np.arange(rows), np.ones(rows), batch, seed=0, epoch=0)
     assert plans.steps(rows, batch) == len(taken)
 
 

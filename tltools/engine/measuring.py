@@ -120,7 +120,7 @@ class Few(EngineKit):
         if fitted.batch:  # it was cut off, perhaps before it had looked: from then on it holds the best weights, too
             training.evaluate()
             training._step(training.batches()[0])
-        steps = -(-count // recipe.batch_size)
+        steps = len(training.batches())  # more than rows make where those of a rare class stand in an epoch often
         took = self.watch.steps or [time.perf_counter() - self.watch.begun]
         each = float(np.mean(took[1:] or took))  # texts are of all lengths, and so are their steps
         self.tried = {
