@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tltools.providers import bundled
 from tltools.records import Choice, Dataset, Number, Source, Switch, Trial
 from tltools.strategies import Outcome, Recipe, Strategy, strategies
 from tltools.study_files import filled
@@ -232,6 +233,13 @@ def test_networks_with_batch_norms_start_at_a_larger_rate_unless_one_is_given() 
     assert filled(full, {}, convolutional)[0]["learning_rate"] == 1e-3
     assert filled(full, {}, transformer)[0] == filled(full, {})[0]
     assert filled(full, {"learning_rate": 2e-5}, convolutional)[0]["learning_rate"] == 2e-5
+
+
+def test_networks_of_tables_take_many_rows_a_step_at_a_larger_rate() -> None:
+    full = strategies()["full_finetune"]
+    tables, texts = (filled(full, {}, source)[0] for source in (bundled.TABLE_NET, bundled.MINILM))
+    assert (tables["batch_size"], tables["learning_rate"]) == (256, 3e-4)
+    assert (texts["batch_size"], texts["learning_rate"]) == (16, 1e-4)
 
 
 def test_a_head_from_its_closed_form_trains_shorter_than_one_that_starts_anew() -> None:

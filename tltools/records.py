@@ -168,6 +168,7 @@ class Number(Record):
     title: str
     default: float
     convolutional: float | None = None  # the default for image networks with batch norms, where that is another
+    tables: float | None = None  # the default for networks of tables, whose steps cost the same for hundreds of rows
     anew: float | None = None  # the default where the head starts anew, for want of a closed form
     low: float
     high: float

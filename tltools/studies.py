@@ -90,7 +90,7 @@ def propose(home: Home, dataset: Dataset, chosen: list[Source]) -> Study:
     if chosen and not usual:
         strategies = ("full_finetune",)  # an untrained network can only be trained
     labels = dataset.rows
-    fractions = (0.1, 0.25, 0.5, 1.0) if labels >= 200 else (0.25, 0.5, 1.0)
+    fractions = (0.1, 0.25, 0.5, 1.0) if labels >= 200 else (0.25, 0.5, 0.75, 1.0)  # four make a curve
     controls: tuple[str, ...] = ("scratch", "random_frozen", "classical") if usual or not chosen else ("classical",)
     if any(source.continues and source.columns for source in chosen):
         strategies = (*strategies, "boosted_continuation")

@@ -147,14 +147,17 @@ def arm(entry: str | dict[str, dict[str, Any]]) -> Arm:
 
 
 def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset | None = None) -> dict[str, Any]:
-    """The knobs of a strategy as they stand where nobody turns them; some rates depend on the kind of the source, some
-    lengths of training on whether the dataset's task has a closed form for its head to start from."""
+    """The knobs of a strategy as they stand where nobody turns them; some rates and batches depend on the kind of the
+    source, some lengths of training on whether the dataset's task has a closed form for its head to start from."""
     quick = source is not None and source.reads == "image" and any(name in source.architecture for name in BATCH_NORMS)
+    tables = source is not None and source.family == "tabular"
     anew = dataset is not None and tasks()[dataset.task].closed_form is None
     values: dict[str, Any] = {knob.key: knob.default for knob in strategy.knobs}
     for knob in (one for one in strategy.knobs if isinstance(one, Number)):
         if quick and knob.convolutional is not None:
             values[knob.key] = knob.convolutional
+        elif tables and knob.tables is not None:
+            values[knob.key] = knob.tables
         elif anew and knob.anew is not None:
             values[knob.key] = knob.anew
         values[knob.key] = float(values[knob.key])  # 6 and 6.0 would make two trials of one

@@ -24,6 +24,7 @@ BATCH_SIZE = Number(
     key="batch_size",
     title="Batch size",
     default=16,
+    tables=256,
     low=1,
     high=1024,
     integer=True,
@@ -92,12 +93,17 @@ probabilities further from the mark."""
 
 
 def rate(
-    default: float, help: str = "Learning rate of the top of the backbone.", *, convolutional: float | None = None
+    default: float,
+    help: str = "Learning rate of the top of the backbone.",
+    *,
+    convolutional: float | None = None,
+    tables: float | None = None,
 ) -> Number:
-    """The knob for the main learning rate; `convolutional` is the default for image networks with batch norms."""
+    """The knob for the main learning rate; `convolutional` is the default for image networks with batch norms, `tables`
+    that for networks of tables."""
     return Number(
-        key="learning_rate", title="Learning rate", default=default, convolutional=convolutional, low=1e-6, high=1.0,
-        logarithmic=True, help=help,
+        key="learning_rate", title="Learning rate", default=default, convolutional=convolutional, tables=tables,
+        low=1e-6, high=1.0, logarithmic=True, help=help,
     )  # fmt: skip
 
 

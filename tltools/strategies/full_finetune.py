@@ -27,7 +27,7 @@ full_finetune = Strategy(
     when="Pays with many labels; with few it may forget more than it learns.",
     run=run,
     layout=layout,
-    knobs=(rate(1e-4, convolutional=1e-3), head_rate(1e-3), *TRAINING, *AUGMENTATION),
+    knobs=(rate(1e-4, convolutional=1e-3, tables=3e-4), head_rate(1e-3), *TRAINING, *AUGMENTATION),
     targets=("classes", "number", "labels", "places"),
     order=6,
 )

@@ -45,7 +45,7 @@ gradual_unfreezing = Strategy(
             integer=True,
             help="In how many steps the backbone is opened.",
         ),
-        rate(2e-4, convolutional=1e-3),
+        rate(2e-4, convolutional=1e-3, tables=3e-4),
         head_rate(5e-4),
         decay(0.7),
         *TRAINING,

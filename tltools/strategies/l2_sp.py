@@ -36,7 +36,7 @@ l2_sp = Strategy(
             high=10.0,
             help="Strength of the pull towards the source's weights.",
         ),
-        rate(1e-4, convolutional=1e-3),
+        rate(1e-4, convolutional=1e-3, tables=3e-4),
         head_rate(1e-3),
         *TRAINING,
         *AUGMENTATION,

@@ -39,7 +39,7 @@ last_block = Strategy(
             integer=True,
             help="How many blocks from the top are trained.",
         ),
-        rate(2e-4, convolutional=1e-3),
+        rate(2e-4, convolutional=1e-3, tables=3e-4),
         head_rate(1e-3),
         *BRIEF,
     ),

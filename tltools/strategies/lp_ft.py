@@ -28,6 +28,6 @@ lp_ft = Strategy(
     when="Pays when new data may drift from the training data: a ready head does not distort the features.",
     run=run,
     layout=layout,
-    knobs=(rate(1e-4, convolutional=1e-3), head_rate(1e-4), decay(0.9), *TRAINING, *AUGMENTATION),
+    knobs=(rate(1e-4, convolutional=1e-3, tables=3e-4), head_rate(1e-4), decay(0.9), *TRAINING, *AUGMENTATION),
     order=5,
 )

@@ -29,7 +29,7 @@ wise_ft = Strategy(
             key="tuned", title="Share of the tuned weights", default=0.5, low=0.0, high=1.0,
             help="0: the source under a linear probe; 1: what was tuned, as LP-FT.",
         ),
-        rate(1e-4, convolutional=1e-3), head_rate(1e-4), decay(0.9), *TRAINING, *AUGMENTATION,
+        rate(1e-4, convolutional=1e-3, tables=3e-4), head_rate(1e-4), decay(0.9), *TRAINING, *AUGMENTATION,
     ),
     order=6,
 )  # fmt: skip
