@@ -22,7 +22,7 @@ _OF = {
     "timm": "image models of timm",
     "tabular": "models of tables",
 }
-RECIPE_VERSION = 15  # grows when the same trial would come out differently, so that old outcomes are not reused
+RECIPE_VERSION = 16  # grows when the same trial would come out differently, so that old outcomes are not reused
 
 
 def arms(

@@ -139,10 +139,12 @@ class EngineKit(Shared):
         assert isinstance(model.backbone, TextBackbone)
         model.backbone.unit = True
         place = loop.Place(self.device, steps.half, 0, frozen, steps.threads, steps.speedup)
+        feed = Feed(encoded, None, self.device, setting.channels_last, recipe)
+        named = contrast.named(self.dataset.classes)
+        names = Feed(base.encode(named), None, self.device, setting.channels_last, recipe) if named else None
         training = contrast.Contrast(
-            model, Feed(encoded, None, self.device, setting.channels_last, recipe), recipe, rows,
-            place, self.task.loss, 1.0, seed, self.ticket,
-            self.checkpoint(trial, 0), self.telling(trial),
+            model, feed, recipe, rows, place, self.task.loss, 1.0, seed, self.ticket, self.checkpoint(trial, 0),
+            self.telling(trial), names=names,
         )  # fmt: skip
         self.train(training)
         training.solve_head(model.head.out_features)
