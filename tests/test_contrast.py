@@ -15,7 +15,8 @@ from tests.test_loop import CPU, SOURCE, Stopper, Table, state
 from tltools import plans
 from tltools.engine import layouts, loop, training_rows
 from tltools.engine.checkpoints import Checkpoint
-from tltools.engine.contrast import Contrast, in_company
+from tltools.engine.contrast import Contrast, in_company, named
+from tltools.engine.prototypes import prototypes
 from tltools.engine.tabular_backbone import TabularBackbone
 from tltools.records import Trial
 from tltools.strategies import Layout, Recipe
@@ -52,7 +53,7 @@ def tuned(table: pd.DataFrame, codes: np.ndarray) -> Any:
     backbone = TabularBackbone(SOURCE)
     backbone.fit_items(table, np.arange(N))
 
-    def make(folder: Path, *, ticket: Any = None, held: int = 0, every: float = 1e9) -> Contrast:
+    def make(folder: Path, *, ticket: Any = None, held: int = 0, every: float = 1e9, names: bool = False) -> Contrast:
         torch.manual_seed(1)
         rows = training_rows.Rows(
             TRAIN, np.arange(40, 40 + held), torch.from_numpy(codes), training_rows.balance(codes, TRAIN)
@@ -60,6 +61,7 @@ def tuned(table: pd.DataFrame, codes: np.ndarray) -> Any:
         return Contrast(
             layouts.Tuned(backbone.twin(), 2), Table(backbone, table), RECIPE, rows, loop.Place(CPU),
             tasks()["classification"].loss, 1.0, 7, ticket or Stopper(), Checkpoint(folder, every),
+            names=Table(backbone, table[-2:]) if names else None,
         )  # fmt: skip
 
     return make
@@ -132,6 +134,32 @@ def test_the_loss_is_the_squared_error_of_the_cosines_of_all_pairs(tuned, codes,
         far = [error for error, other in errors if codes[row] != codes[other]]
         wanted.append((np.mean(near) + np.mean(far)) / 2 * float(training.rows.weights[row]))
     assert np.allclose(sorted(training.losses(rows).tolist()), sorted(wanted), atol=1e-5)
+
+
+def test_the_name_of_a_class_is_one_more_row_to_compare_with(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    training, rows = tuned(tmp_path, names=True), TRAIN[codes[TRAIN] == 1][:6]
+    training.model.eval()
+    x = training.predict(np.append(rows, N - 1), pooled=True).numpy()
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    wanted = [
+        np.mean([(x[row] @ x[other] - 1) ** 2 for other in range(7) if other != row]) / 2 for row in range(len(rows))
+    ]
+    found = training.losses(rows) / training.rows.weights[rows]
+    assert np.allclose(sorted(found.tolist()), sorted(wanted), atol=1e-5)
+    assert [seen.tolist() for seen in training.names.seen] == [[1]], "a class that the batch does not show is not named"
+
+
+def test_names_without_a_word_are_not_read() -> None:
+    assert named(["Sci/Tech", "World"]) == ["This text is about Sci/Tech.", "This text is about World."]
+    assert named(["0", "1"]) == named(["A", "B"]) == named(["good", "2_3"]) == []
+
+
+def test_the_head_counts_a_name_as_a_row_of_its_class(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    training = tuned(tmp_path, names=True)
+    training.run()
+    x = training.predict(np.append(TRAIN, [N - 2, N - 1]), pooled=True).numpy()
+    wanted, found = prototypes(x, np.append(codes[TRAIN], [0, 1]), 2), training.solve_head(2)
+    assert np.allclose(found.raw(x), wanted.raw(x), atol=1e-5)
 
 
 def test_a_rare_class_weighs_as_much_as_a_common_one(tuned, codes, tmp_path) -> None:  # type: ignore[no-untyped-def]

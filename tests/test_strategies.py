@@ -34,8 +34,8 @@ class NotingKit:
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         return self._outcome(trial, "finetune", recipe)
 
-    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
-        self.texts = texts
+    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int, names: bool) -> Outcome:
+        self.texts, self.names = texts, names
         return self._outcome(trial, "contrast", recipe)
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:
@@ -337,6 +337,7 @@ def test_setfit_reads_so_many_texts_and_solves_the_head() -> None:
     list(setfit.run(kit, trials(setfit, 1, texts=300, batch_size=8)))
     ((what, recipe),) = kit.calls
     assert what == "contrast" and kit.texts == 300 and recipe.batch_size == 8
+    assert kit.names is False, "names of classes mislead where they do not tell what a text is about"
     assert recipe.patience == 0 and recipe.min_steps == 0 and recipe.phases[0].head == 0.0
     assert setfit.reads == ("text",)
 

@@ -167,9 +167,8 @@ class Number(Record):
     key: str
     title: str
     default: float
-    convolutional: float | None = None  # the default for image networks with batch norms, where that is another
-    tables: float | None = None  # the default for networks of tables, whose steps cost the same for hundreds of rows
-    anew: float | None = None  # the default where the head starts anew, for want of a closed form
+    instead: dict[Literal["convolutional", "tables", "anew"], float] = {}  # defaults where another is better: for image
+    # networks with batch norms, for networks of tables, and for heads that start anew for want of a closed form
     low: float
     high: float
     integer: bool = False

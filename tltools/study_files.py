@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -146,21 +146,23 @@ def arm(entry: str | dict[str, dict[str, Any]]) -> Arm:
     return key, dict(knobs)
 
 
+def normed(architecture: str) -> bool:
+    """Whether an image network has batch norms, by its name."""
+    return any(name in architecture for name in BATCH_NORMS)
+
+
 def defaults(strategy: Strategy, source: Source | None = None, dataset: Dataset | None = None) -> dict[str, Any]:
     """The knobs of a strategy as they stand where nobody turns them; some rates and batches depend on the kind of the
     source, some lengths of training on whether the dataset's task has a closed form for its head to start from."""
-    quick = source is not None and source.reads == "image" and any(name in source.architecture for name in BATCH_NORMS)
-    tables = source is not None and source.family == "tabular"
-    anew = dataset is not None and tasks()[dataset.task].closed_form is None
+    cases: tuple[tuple[Literal["convolutional", "tables", "anew"], bool], ...] = (
+        ("convolutional", source is not None and source.reads == "image" and normed(source.architecture)),
+        ("tables", source is not None and source.family == "tabular"),
+        ("anew", dataset is not None and tasks()[dataset.task].closed_form is None),
+    )
     values: dict[str, Any] = {knob.key: knob.default for knob in strategy.knobs}
     for knob in (one for one in strategy.knobs if isinstance(one, Number)):
-        if quick and knob.convolutional is not None:
-            values[knob.key] = knob.convolutional
-        elif tables and knob.tables is not None:
-            values[knob.key] = knob.tables
-        elif anew and knob.anew is not None:
-            values[knob.key] = knob.anew
-        values[knob.key] = float(values[knob.key])  # 6 and 6.0 would make two trials of one
+        other = [knob.instead[case] for case, holds in cases if holds and case in knob.instead]
+        values[knob.key] = float([*other, knob.default][0])  # 6 and 6.0 would make two trials of one
     return values
 
 

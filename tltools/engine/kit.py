@@ -127,7 +127,7 @@ class EngineKit(Shared):
             wants["pooled"] = len(train)
         return replace(outcome, **clock(), reading=self.store.reading(base, count, wants))
 
-    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
+    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int, names: bool) -> Outcome:
         clock, seed = self.clock(), _seed(trial)
         base = self.backbone(trial, "source")
         train, validation = self.parts(trial, recipe)
@@ -140,10 +140,12 @@ class EngineKit(Shared):
         assert isinstance(model.backbone, TextBackbone)
         model.backbone.unit = True
         place = loop.Place(self.device, steps.half, 0, frozen, steps.threads, steps.speedup)
+        told = contrast.named(self.dataset.classes) if names else []
         training = contrast.Contrast(
             model, Feed(encoded, None, self.device, steps.channels_last, recipe), recipe, rows,
             place, self.task.loss, 1.0, seed, self.ticket,
             self.checkpoint(trial, 0), self.telling(trial),
+            names=Feed(base.encode(told), None, self.device, steps.channels_last, recipe) if told else None,
         )  # fmt: skip
         self.train(training)
         training.solve_head(model.head.out_features)

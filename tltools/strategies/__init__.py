@@ -109,9 +109,9 @@ class Kit(Protocol):
     def finetune(self, trial: Trial, recipe: Recipe) -> Outcome:
         """Gradient steps, from the cached boundary where the recipe leaves one."""
 
-    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int) -> Outcome:
+    def contrast(self, trial: Trial, recipe: Recipe, *, texts: int, names: bool) -> Outcome:
         """Gradient steps on all pairs of the rows of a batch, until about `texts` rows were read, then a closed-form
-        head."""
+        head; with `names` those of the classes are a row more of each."""
 
     def by_group(self, outcome: Outcome, worth: float) -> Outcome:
         """The outcome with thresholds per group of the study's sensitive columns, chosen on its held-out rows: a point

@@ -24,7 +24,7 @@ BATCH_SIZE = Number(
     key="batch_size",
     title="Batch size",
     default=16,
-    tables=256,
+    instead={"tables": 256},
     low=1,
     high=1024,
     integer=True,
@@ -86,24 +86,19 @@ AUGMENTATION: tuple[Knob, ...] = (
 TRAINING: tuple[Knob, ...] = (
     EPOCHS, MIN_STEPS, BATCH_SIZE, ROWS_AT_ONCE, PATIENCE, HOLD_OUT, WEIGHT_DECAY, SMOOTHING, RATES_TRIED
 )  # fmt: skip
-_SHORTER = {"min_steps": {"default": 60, "anew": 200}, "patience": {"default": 2, "anew": 4}}
+_SHORTER: dict[str, dict[str, Any]] = {
+    "min_steps": {"default": 60, "instead": {"anew": 200}}, "patience": {"default": 2, "instead": {"anew": 4}}
+}  # fmt: skip
 BRIEF: tuple[Knob, ...] = tuple(knob.model_copy(update=_SHORTER.get(knob.key, {})) for knob in TRAINING)
 """Of few weights above a head in closed form, which have little way to go: more steps gave no better scores, only
 probabilities further from the mark."""
 
 
-def rate(
-    default: float,
-    help: str = "Learning rate of the top of the backbone.",
-    *,
-    convolutional: float | None = None,
-    tables: float | None = None,
-) -> Number:
-    """The knob for the main learning rate; `convolutional` is the default for image networks with batch norms, `tables`
-    that for networks of tables."""
+def rate(default: float, help: str = "Learning rate of the top of the backbone.", **instead: float) -> Number:
+    """The knob for the main learning rate; `instead`: defaults for some kinds of networks, see `Number.instead`."""
     return Number(
-        key="learning_rate", title="Learning rate", default=default, convolutional=convolutional, tables=tables,
-        low=1e-6, high=1.0, logarithmic=True, help=help,
+        key="learning_rate", title="Learning rate", default=default, instead=instead, low=1e-6, high=1.0,
+        logarithmic=True, help=help,
     )  # fmt: skip
 
 

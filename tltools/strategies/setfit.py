@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tltools.records import Number, Trial
+from tltools.records import Number, Switch, Trial
 from tltools.strategies import Kit, Knobs, Layout, Outcome, Recipe, Strategy
 from tltools.strategies._knobs import BATCH_SIZE, WEIGHT_DECAY, rate
 
@@ -21,7 +21,7 @@ def run(kit: Kit, trials: Sequence[Trial]) -> Iterator[Outcome]:
             weight_decay=float(trial.knobs["weight_decay"]),
             patience=0,
         )
-        yield kit.contrast(trial, recipe, texts=int(trial.knobs["texts"]))
+        yield kit.contrast(trial, recipe, texts=int(trial.knobs["texts"]), names=bool(trial.knobs["names"]))
 
 
 setfit = Strategy(
@@ -36,6 +36,11 @@ setfit = Strategy(
         Number(
             key="texts", title="Texts read", default=1280, low=2, high=1_000_000, integer=True, logarithmic=True,
             help="At most, again and again, each 12 times at most; all texts of a batch are compared with one another.",
+        ),
+        Switch(
+            key="names", title="Class names as texts", default=False,
+            help="“This text is about NAME.” is a row more of each class. Pays with few labels where names tell what "
+            "a text is about; misleads where they do not, and is left out where one has no word.",
         ),
         rate(1e-4),
         BATCH_SIZE.model_copy(update={"default": 32}),
