@@ -251,7 +251,7 @@ def test_fit_and_checks_say_how_it_is_read_and_that_it_may_not_help(judged: Judg
     proposed = studies.propose(home, dataset, [known])
     assert (proposed.strategies, proposed.controls) == (("frozen_transformer",), ("random_transformer", "classical"))
     said = problems(home, study, strategies=("linear_probe",))
-    assert ("note", "trains no new input layer, without which local/tiny-bert cannot read these rows; this arm is left "
+    assert ("note", "trains no new input layer, without which tiny-bert cannot read these rows; this arm is left "
             "out.") in said  # fmt: skip
     assert ("error", "must hold one that can work with local/tiny-bert; none can.") in said
     texts = samples.add(home, "film-notes")

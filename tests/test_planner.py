@@ -351,7 +351,7 @@ def test_rows_that_are_not_held_out_are_trained_on_by_every_arm(home: Home) -> N
     from tltools.tickets import QuietTicket
 
     wine = samples.add(home, "wine")
-    short = {"epochs": 2, "min_steps": 0, "patience": 0}
+    short = {"epochs": 2, "min_steps": 0, "patience": 0, "batch_size": 16}
     study = Study(
         dataset=wine.id, sources=("bundled/table-net",), fractions=(1.0,), draws=1,
         strategies=({"full_finetune": {**short, "hold_out": False}},), controls=({"scratch": short},),

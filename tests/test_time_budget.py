@@ -18,7 +18,7 @@ from tltools.records import Budget, Folds, Refusal, Study
 from tltools.store import open_store
 from tltools.tickets import BudgetSpent, QuietTicket, TimedTicket
 
-SHORT = {"full_finetune": {"epochs": 2, "min_steps": 4}}
+SHORT = {"full_finetune": {"epochs": 2, "min_steps": 4, "batch_size": 16}}
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ def judged(server: Served, table: Path, chromium: Any) -> dict[str, str]:
     button(page, "Choose a source model", 90)
     says(page, "Which source model?")
     flip(page, "MiniLM-L6", False)
-    assert page.get_by_role("button", name="Choose a strategy").is_disabled()
+    disabled = page.get_by_role("button", name="Choose a strategy", disabled=True)
+    disabled.wait_for(timeout=60_000)
     assert not weak_texts(page), "what is disabled can still be read"
     flip(page, "Table network", True)
     button(page, "Choose a strategy")
