@@ -150,7 +150,7 @@ def fit(
     if numbers is None:
         numbers = datasets.profile(home, dataset.id).numbers
     warnings, why = [*mismatches.found(source, dataset, numbers)], _why(source, dataset)
-    lengths = _lengths(source, dataset, numbers)
+    lengths = _lengths(source, dataset, numbers, warnings)
     if lengths:
         others = " or ".join(f"{weights_of(source.id)}@{tokens}" for tokens in lengths)
         warnings.append(f"As {others} it reads more of a text, and takes longer; both in one study show if that pays.")
@@ -174,10 +174,12 @@ def fit(
     )
 
 
-def _lengths(source: Source, dataset: Dataset, numbers: Mapping[str, float]) -> tuple[int, ...]:
-    """The next numbers of tokens at which less of the rows is said to be left out, two at most."""
+def _lengths(source: Source, dataset: Dataset, numbers: Mapping[str, float], warned: Sequence[str]) -> tuple[int, ...]:
+    """The next numbers of tokens at which less of the rows is said to be left out, two at most.
+
+    warned: what is said now."""
     found: list[int] = []
-    read, said = row_sizes.limits(source, tasks()[dataset.task])[0], [*mismatches.found(source, dataset, numbers)]
+    read, said = row_sizes.limits(source, tasks()[dataset.task])[0], [*warned]
     for tokens in LENGTHS if source.reads == "text" else ():
         if read < tokens <= most_tokens(source) and len(found) < 2:
             then = [*mismatches.found(told_tokens(source, str(tokens)), dataset, numbers)]

@@ -1,10 +1,11 @@
 """Boosting continued: trees of a source's own table, through its matched columns, then more trees on a trial's rows.
 
 The second trees start from what the first say, as gradient boosting starts from any first model (Friedman 2001,
-algorithm 1, with the source's trees as F_0 instead of a constant). Learner and settings are those of the control, so
-that only the start differs. scikit-learn continues a fit (`warm_start`) on the same rows only; so both fits see the
-source's and the trial's rows together, and weights say whose turn it is. What is not its turn weighs next to nothing,
-not nothing: rows without weight would not take part in finding bins, which must be the same both times.
+algorithm 1, with the source's trees as F_0 instead of a constant). Learner and settings are those of the control's
+trees, so that only the start differs from them. scikit-learn continues a fit (`warm_start`) on the same rows only; so
+both fits see the source's and the trial's rows together, and weights say whose turn it is. What is not its turn weighs
+next to nothing, not nothing: rows without weight would not take part in finding bins, which must be the same both
+times.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ def _loss(model: Any, table: pd.DataFrame, targets: np.ndarray, kind: str | None
     if kind == "labels":
         said = np.clip(said, LEAST, 1 - LEAST)
         return float(-np.where(targets > 0, np.log(said), np.log(1 - said)).mean())
-    place = {code: column for column, code in enumerate(model.classes_)}
-    own = np.array([said[row, place[code]] if code in place else 0.0 for row, code in enumerate(targets)])
-    lost = -np.log(np.clip(own, LEAST, 1.0))
+    every = np.zeros((len(targets), 1 + max(targets.max(), model.classes_.max())))
+    every[:, model.classes_] = said
+    lost = -np.log(np.clip(every[np.arange(len(targets)), targets], LEAST, 1.0))
     return float(np.mean([lost[targets == code].mean() for code in np.unique(targets)]))
 
 

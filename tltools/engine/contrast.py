@@ -86,8 +86,8 @@ class Contrast(loop.Training):
         features, codes = self.predict(self.rows.train, pooled=True).numpy(), self._codes
         if self.names is not None:
             shown = np.unique(codes)
-            named = loop.predict(self.model, self.names, shown, self.place, pooled=True).numpy()
-            features, codes = np.concatenate([features, named]), np.concatenate([codes, shown])
+            of_names = loop.predict(self.model, self.names, shown, self.place, pooled=True).numpy()
+            features, codes = np.concatenate([features, of_names]), np.concatenate([codes, shown])
         head = prototypes(features, codes, classes)
         self.model.take_head(head)
         return head
