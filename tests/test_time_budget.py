@@ -102,7 +102,8 @@ def test_a_budget_too_short_for_any_trial_is_a_refusal_with_a_remedy(
 
 
 def test_the_estimate_says_what_the_budget_buys(home: Home, asked: Study) -> None:
-    store = open_store(home)
+    store, longer = open_store(home), {**SHORT["full_finetune"], "epochs": 30}
+    asked = asked.model_copy(update={"strategies": ({"full_finetune": longer},)})
     roomy = studies.estimate(home, store, asked)
     assert roomy.in_time == roomy.trials == 6 and roomy.judged_in_time and roomy.within == roomy.seconds
     assert not any("min buy" in sentence for sentence in roomy.sentences)

@@ -80,8 +80,8 @@ OF_A_SOURCE = ("stages", "width", "load_seconds", "memory_mb", "idle_mb")  # wha
 
 def guess(source: Source, size: float) -> dict[str, Any]:
     """A rate record for a source that was never measured here, on the slow side; size: that of a row."""
-    parameters = source.parameters or USUAL_PARAMETERS
-    network_mb = NETWORK_MB * (source.parameters or UNKNOWN.get(source.reads, USUAL_PARAMETERS))
+    parameters = source.parameters or UNKNOWN.get(source.reads, USUAL_PARAMETERS)
+    network_mb = NETWORK_MB * parameters
     work = 2.0 * parameters * GUESSED_WORK[source.reads] * size
     row_mb = GUESSED_MB[source.reads] * size
     if source.reads == "image":
